@@ -1,0 +1,36 @@
+//! What a change of the tree asks others to do.
+
+use std::task::Waker;
+
+use super::tree::Whom;
+
+/// Collected while the tree is being marked, carried out afterwards. It lives in the run and is
+/// emptied as it is carried out, so a panic half-way loses nothing (rule P2).
+#[derive(Default)]
+pub(crate) struct Sweep {
+    /// Operations to be asked to end.
+    pub(crate) operations: Vec<u64>,
+    /// Tasks to be polled again.
+    pub(crate) tasks: Vec<u64>,
+    /// Everybody else to be woken.
+    pub(crate) wakers: Vec<Waker>,
+    /// Wakers that nobody will fire; dropping them may run other people's code.
+    pub(crate) dead: Vec<Waker>,
+}
+
+impl Sweep {
+    pub(crate) fn wake(&mut self, whom: Option<Whom>) {
+        match whom {
+            Some(Whom::Task(task)) => self.tasks.push(task),
+            Some(Whom::Waker(waker)) => self.wakers.push(waker),
+            None => {}
+        }
+    }
+
+    /// Notes somebody who will not be woken.
+    pub(crate) fn bury(&mut self, whom: Option<Whom>) {
+        if let Some(Whom::Waker(waker)) = whom {
+            self.dead.push(waker);
+        }
+    }
+}

@@ -1,0 +1,651 @@
+//! The tree of scopes. No algorithm here recurses (rule B4).
+
+use std::panic::Location;
+use std::task::Waker;
+
+use crate::clock::Instant;
+use crate::error::Reason;
+use crate::slots::{Key, Slots};
+
+use super::deadlines::Timer;
+use super::sweep::Sweep;
+
+pub(crate) struct Tree {
+    nodes: Slots<Node>,
+    waits: Slots<Wait>,
+}
+
+/// One entered scope, nursery or child (rule B1).
+pub(crate) struct Node {
+    parent: Option<Key<Node>>,
+    first_child: Option<Key<Node>>,
+    previous: Option<Key<Node>>,
+    next: Option<Key<Node>>,
+    label: Label,
+    shield: bool,
+    /// Its own cancellation; never taken back (rule B6).
+    cause: Option<Cause>,
+    /// What B3 says, kept up to date: own, or the parent's unless shielded.
+    effective: bool,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) timer: Option<Key<Timer>>,
+    first_wait: Option<Key<Wait>>,
+    /// Waits of this very node that have not ended.
+    pending: u32,
+    /// Those of them that nobody is waiting for any more.
+    orphans: u32,
+    /// Whether it waits for its orphans to end.
+    closing: bool,
+    /// Who polls the body. `None`: it runs, or it has been woken and not been polled yet.
+    body: Option<Whom>,
+}
+
+/// What a node stands for, and where in the program it was made.
+#[derive(Clone, Copy)]
+pub(crate) struct Label {
+    pub(crate) what: What,
+    pub(crate) at: &'static Location<'static>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum What {
+    Run,
+    Scope,
+    Nursery,
+    Child,
+    Daemon,
+}
+
+struct Cause {
+    reason: Reason,
+    at: Instant,
+}
+
+/// Whom to wake.
+pub(crate) enum Whom {
+    /// A task of the run, by its key; cheaper than its waker.
+    Task(u64),
+    Waker(Waker),
+}
+
+/// One waiting thing, attached to exactly one node (rule B2).
+pub(crate) struct Wait {
+    node: Key<Node>,
+    previous: Option<Key<Wait>>,
+    next: Option<Key<Wait>>,
+    subject: Subject,
+    outcome: Outcome,
+    orphan: bool,
+    whom: Option<Whom>,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Subject {
+    /// An operation of the table, which ends when the kernel lets go of it.
+    Operation(u64),
+    /// Something that a cancellation ends at once.
+    Park,
+    /// Something that a cancellation does not end: the next turn, the children.
+    Shielded,
+}
+
+/// How far a wait is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    Waiting,
+    /// What was waited for has come.
+    Fired,
+    /// Aborted; only parks are (rule C2).
+    Cancelled,
+}
+
+impl Tree {
+    pub(crate) fn new() -> Tree {
+        Tree { nodes: Slots::new(), waits: Slots::new() }
+    }
+
+    // Nodes.
+
+    pub(crate) fn open(
+        &mut self,
+        parent: Option<Key<Node>>,
+        label: Label,
+        shield: bool,
+    ) -> Key<Node> {
+        let effective = !shield && parent.is_some_and(|parent| self.is_effective(parent));
+        let key = self.nodes.insert(Node {
+            parent: None,
+            first_child: None,
+            previous: None,
+            next: None,
+            label,
+            shield,
+            cause: None,
+            effective,
+            deadline: None,
+            timer: None,
+            first_wait: None,
+            pending: 0,
+            orphans: 0,
+            closing: false,
+            body: None,
+        });
+        if let Some(parent) = parent {
+            self.link_node(key, parent);
+        }
+        key
+    }
+
+    /// Takes a node out. What still waits in it and what is still open below it moves up to its
+    /// parent; orphans are asked to end (rules E11, F12). Its timer comes back.
+    pub(crate) fn close(&mut self, key: Key<Node>, sweep: &mut Sweep) -> Option<Key<Timer>> {
+        let parent = self.nodes.get(key)?.parent;
+        if let Some(parent) = parent {
+            while let Some(child) = self.node(key).first_child {
+                self.unlink_node(child);
+                self.link_node(child, parent);
+                self.recompute(child, sweep);
+            }
+            while let Some(wait) = self.node(key).first_wait {
+                self.ask_orphan(wait, sweep);
+                self.move_wait(wait, parent, sweep);
+            }
+            self.unlink_node(key);
+            self.lost_a_wait(parent, sweep);
+        }
+        let node = self.nodes.remove(key)?;
+        sweep.bury(node.body);
+        node.timer
+    }
+
+    /// Moves a node, with everything below it, under another parent (rule B2).
+    pub(crate) fn adopt(&mut self, key: Key<Node>, parent: Key<Node>, sweep: &mut Sweep) {
+        let Some(former) = self.nodes.get(key).map(|node| node.parent) else { return };
+        if former == Some(parent) || self.is_within(parent, key) {
+            return;
+        }
+        self.unlink_node(key);
+        self.link_node(key, parent);
+        self.recompute(key, sweep);
+        if let Some(former) = former {
+            self.lost_a_wait(former, sweep);
+        }
+    }
+
+    fn is_within(&self, mut node: Key<Node>, ancestor: Key<Node>) -> bool {
+        loop {
+            if node == ancestor {
+                return true;
+            }
+            match self.nodes.get(node).and_then(|node| node.parent) {
+                Some(parent) => node = parent,
+                None => return false,
+            }
+        }
+    }
+
+    pub(crate) fn parent(&self, key: Key<Node>) -> Option<Key<Node>> {
+        self.nodes.get(key)?.parent
+    }
+
+    pub(crate) fn get(&self, key: Key<Node>) -> Option<&Node> {
+        self.nodes.get(key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: Key<Node>) -> Option<&mut Node> {
+        self.nodes.get_mut(key)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    // Cancellation.
+
+    /// Whether the node is effectively cancelled (rule B3). A node that has gone is.
+    pub(crate) fn is_effective(&self, key: Key<Node>) -> bool {
+        self.nodes.get(key).is_none_or(|node| node.effective)
+    }
+
+    /// Whether a cancellation comes from outside the node (*outer* in section E).
+    pub(crate) fn is_outer(&self, key: Key<Node>) -> bool {
+        let Some(node) = self.nodes.get(key) else { return true };
+        !node.shield && node.parent.is_some_and(|parent| self.is_effective(parent))
+    }
+
+    /// First stroke: marks the subtree and collects what waits in it, stopping at shields. The first
+    /// reason stays (rule L2); its timer comes back (rule F7).
+    pub(crate) fn cancel(
+        &mut self,
+        key: Key<Node>,
+        reason: Reason,
+        now: Instant,
+        sweep: &mut Sweep,
+    ) -> Option<Key<Timer>> {
+        let node = self.nodes.get_mut(key)?;
+        if node.cause.is_some() {
+            return None;
+        }
+        node.cause = Some(Cause { reason, at: now });
+        let timer = node.timer.take();
+        self.recompute(key, sweep);
+        timer
+    }
+
+    /// Switches the shield; taking it away delivers at once (rule G2).
+    pub(crate) fn set_shield(&mut self, key: Key<Node>, shield: bool, sweep: &mut Sweep) {
+        if let Some(node) = self.nodes.get_mut(key) {
+            node.shield = shield;
+            self.recompute(key, sweep);
+        }
+    }
+
+    /// The node's own reason, else its parent's, as far as no shield is between (rule L3).
+    pub(crate) fn reason(&self, mut key: Key<Node>) -> Reason {
+        while let Some(node) = self.nodes.get(key) {
+            match (&node.cause, node.parent) {
+                (Some(cause), _) => return cause.reason.clone(),
+                (None, Some(parent)) if !node.shield => key = parent,
+                _ => break,
+            }
+        }
+        Reason::Shutdown
+    }
+
+    /// Rule H1; `None`: there is none.
+    pub(crate) fn effective_deadline(&self, mut key: Key<Node>) -> Option<Instant> {
+        if self.is_effective(key) {
+            return Some(Instant::MIN);
+        }
+        let mut earliest = None;
+        while let Some(node) = self.nodes.get(key) {
+            earliest = [earliest, node.deadline].into_iter().flatten().min();
+            match node.parent {
+                Some(parent) if !node.shield => key = parent,
+                _ => break,
+            }
+        }
+        earliest
+    }
+
+    /// Brings `effective` up to date from `top` downwards, stopping where nothing changed (rule B4).
+    fn recompute(&mut self, top: Key<Node>, sweep: &mut Sweep) {
+        let mut at = top;
+        loop {
+            let node = self.node(at);
+            let inherited = !node.shield && node.parent.is_some_and(|up| self.is_effective(up));
+            let effective = node.cause.is_some() || inherited;
+            let changed = effective != node.effective;
+            let first_child = node.first_child.filter(|_| changed);
+            if changed {
+                self.node_mut(at).effective = effective;
+                if effective {
+                    self.collect(at, sweep);
+                }
+            }
+            match first_child.or_else(|| self.after(at, top)) {
+                Some(next) => at = next,
+                None => return,
+            }
+        }
+    }
+
+    /// The next node of a walk below `top` that does not go into `at`.
+    fn after(&self, mut at: Key<Node>, top: Key<Node>) -> Option<Key<Node>> {
+        while at != top {
+            let node = self.node(at);
+            if node.next.is_some() {
+                return node.next;
+            }
+            at = node.parent?;
+        }
+        None
+    }
+
+    /// Puts everything that waits in this very node on the list. A body that has an operation of its
+    /// own is polled when that ends; every other one has to look for itself (rule F13).
+    fn collect(&mut self, key: Key<Node>, sweep: &mut Sweep) {
+        let mut has_operation = false;
+        let mut at = self.node(key).first_wait;
+        while let Some(wait) = at {
+            has_operation |= self.abort(wait, sweep);
+            at = self.wait(wait).next;
+        }
+        if !has_operation {
+            self.wake_body(key, sweep);
+        }
+    }
+
+    /// Asks one wait to end; says whether it is an operation that has not ended yet.
+    fn abort(&mut self, key: Key<Wait>, sweep: &mut Sweep) -> bool {
+        let wait = self.waits.get_mut(key).expect("attached waits exist");
+        match (wait.subject, wait.outcome) {
+            (Subject::Operation(operation), Outcome::Waiting) => {
+                sweep.operations.push(operation);
+                true
+            }
+            (Subject::Park, Outcome::Waiting) => {
+                wait.outcome = Outcome::Cancelled;
+                sweep.wake(wait.whom.take());
+                let node = wait.node;
+                self.node_mut(node).pending -= 1;
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn wake_body(&mut self, key: Key<Node>, sweep: &mut Sweep) {
+        let node = self.node_mut(key);
+        match node.body {
+            // A task stays where it is; waking it twice is waking it once.
+            Some(Whom::Task(task)) => sweep.tasks.push(task),
+            _ => sweep.wake(node.body.take()),
+        }
+    }
+
+    /// Says who polls the body of a node from now on.
+    pub(crate) fn set_body(&mut self, key: Key<Node>, whom: Whom, sweep: &mut Sweep) {
+        match self.nodes.get_mut(key) {
+            Some(node) => sweep.bury(node.body.replace(whom)),
+            None => sweep.bury(Some(whom)),
+        }
+    }
+
+    /// A cancelled body may have been waiting for nothing else: the nearest one looks again (F13).
+    fn lost_a_wait(&mut self, key: Key<Node>, sweep: &mut Sweep) {
+        let mut at = key;
+        loop {
+            let node = self.node(at);
+            if !node.effective {
+                return;
+            }
+            match (&node.body, node.parent) {
+                (None, Some(parent)) => at = parent,
+                _ => return self.wake_body(at, sweep),
+            }
+        }
+    }
+
+    /// Whether anything in the subtree is still waited for, so that its body is not stuck (rule F13).
+    /// Children of `key` itself do not count if `but_children`: that asks for a nursery's body.
+    pub(crate) fn has_wait(&self, key: Key<Node>, but_children: bool) -> bool {
+        let mut at = key;
+        loop {
+            let Some(node) = self.nodes.get(at) else { return false };
+            let is_task = matches!(node.label.what, What::Child | What::Daemon);
+            let skip = at != key && is_task && but_children && node.parent == Some(key);
+            if node.pending > 0 && !skip {
+                return true;
+            }
+            if at != key && !skip && (node.shield || is_task) {
+                return true;
+            }
+            match node.first_child.filter(|_| !skip).or_else(|| self.after(at, key)) {
+                Some(next) => at = next,
+                None => return false,
+            }
+        }
+    }
+
+    // Waits.
+
+    pub(crate) fn attach(
+        &mut self,
+        node: Key<Node>,
+        subject: Subject,
+        whom: Option<Whom>,
+    ) -> Key<Wait> {
+        let key = self.waits.insert(Wait {
+            node,
+            previous: None,
+            next: None,
+            subject,
+            outcome: Outcome::Waiting,
+            orphan: false,
+            whom,
+        });
+        self.link_wait(key, node);
+        key
+    }
+
+    /// Takes a wait out, whether it has ended or not.
+    pub(crate) fn detach(&mut self, key: Key<Wait>, sweep: &mut Sweep) {
+        if self.waits.get(key).is_none() {
+            return;
+        }
+        let node = self.unlink_wait(key);
+        let Some(wait) = self.waits.remove(key) else { return };
+        sweep.bury(wait.whom);
+        if wait.outcome == Outcome::Waiting {
+            self.orphan_ended(node, wait.orphan, sweep);
+            self.lost_a_wait(node, sweep);
+        }
+    }
+
+    /// What was waited for has come. `last`: nothing more will. Whoever waits is to be woken.
+    pub(crate) fn fire(&mut self, key: Key<Wait>, last: bool, sweep: &mut Sweep) {
+        let Some(wait) = self.waits.get_mut(key) else { return };
+        sweep.wake(wait.whom.take());
+        if !last || wait.outcome != Outcome::Waiting {
+            return;
+        }
+        wait.outcome = Outcome::Fired;
+        let (node, orphan) = (wait.node, wait.orphan);
+        let host = self.node_mut(node);
+        host.pending -= 1;
+        host.orphans -= u32::from(orphan);
+        self.orphan_ended(node, orphan, sweep);
+        self.lost_a_wait(node, sweep);
+    }
+
+    /// Notes who polls: the wait belongs where it is polled (rule B2), has a living owner, and wakes
+    /// that one.
+    pub(crate) fn polled(
+        &mut self,
+        key: Key<Wait>,
+        node: Key<Node>,
+        whom: Whom,
+        sweep: &mut Sweep,
+    ) {
+        self.set_orphan(key, false, sweep);
+        if self.waits.get(key).is_some_and(|wait| wait.node != node) {
+            self.move_wait(key, node, sweep);
+        }
+        let Some(wait) = self.waits.get_mut(key) else { return sweep.bury(Some(whom)) };
+        match wait.outcome {
+            Outcome::Waiting => sweep.bury(wait.whom.replace(whom)),
+            // It ended when it was moved into a cancelled scope.
+            _ => sweep.wake(Some(whom)),
+        }
+    }
+
+    pub(crate) fn outcome(&self, key: Key<Wait>) -> Option<Outcome> {
+        self.waits.get(key).map(|wait| wait.outcome)
+    }
+
+    /// Nobody waits for it any more, or somebody does again. The scope it is in does not end before
+    /// its orphans have (rule E11).
+    pub(crate) fn set_orphan(&mut self, key: Key<Wait>, orphan: bool, sweep: &mut Sweep) {
+        let Some(wait) = self.waits.get_mut(key) else { return };
+        if wait.orphan == orphan {
+            return;
+        }
+        wait.orphan = orphan;
+        let (node, waiting) = (wait.node, wait.outcome == Outcome::Waiting);
+        if waiting {
+            let host = self.node_mut(node);
+            host.orphans = if orphan { host.orphans + 1 } else { host.orphans - 1 };
+            self.orphan_ended(node, !orphan, sweep);
+        }
+    }
+
+    /// Asks the orphans of a node, and of what is still open below it, to end, and counts them: all
+    /// of them are the node's own from now on.
+    pub(crate) fn end_orphans(&mut self, key: Key<Node>, sweep: &mut Sweep) -> u32 {
+        let mut at = key;
+        loop {
+            let mut wait = self.node(at).first_wait.filter(|_| self.node(at).orphans > 0);
+            while let Some(this) = wait {
+                wait = self.wait(this).next;
+                self.ask_orphan(this, sweep);
+                if at != key && self.wait(this).orphan {
+                    self.move_wait(this, key, sweep);
+                }
+            }
+            match self.node(at).first_child.or_else(|| self.after(at, key)) {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        let node = self.node_mut(key);
+        node.closing = true;
+        node.orphans
+    }
+
+    fn ask_orphan(&mut self, key: Key<Wait>, sweep: &mut Sweep) {
+        let wait = self.wait(key);
+        if let (true, Outcome::Waiting, Subject::Operation(operation)) =
+            (wait.orphan, wait.outcome, wait.subject)
+        {
+            sweep.operations.push(operation);
+        }
+    }
+
+    /// A scope that waits for its last orphan goes on.
+    fn orphan_ended(&mut self, node: Key<Node>, ended: bool, sweep: &mut Sweep) {
+        if ended && self.node(node).closing && self.node(node).orphans == 0 {
+            self.wake_body(node, sweep);
+        }
+    }
+
+    /// What waits in this very node.
+    pub(crate) fn waits_of(&self, key: Key<Node>) -> impl Iterator<Item = &Wait> {
+        let mut at = self.nodes.get(key).and_then(|node| node.first_wait);
+        std::iter::from_fn(move || {
+            let wait = self.waits.get(at?)?;
+            at = wait.next;
+            Some(wait)
+        })
+    }
+
+    // Links.
+
+    fn move_wait(&mut self, key: Key<Wait>, to: Key<Node>, sweep: &mut Sweep) {
+        let from = self.unlink_wait(key);
+        let orphan = self.wait(key).orphan;
+        let was_effective = self.is_effective(from);
+        self.link_wait(key, to);
+        self.orphan_ended(from, orphan, sweep);
+        if self.wait(key).outcome == Outcome::Waiting {
+            if !was_effective && self.is_effective(to) {
+                self.abort(key, sweep);
+            }
+            self.lost_a_wait(from, sweep);
+        }
+    }
+
+    fn link_wait(&mut self, key: Key<Wait>, to: Key<Node>) {
+        let first = self.node_mut(to).first_wait.replace(key);
+        if let Some(first) = first {
+            self.waits.get_mut(first).expect("attached waits exist").previous = Some(key);
+        }
+        let wait = self.waits.get_mut(key).expect("the caller's wait exists");
+        (wait.node, wait.previous, wait.next) = (to, None, first);
+        let waiting = u32::from(wait.outcome == Outcome::Waiting);
+        let orphan = waiting * u32::from(wait.orphan);
+        let node = self.node_mut(to);
+        node.pending += waiting;
+        node.orphans += orphan;
+    }
+
+    fn unlink_wait(&mut self, key: Key<Wait>) -> Key<Node> {
+        let wait = self.waits.get_mut(key).expect("the caller's wait exists");
+        let (from, previous, next) = (wait.node, wait.previous.take(), wait.next.take());
+        let waiting = u32::from(wait.outcome == Outcome::Waiting);
+        let orphan = waiting * u32::from(wait.orphan);
+        match previous {
+            Some(previous) => self.waits.get_mut(previous).expect("linked").next = next,
+            None => self.node_mut(from).first_wait = next,
+        }
+        if let Some(next) = next {
+            self.waits.get_mut(next).expect("linked").previous = previous;
+        }
+        let node = self.node_mut(from);
+        node.pending -= waiting;
+        node.orphans -= orphan;
+        from
+    }
+
+    fn link_node(&mut self, key: Key<Node>, parent: Key<Node>) {
+        let first = self.node_mut(parent).first_child.replace(key);
+        if let Some(first) = first {
+            self.node_mut(first).previous = Some(key);
+        }
+        let node = self.node_mut(key);
+        (node.parent, node.previous, node.next) = (Some(parent), None, first);
+    }
+
+    fn unlink_node(&mut self, key: Key<Node>) {
+        let node = self.node_mut(key);
+        let (parent, previous, next) = (node.parent.take(), node.previous.take(), node.next.take());
+        match (previous, parent) {
+            (Some(previous), _) => self.node_mut(previous).next = next,
+            (None, Some(parent)) => self.node_mut(parent).first_child = next,
+            (None, None) => {}
+        }
+        if let Some(next) = next {
+            self.node_mut(next).previous = previous;
+        }
+    }
+
+    fn node(&self, key: Key<Node>) -> &Node {
+        self.nodes.get(key).expect("linked nodes exist")
+    }
+
+    fn node_mut(&mut self, key: Key<Node>) -> &mut Node {
+        self.nodes.get_mut(key).expect("linked nodes exist")
+    }
+
+    fn wait(&self, key: Key<Wait>) -> &Wait {
+        self.waits.get(key).expect("attached waits exist")
+    }
+}
+
+impl Node {
+    pub(crate) fn label(&self) -> Label {
+        self.label
+    }
+
+    pub(crate) fn is_shielded(&self) -> bool {
+        self.shield
+    }
+
+    /// Its own cancellation and when it came.
+    pub(crate) fn cause(&self) -> Option<(&Reason, Instant)> {
+        self.cause.as_ref().map(|cause| (&cause.reason, cause.at))
+    }
+
+    pub(crate) fn first_child(&self) -> Option<Key<Node>> {
+        self.first_child
+    }
+
+    pub(crate) fn next_sibling(&self) -> Option<Key<Node>> {
+        self.next
+    }
+}
+
+impl Wait {
+    pub(crate) fn subject(&self) -> Subject {
+        self.subject
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.orphan
+    }
+}

@@ -1,0 +1,153 @@
+//! Cancel points and schedule points (section A).
+
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use crate::cancel::Node;
+use crate::error::{Cancelled, Result};
+use crate::slots::Key;
+
+use super::park::Pause;
+use super::{Run, current};
+
+/// From this many deliveries of `Cancelled` without anything in between on, a task is treated as one
+/// that waits for something foreign (rule F14).
+pub(crate) const PATIENCE: u32 = 1000;
+
+impl Run {
+    /// The cancel point. Every delivery of `Cancelled` goes through here and is counted.
+    ///
+    /// A task that has swallowed too many stays pending here without a wait of its own, which is
+    /// what whoever polls it drops (rules F13, F14).
+    pub(crate) fn cancel_point(&self) -> Poll<Result<(), Cancelled>> {
+        let node = self.context.node();
+        let Some(reason) =
+            self.look(|core| core.tree.is_effective(node).then(|| core.tree.reason(node)))
+        else {
+            return Poll::Ready(Ok(()));
+        };
+        let strikes = self.context.strikes() + 1;
+        if strikes >= PATIENCE {
+            return Poll::Pending;
+        }
+        self.context.set_strikes(strikes);
+        Poll::Ready(Err(Cancelled::new(reason)))
+    }
+
+    /// A cancellation that reaches a task in another way than by a cancel point: it counts too.
+    pub(crate) fn strike(&self, node: Key<Node>) -> Cancelled {
+        self.context.set_strikes(self.context.strikes() + 1);
+        self.cancelled(node)
+    }
+
+    /// Counts a cancellation that reaches the task with the outcome of a nursery.
+    pub(crate) fn count_strike(&self) -> Poll<()> {
+        if self.is_exhausted() && self.is_cancelled() {
+            return Poll::Pending;
+        }
+        self.context.set_strikes(self.context.strikes() + 1);
+        Poll::Ready(())
+    }
+
+    pub(crate) fn strikes(&self) -> u32 {
+        self.context.strikes()
+    }
+
+    pub(crate) fn set_strikes(&self, strikes: u32) {
+        self.context.set_strikes(strikes);
+    }
+
+    /// Something succeeded: the task is not merely swallowing cancellations (rule F14).
+    pub(crate) fn progress(&self) {
+        self.context.set_strikes(0);
+    }
+
+    /// Whether the task has swallowed more than it may.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.context.strikes() + 1 >= PATIENCE
+    }
+
+    /// The schedule half of an operation that did not need to wait: now and then it does (rule A2).
+    pub(crate) fn poll_budget(
+        self: &Rc<Self>,
+        pause: &mut Option<Pause>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if pause.is_none() {
+            if self.context.spend() {
+                return Poll::Ready(());
+            }
+            *pause = Some(Pause::new(self));
+        }
+        if let Some(waiting) = pause {
+            ready!(waiting.poll(cx));
+        }
+        *pause = None;
+        Poll::Ready(())
+    }
+}
+
+/// Lets other tasks run, then raises if a scope around is cancelled (rule A5): the schedule comes
+/// first, so a deadline that expired meanwhile is seen by this very checkpoint.
+///
+/// # Errors
+/// [`Cancelled`], or [`Error::NoRun`](crate::Error::NoRun) outside of a run.
+///
+/// ```
+/// trine::run(async || {
+///     for _ in 0..10_000 {
+///         // … a little work …
+///         trine::checkpoint().await?;
+///     }
+///     Ok(())
+/// })?;
+/// # Ok::<(), trine::Error>(())
+/// ```
+pub fn checkpoint() -> impl Future<Output = Result> {
+    let mut pause = None;
+    let mut paused = false;
+    poll_fn(move |cx| {
+        let run = current()?;
+        if !paused {
+            ready!(pause.get_or_insert_with(|| Pause::new(&run)).poll(cx));
+            (pause, paused) = (None, true);
+        }
+        let delivered = ready!(run.cancel_point());
+        paused = false;
+        Poll::Ready(delivered.map_err(Into::into))
+    })
+}
+
+/// Raises if a scope around is cancelled; otherwise does nothing, at once (rule A6).
+///
+/// # Errors
+/// As [`checkpoint`].
+///
+/// ```
+/// # trine::run(async || {
+/// trine::checkpoint_if_cancelled().await?;
+/// # Ok(()) })?;
+/// # Ok::<(), trine::Error>(())
+/// ```
+pub fn checkpoint_if_cancelled() -> impl Future<Output = Result> {
+    poll_fn(|_| Poll::Ready(Ok(ready!(current()?.cancel_point())?)))
+}
+
+/// Lets other tasks run, and raises nothing (rule A1). Outside of a run it does nothing.
+///
+/// ```
+/// # trine::run(async || {
+/// trine::yield_shielded().await;
+/// # Ok(()) })?;
+/// # Ok::<(), trine::Error>(())
+/// ```
+pub fn yield_shielded() -> impl Future<Output = ()> {
+    let mut pause = None;
+    poll_fn(move |cx| {
+        let Ok(run) = current() else { return Poll::Ready(()) };
+        ready!(pause.get_or_insert_with(|| Pause::new(&run)).poll(cx));
+        pause = None;
+        Poll::Ready(())
+    })
+}

@@ -1,0 +1,184 @@
+//! Where the thread is: the current run, the node being polled, the task it belongs to.
+
+use std::cell::{Cell, RefCell};
+use std::ptr;
+use std::rc::Rc;
+use std::task::Context;
+
+use crate::cancel::{Node, Whom};
+use crate::error::Error;
+use crate::slots::Key;
+
+use super::{Run, Task};
+
+thread_local! {
+    /// The one thread-local of the crate.
+    static CURRENT: RefCell<Option<Rc<Run>>> = const { RefCell::new(None) };
+}
+
+/// The run of this thread.
+pub(crate) fn current() -> Result<Rc<Run>, Error> {
+    current_or_none().ok_or(Error::NoRun)
+}
+
+/// The run of this thread, also while the thread is being torn down.
+pub(crate) fn current_or_none() -> Option<Rc<Run>> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+}
+
+/// An object is used in the run that it belongs to, and nowhere else (rule P6).
+pub(crate) fn check_run(run: &Rc<Run>) -> Result<(), Error> {
+    match with_current(|current| current.is_same(run)) {
+        Some(true) if !run.is_finished() => Ok(()),
+        None if !run.is_finished() => Err(Error::NoRun),
+        _ => Err(Error::RunFinished),
+    }
+}
+
+/// Calls `f` with the run of this thread if there is one.
+pub(super) fn with_current<R>(f: impl FnOnce(&Run) -> R) -> Option<R> {
+    CURRENT.try_with(|current| current.borrow().as_deref().map(f)).ok().flatten()
+}
+
+/// Makes a run the current one until the guard goes.
+///
+/// # Panics
+/// Inside another run (rule P3).
+pub(super) fn install(run: &Rc<Run>) -> Installed {
+    CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(run)));
+    Installed
+}
+
+pub(super) struct Installed;
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        let _ = CURRENT.try_with(|current| current.borrow_mut().take());
+    }
+}
+
+/// What is being polled at the moment.
+pub(crate) struct TaskContext {
+    root: Key<Node>,
+    /// The innermost scope; the root while nothing is polled.
+    node: Cell<Key<Node>>,
+    task: Cell<Option<Key<Task>>>,
+    /// Where the task's own waker points, to tell it from the wakers of combinators.
+    waker: Cell<*const ()>,
+    /// Operations that may still return at once in this poll (rule A2).
+    budget: Cell<u32>,
+    /// How often `Cancelled` was delivered without anything in between (rule F14).
+    strikes: Cell<u32>,
+}
+
+/// Operations a task may finish in one poll without yielding (rule A2).
+const BUDGET: u32 = 128;
+
+impl TaskContext {
+    pub(super) fn new(root: Key<Node>) -> TaskContext {
+        TaskContext {
+            root,
+            node: Cell::new(root),
+            task: Cell::new(None),
+            waker: Cell::new(ptr::null()),
+            budget: Cell::new(BUDGET),
+            strikes: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn node(&self) -> Key<Node> {
+        self.node.get()
+    }
+
+    /// Makes `node` the innermost scope until the guard goes (rule B2).
+    pub(crate) fn enter(&self, node: Key<Node>) -> Entered<'_> {
+        Entered { context: self, node: self.node.replace(node), task: None }
+    }
+
+    /// Starts polling a task that runs in `node`.
+    pub(crate) fn enter_task(
+        &self,
+        node: Key<Node>,
+        task: Key<Task>,
+        strikes: u32,
+        cx: &Context<'_>,
+    ) -> Entered<'_> {
+        let former = Former {
+            task: self.task.replace(Some(task)),
+            waker: self.waker.replace(cx.waker().data()),
+            budget: self.budget.replace(BUDGET),
+            strikes: self.strikes.replace(strikes),
+        };
+        Entered { context: self, node: self.node.replace(node), task: Some(former) }
+    }
+
+    /// Leaves everything, to run other people's code.
+    pub(super) fn leave(&self) -> Entered<'_> {
+        let former = Former {
+            task: self.task.take(),
+            waker: self.waker.replace(ptr::null()),
+            budget: self.budget.get(),
+            strikes: self.strikes.get(),
+        };
+        Entered { context: self, node: self.node.replace(self.root), task: Some(former) }
+    }
+
+    pub(super) fn task(&self) -> Option<Key<Task>> {
+        self.task.get()
+    }
+
+    /// Whether `cx` holds the waker of the task itself, not of a combinator in it.
+    pub(super) fn is_own(&self, cx: &Context<'_>) -> bool {
+        self.task.get().is_some() && ptr::eq(self.waker.get(), cx.waker().data())
+    }
+
+    /// Whom to wake for what is polled with `cx`.
+    pub(crate) fn whom(&self, cx: &Context<'_>) -> Whom {
+        match self.task.get() {
+            Some(task) if self.is_own(cx) => Whom::Task(task.to_bits()),
+            _ => Whom::Waker(cx.waker().clone()),
+        }
+    }
+
+    /// Whether one more operation may return without yielding.
+    pub(super) fn spend(&self) -> bool {
+        let left = self.budget.get();
+        self.budget.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    pub(crate) fn strikes(&self) -> u32 {
+        self.strikes.get()
+    }
+
+    pub(super) fn set_strikes(&self, strikes: u32) {
+        self.strikes.set(strikes);
+    }
+}
+
+/// Puts the former node, and for a task the former task, back.
+pub(crate) struct Entered<'a> {
+    context: &'a TaskContext,
+    node: Key<Node>,
+    task: Option<Former>,
+}
+
+#[derive(Clone, Copy)]
+struct Former {
+    task: Option<Key<Task>>,
+    waker: *const (),
+    budget: u32,
+    strikes: u32,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.context.node.set(self.node);
+        if let Some(former) = self.task {
+            self.context.task.set(former.task);
+            self.context.waker.set(former.waker);
+            self.context.budget.set(former.budget);
+            self.context.strikes.set(former.strikes);
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! The one loop, and the one way to wait.
+//!
+//! [`Run`] is all that a run has: the ring, the table of operations, the tree of scopes, the
+//! deadlines, the tasks. It is reached through the one thread-local of the crate, and changed only
+//! inside [`Run::act`], which carries out what the change asks of others after the borrow has ended:
+//! wakers and resources are other people's code (rule P2).
+
+mod checkpoint;
+mod context;
+mod dump;
+mod inbox;
+mod operation;
+mod park;
+mod stats;
+mod tasks;
+mod turn;
+mod watch;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Waker};
+
+use crate::cancel::{Deadlines, Due, Label, Node, Subject, Sweep, Tree, Wait, Whom};
+use crate::clock::{Clock, Instant};
+use crate::error::{Cancelled, Reason};
+use crate::op::{Action, Home, Pool, Remains, Slot, Submission, Table};
+use crate::ring::{Capabilities, Host, Ring};
+use crate::slots::Key;
+
+pub(crate) use checkpoint::PATIENCE;
+pub use checkpoint::{checkpoint, checkpoint_if_cancelled, yield_shielded};
+use context::TaskContext;
+pub(crate) use context::{Entered, check_run, current, current_or_none};
+pub use dump::tree;
+use inbox::Inbox;
+pub(crate) use operation::{Finished, Operation, Verdict, is_interruption, judge, submit_plain};
+pub(crate) use park::{Park, Pause};
+pub use stats::{Stats, stats};
+use tasks::Tasks;
+pub(crate) use tasks::{Nest, Task};
+pub(crate) use turn::{Drive, Strictness};
+pub(crate) use watch::Watch;
+
+/// Everything one run has.
+pub(crate) struct Run {
+    id: RunId,
+    core: RefCell<Core>,
+    clock: Clock,
+    inbox: Arc<Inbox>,
+    pool: Rc<Pool>,
+    root: Key<Node>,
+    context: TaskContext,
+    /// Somebody is carrying chores out; whoever comes meanwhile leaves theirs to that one.
+    carrying: Cell<bool>,
+    finished: Cell<bool>,
+    on_abandoned: Option<OnAbandoned>,
+}
+
+/// Told where a task was spawned that had to be dropped (rule F15).
+type OnAbandoned = Box<dyn Fn(&'static Location<'static>)>;
+
+/// Tells runs apart, also those that have ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RunId(u64);
+
+/// The plain data of a run. Nothing in here runs other people's code.
+pub(crate) struct Core {
+    /// `None` once the run has ended.
+    pub(crate) ring: Option<Ring>,
+    pub(crate) table: Table,
+    pub(crate) tree: Tree,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) tasks: Tasks,
+    pub(crate) sweep: Sweep,
+    /// Waits that end with the next turn (schedule points).
+    next_turn: Vec<Key<Wait>>,
+    /// Whoever is to be polled in the next turn for another reason.
+    pub(crate) wake_later: Vec<Whom>,
+    /// What the completions of this turn ask for; empty between turns, kept for its memory.
+    actions: Vec<Action>,
+    chores: VecDeque<Chore>,
+    turn: u64,
+    now: Instant,
+    /// Tasks that were dropped because they were stuck (rule F13).
+    abandoned: u64,
+}
+
+/// Something that runs other people's code, and so waits until nothing is borrowed.
+enum Chore {
+    Wake(Waker),
+    Bury(#[expect(dead_code, reason = "held to be dropped")] Waker),
+    Drop(#[expect(dead_code, reason = "held to be dropped")] Remains),
+}
+
+impl Run {
+    pub(crate) fn new(
+        ring: Ring,
+        pool: Rc<Pool>,
+        at: Label,
+        on_abandoned: Option<OnAbandoned>,
+    ) -> Rc<Run> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let clock = Clock::Monotonic;
+        let inbox = Arc::new(Inbox::new(ring.bell()));
+        let mut tree = Tree::new();
+        let root = tree.open(None, at, false);
+        let core = Core {
+            ring: Some(ring),
+            table: Table::new(Rc::clone(&pool)),
+            tree,
+            deadlines: Deadlines::new(),
+            tasks: Tasks::new(),
+            sweep: Sweep::default(),
+            next_turn: Vec::new(),
+            wake_later: Vec::new(),
+            actions: Vec::new(),
+            chores: VecDeque::new(),
+            turn: 1,
+            now: clock.now(),
+            abandoned: 0,
+        };
+        Rc::new(Run {
+            id: RunId(NEXT.fetch_add(1, Ordering::Relaxed)),
+            core: RefCell::new(core),
+            clock,
+            inbox,
+            pool,
+            root,
+            context: TaskContext::new(root),
+            carrying: Cell::new(false),
+            finished: Cell::new(false),
+            on_abandoned,
+        })
+    }
+
+    pub(crate) fn is_same(&self, other: &Run) -> bool {
+        self.id == other.id
+    }
+
+    /// Whether the run has ended (rule P6).
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.get()
+    }
+
+    pub(crate) fn root(&self) -> Key<Node> {
+        self.root
+    }
+
+    pub(crate) fn pool(&self) -> &Rc<Pool> {
+        &self.pool
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The system calls that answer at once.
+    pub(crate) fn host(&self) -> Host {
+        Host
+    }
+
+    /// What this kernel can do beyond the floor.
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.look(|core| core.ring.as_ref().map(Ring::capabilities)).unwrap_or_default()
+    }
+
+    /// The kernel has refused what it was thought to be able to do.
+    pub(crate) fn lacks(&self, missing: impl FnOnce(&mut Capabilities)) {
+        self.act(|core| core.ring.as_mut().map(|ring| ring.lacks(missing)));
+    }
+
+    /// The innermost scope that is being polled.
+    pub(crate) fn node(&self) -> Key<Node> {
+        self.context.node()
+    }
+
+    /// Makes `node` the innermost scope until the guard goes (rule B2).
+    pub(crate) fn enter(&self, node: Key<Node>) -> Entered<'_> {
+        self.context.enter(node)
+    }
+
+    /// Starts polling a task.
+    pub(crate) fn enter_task(
+        &self,
+        node: Key<Node>,
+        task: Key<Task>,
+        strikes: u32,
+        cx: &Context<'_>,
+    ) -> Entered<'_> {
+        self.context.enter_task(node, task, strikes, cx)
+    }
+
+    /// Whom to wake for what is polled with `cx`.
+    pub(crate) fn whom(&self, cx: &Context<'_>) -> Whom {
+        self.context.whom(cx)
+    }
+
+    pub(crate) fn turn_number(&self) -> u64 {
+        self.look(Core::turn)
+    }
+
+    /// Whether the task that is being polled was woken meanwhile.
+    fn is_task_queued(&self) -> bool {
+        let task = self.context.task();
+        task.is_some_and(|task| self.look(|core| core.tasks.is_queued(task)))
+    }
+
+    /// Changes the run, then carries out what the change asks of others.
+    pub(crate) fn act<R>(&self, change: impl FnOnce(&mut Core) -> R) -> R {
+        let (result, settled) = {
+            let core = &mut *self.core.borrow_mut();
+            let result = change(core);
+            core.settle();
+            (result, core.chores.is_empty())
+        };
+        if !settled {
+            self.carry_out();
+        }
+        result
+    }
+
+    /// Looks at the run.
+    pub(crate) fn look<R>(&self, at: impl FnOnce(&Core) -> R) -> R {
+        at(&self.core.borrow())
+    }
+
+    /// Wakes and drops with nothing borrowed and no current scope. A panic is kept until the list is
+    /// empty, and goes on then.
+    fn carry_out(&self) {
+        if self.carrying.replace(true) {
+            return;
+        }
+        let outside = self.context.leave();
+        let mut panicked = None;
+        while let Some(chore) = self.next_chore() {
+            if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| chore.carry_out())) {
+                panicked.get_or_insert(payload);
+            }
+        }
+        drop(outside);
+        self.carrying.set(false);
+        match panicked {
+            // A second panic while unwinding would end the process; the first one is under way.
+            Some(payload) if !std::thread::panicking() => panic::resume_unwind(payload),
+            _ => {}
+        }
+    }
+
+    fn next_chore(&self) -> Option<Chore> {
+        self.core.borrow_mut().chores.pop_front()
+    }
+
+    /// Cancels a scope (rules B5, L2).
+    pub(crate) fn cancel(&self, node: Key<Node>, reason: Reason) {
+        let now = self.now();
+        self.act(|core| core.cancel(node, reason, now));
+    }
+
+    /// Whether the node that is being polled is effectively cancelled.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        let node = self.context.node();
+        self.look(|core| core.tree.is_effective(node))
+    }
+
+    /// The cancellation of a node, as it is raised there.
+    pub(crate) fn cancelled(&self, node: Key<Node>) -> Cancelled {
+        Cancelled::new(self.look(|core| core.tree.reason(node)))
+    }
+
+    /// Whether a cancelled task is to be dropped where it pends (rules F13, F14): it has no wait of
+    /// its own, and either nobody has woken it meanwhile, or it has woken itself too often. Asked
+    /// after a poll that began when it was cancelled already.
+    pub(crate) fn is_stuck(&self, node: Key<Node>, task: Key<Task>, but_children: bool) -> bool {
+        self.act(|core| {
+            let waits = core.tree.has_wait(node, but_children);
+            let queued = core.tasks.is_queued(task);
+            let Some(task) = core.tasks.get_mut(task) else { return false };
+            task.restless = if waits || !queued { 0 } else { task.restless + 1 };
+            !waits && (!queued || task.restless >= checkpoint::PATIENCE)
+        })
+    }
+
+    /// Says that a task had to be dropped because it was stuck (rule F15).
+    pub(crate) fn report_stuck(&self, node: Key<Node>) {
+        let at = self.act(|core| {
+            core.abandoned += 1;
+            core.tree.get(node).map(|node| node.label().at)
+        });
+        if let (Some(report), Some(at)) = (&self.on_abandoned, at) {
+            report(at);
+        }
+    }
+
+    /// What was waited for outside the kernel has come. The token may be of a wait that has gone.
+    pub(crate) fn unpark(&self, wait: Key<Wait>) {
+        self.act(|core| core.tree.fire(wait, true, &mut core.sweep));
+    }
+}
+
+impl Core {
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    fn cancel(&mut self, node: Key<Node>, reason: Reason, now: Instant) {
+        if let Some(timer) = self.tree.cancel(node, reason, now, &mut self.sweep) {
+            self.deadlines.remove(timer);
+        }
+    }
+
+    /// Takes a node out of the tree, and its timer out of the heap (rule F7).
+    pub(crate) fn close_node(&mut self, node: Key<Node>) {
+        if let Some(timer) = self.tree.close(node, &mut self.sweep) {
+            self.deadlines.remove(timer);
+        }
+    }
+
+    /// Moves, sets or takes away the deadline of an entered scope.
+    pub(crate) fn set_deadline(&mut self, key: Key<Node>, deadline: Option<Instant>) {
+        let Some(node) = self.tree.get_mut(key) else { return };
+        node.deadline = deadline;
+        if let Some(timer) = node.timer.take() {
+            self.deadlines.remove(timer);
+        }
+        let Some(node) = self.tree.get_mut(key) else { return };
+        if node.cause().is_none() {
+            let at = deadline.filter(|&at| at < Instant::MAX);
+            node.timer = at.map(|at| self.deadlines.insert(at, Due::Scope(key)));
+        }
+    }
+
+    /// Submits an operation that waits in `node`.
+    pub(crate) fn submit(
+        &mut self,
+        node: Key<Node>,
+        submission: Submission,
+    ) -> (Key<Slot>, Key<Wait>) {
+        let slot = self.table.submit(submission, 0, self.now);
+        let wait = self.tree.attach(node, Subject::Operation(slot.to_bits()), None);
+        self.table.set_waiter(slot, wait.to_bits());
+        (slot, wait)
+    }
+
+    /// Submits an operation whose result nobody wants; the scope waits for it (rule E11).
+    fn submit_orphan(&mut self, node: Key<Node>, submission: Submission) {
+        let slot = self.table.submit_orphan(submission, 0, self.now);
+        let wait = self.tree.attach(node, Subject::Operation(slot.to_bits()), None);
+        self.tree.set_orphan(wait, true, &mut self.sweep);
+        self.table.set_waiter(slot, wait.to_bits());
+    }
+
+    /// Drops what an operation kept, later.
+    pub(crate) fn dispose(&mut self, remains: Remains) {
+        self.chores.push_back(Chore::Drop(remains));
+    }
+
+    /// Carries out what the table says, as far as it is plain data.
+    pub(crate) fn follow(&mut self, action: Action) {
+        match action {
+            Action::Nothing => {}
+            Action::Wake { waiter, last } => {
+                if let Some(wait) = Key::from_bits(waiter) {
+                    self.tree.fire(wait, last, &mut self.sweep);
+                }
+            }
+            Action::Freed { waiter, remains } => {
+                if let Some(wait) = Key::from_bits(waiter) {
+                    self.tree.detach(wait, &mut self.sweep);
+                }
+                self.dispose(remains);
+            }
+        }
+    }
+
+    /// The second stroke (rule B5): every cancel request is queued before any task is polled. What
+    /// is other people's code becomes a chore.
+    fn settle(&mut self) {
+        while let Some(operation) = self.sweep.operations.pop() {
+            if let Some(slot) = Key::from_bits(operation) {
+                let action = self.table.cancel(slot);
+                self.follow(action);
+            }
+        }
+        while let Some(task) = self.sweep.tasks.pop() {
+            if let Some(task) = Key::from_bits(task) {
+                self.tasks.wake(task, self.turn, &mut self.sweep);
+            }
+        }
+        self.chores.extend(self.sweep.wakers.drain(..).map(Chore::Wake));
+        self.chores.extend(self.sweep.dead.drain(..).map(Chore::Bury));
+    }
+}
+
+impl Chore {
+    fn carry_out(self) {
+        match self {
+            Chore::Wake(waker) => waker.wake(),
+            Chore::Bury(_) | Chore::Drop(_) => {}
+        }
+    }
+}
+
+impl Home for Run {
+    /// Closes through the ring, as an operation that the current scope waits for.
+    fn close(&self, fd: RawFd) -> Result<(), RawFd> {
+        if self.is_finished() {
+            return Err(fd);
+        }
+        let node = self.context.node();
+        self.act(|core| core.submit_orphan(node, Submission::close(fd)));
+        Ok(())
+    }
+}

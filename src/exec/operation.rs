@@ -1,0 +1,188 @@
+//! Waiting for the kernel.
+
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use crate::cancel::Wait;
+use crate::error::{Cancelled, Error};
+use crate::op::{Answer, CancelClass, Kind, Slot, Storage, Submission};
+use crate::slots::Key;
+
+use super::{Run, current};
+
+/// The owner's handle on an operation in flight. Dropping it leaves everything the kernel may touch
+/// where it is, asks for a cancel, and leaves the waiting to the scope (rules E11, F12).
+pub(crate) struct Operation {
+    run: Rc<Run>,
+    slot: Key<Slot>,
+    wait: Key<Wait>,
+    kind: &'static Kind,
+    /// The last result was taken, and the slot with it.
+    over: bool,
+}
+
+/// The last result of an operation, and the storage it had.
+pub(crate) struct Finished {
+    pub(crate) answer: Answer,
+    pub(crate) storage: Option<Storage>,
+}
+
+impl Operation {
+    /// Submits; it goes to the kernel with the next turn.
+    pub(crate) fn start(run: &Rc<Run>, submission: Submission) -> Operation {
+        let (node, kind) = (run.context.node(), submission.kind());
+        let (slot, wait) = run.act(|core| core.submit(node, submission));
+        Operation { run: Rc::clone(run), slot, wait, kind, over: false }
+    }
+
+    /// The next result; for all but multishots it is the last one.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Finished> {
+        let (node, whom) = (self.run.context.node(), self.run.context.whom(cx));
+        let (slot, wait) = (self.slot, self.wait);
+        let taken = self.run.act(|core| {
+            if let Some((answer, storage)) = core.table.take(slot) {
+                core.sweep.bury(Some(whom));
+                if !answer.more {
+                    core.tree.detach(wait, &mut core.sweep);
+                }
+                return Some(Finished { answer, storage });
+            }
+            core.tree.polled(wait, node, whom, &mut core.sweep);
+            None
+        });
+        match taken {
+            Some(finished) => {
+                self.over = !finished.answer.more;
+                Poll::Ready(finished)
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    /// Waits for the last result of a receive whose buffer nobody wants back: its bytes.
+    pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<(i32, Vec<u8>)> {
+        let (node, whom) = (self.run.context.node(), self.run.context.whom(cx));
+        let (slot, wait) = (self.slot, self.wait);
+        let taken = self.run.act(|core| {
+            let Some((result, bytes, remains)) = core.table.take_bytes(slot) else {
+                core.tree.polled(wait, node, whom, &mut core.sweep);
+                return None;
+            };
+            core.sweep.bury(Some(whom));
+            core.tree.detach(wait, &mut core.sweep);
+            core.dispose(remains);
+            Some((result, bytes))
+        });
+        match taken {
+            Some(taken) => {
+                self.over = true;
+                Poll::Ready(taken)
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    /// Nobody waits for it at the moment, but its owner keeps it going. The scope it is in ends it
+    /// when it is left.
+    pub(crate) fn rest(&self) {
+        self.run.act(|core| core.tree.set_orphan(self.wait, true, &mut core.sweep));
+    }
+
+    /// Asks the kernel to end it. Its result still comes.
+    pub(crate) fn cancel(&self) {
+        self.run.act(|core| {
+            let action = core.table.cancel(self.slot);
+            core.follow(action);
+        });
+    }
+
+    /// Results that nobody has taken yet.
+    pub(crate) fn unread(&self) -> usize {
+        self.run.look(|core| core.table.get(self.slot).map_or(0, Slot::unread))
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        self.run.act(|core| {
+            core.tree.set_orphan(self.wait, true, &mut core.sweep);
+            let action = core.table.orphan(self.slot);
+            core.follow(action);
+        });
+    }
+}
+
+/// Submits an operation without memory and waits for it, as often as it takes (rule D4).
+pub(crate) fn submit_plain(
+    make: impl Fn() -> Submission,
+) -> impl Future<Output = Result<(), Error>> {
+    let mut operation: Option<Operation> = None;
+    let mut attempts = 0;
+    poll_fn(move |cx| {
+        loop {
+            let Some(active) = &mut operation else {
+                let run = current()?;
+                ready!(run.cancel_point())?;
+                operation = Some(Operation::start(&run, make()));
+                continue;
+            };
+            let Finished { answer, .. } = ready!(active.poll(cx));
+            let (run, kind) = (Rc::clone(&active.run), active.kind);
+            operation = None;
+            match ready!(judge(&run, kind, answer.result, &mut attempts)) {
+                Verdict::Result(result) => return Poll::Ready(result.map(drop)),
+                Verdict::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.into())),
+                Verdict::Again => {}
+            }
+        }
+    })
+}
+
+/// What a last result means to the one who waits for it.
+pub(crate) enum Verdict {
+    /// The operation's own result: a count, or an error.
+    Result(Result<u32, Error>),
+    /// It was interrupted, and nobody here is cancelled: again.
+    Again,
+    Cancelled(Cancelled),
+}
+
+/// Rule D4. `attempts` counts how often this operation was submitted again.
+pub(crate) fn judge(run: &Run, kind: &Kind, result: i32, attempts: &mut u8) -> Poll<Verdict> {
+    if result >= 0 {
+        run.progress();
+        return Poll::Ready(Verdict::Result(Ok(result as u32)));
+    }
+    if !is_interruption(-result) {
+        run.progress();
+        return Poll::Ready(Verdict::Result(Err(os_error(-result))));
+    }
+    match run.cancel_point() {
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(Err(cancelled)) => Poll::Ready(Verdict::Cancelled(cancelled)),
+        Poll::Ready(Ok(())) if kind.repeatable && *attempts < ATTEMPTS => {
+            *attempts += 1;
+            Poll::Ready(Verdict::Again)
+        }
+        Poll::Ready(Ok(())) if kind.class == CancelClass::Terminal => {
+            Poll::Ready(Verdict::Result(Err(os_error(libc::ECONNABORTED))))
+        }
+        Poll::Ready(Ok(())) => Poll::Ready(Verdict::Result(Err(os_error(libc::EINTR)))),
+    }
+}
+
+/// How often an operation is submitted again that was interrupted although nobody asked (rule D4).
+const ATTEMPTS: u8 = 8;
+
+/// `ECANCELED`, `EINTR`, and the kernel's own restart codes, which leak out of its workers.
+pub(crate) fn is_interruption(errno: i32) -> bool {
+    matches!(errno, libc::ECANCELED | libc::EINTR | 512..=516)
+}
+
+fn os_error(errno: i32) -> Error {
+    Error::Io(std::io::Error::from_raw_os_error(errno))
+}

@@ -1,0 +1,261 @@
+//! Tasks, their wakers, and the queues of those that were woken.
+//!
+//! A nursery polls its own children (rule N16), so each has a queue of its own: a *nest*. Waking a
+//! task puts it into its nest's queue and wakes whoever polls the nest, up to the first one that is
+//! already awake: ten thousand wakes in one nursery are one walk up.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Wake, Waker};
+
+use crate::cancel::{Label, Node, Sweep, Whom};
+use crate::slots::{Key, Slots};
+
+use super::inbox::Inbox;
+use super::{Core, Run, RunId, context};
+
+/// One child, one nursery's body, or the main future: what is polled on its own.
+pub(crate) struct Task {
+    nest: Key<Nest>,
+    /// Which one of its nest it is, in the nest owner's words.
+    place: usize,
+    queued: bool,
+    /// Rule F14, kept while the task is not polled.
+    pub(crate) strikes: u32,
+    /// How often it woke itself while it was cancelled and waited for nothing of ours (rule F14).
+    pub(crate) restless: u32,
+    waker: Option<Arc<TaskWaker>>,
+}
+
+/// The tasks that one nursery polls.
+pub(crate) struct Nest {
+    /// Woken tasks, with the turn in which that happened (rule P2).
+    ready: VecDeque<(Key<Task>, u64)>,
+    /// Whoever polls the nest. `None`: it is awake already.
+    parent: Option<Whom>,
+}
+
+pub(crate) struct Tasks {
+    tasks: Slots<Task>,
+    nests: Slots<Nest>,
+    /// Wakers of ended tasks that nobody else has any more, to be used again.
+    retired: Vec<(Arc<TaskWaker>, Waker)>,
+}
+
+/// How many unused wakers are kept.
+const RETIRED: usize = 1024;
+
+impl Tasks {
+    pub(super) fn new() -> Tasks {
+        Tasks { tasks: Slots::new(), nests: Slots::new(), retired: Vec::new() }
+    }
+
+    pub(crate) fn open_nest(&mut self) -> Key<Nest> {
+        self.nests.insert(Nest { ready: VecDeque::new(), parent: None })
+    }
+
+    pub(crate) fn close_nest(&mut self, nest: Key<Nest>, sweep: &mut Sweep) {
+        if let Some(nest) = self.nests.remove(nest) {
+            sweep.bury(nest.parent);
+        }
+    }
+
+    fn add(&mut self, nest: Key<Nest>, place: usize) -> Key<Task> {
+        self.tasks.insert(Task { nest, place, queued: false, strikes: 0, restless: 0, waker: None })
+    }
+
+    /// Wakes a task. One that is awake, or has ended, is left alone.
+    pub(super) fn wake(&mut self, key: Key<Task>, turn: u64, sweep: &mut Sweep) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        if std::mem::replace(&mut task.queued, true) {
+            return;
+        }
+        let Some(nest) = self.nests.get_mut(task.nest) else { return };
+        nest.ready.push_back((key, turn));
+        sweep.wake(nest.parent.take());
+    }
+
+    pub(crate) fn is_queued(&self, key: Key<Task>) -> bool {
+        self.tasks.get(key).is_some_and(|task| task.queued)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: Key<Task>) -> Option<&mut Task> {
+        self.tasks.get_mut(key)
+    }
+
+    pub(super) fn next(&mut self, nest: Key<Nest>, turn: u64) -> Option<(usize, u32)> {
+        let nest = self.nests.get_mut(nest)?;
+        loop {
+            let &(key, woken) = nest.ready.front()?;
+            if woken >= turn {
+                return None;
+            }
+            nest.ready.pop_front();
+            if let Some(task) = self.tasks.get_mut(key) {
+                task.queued = false;
+                return Some((task.place, task.strikes));
+            }
+        }
+    }
+
+    /// Whether a task of the nest was woken.
+    pub(crate) fn has_ready(&self, nest: Key<Nest>) -> bool {
+        self.nests.get(nest).is_some_and(|nest| !nest.ready.is_empty())
+    }
+
+    /// The nest sleeps until one of its tasks is woken; then `parent` is. If one was woken already in
+    /// this turn, `parent` comes back: it has to be woken in the next one.
+    pub(crate) fn sleep(
+        &mut self,
+        nest: Key<Nest>,
+        parent: Whom,
+        sweep: &mut Sweep,
+    ) -> Option<Whom> {
+        let Some(nest) = self.nests.get_mut(nest) else { return Some(parent) };
+        if nest.ready.is_empty() {
+            sweep.bury(nest.parent.replace(parent));
+            None
+        } else {
+            Some(parent)
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether somebody outside has a waker of ours.
+    pub(super) fn has_foreign_wakers(&self) -> bool {
+        self.tasks.iter().any(|(_, task)| {
+            task.waker.as_ref().is_some_and(|waker| Arc::strong_count(waker) > OURS)
+        })
+    }
+}
+
+/// Shares in a task's waker that we hold ourselves: the task's, and the nursery's as a `Waker`.
+const OURS: usize = 2;
+
+/// The waker of one task.
+#[derive(Debug)]
+pub(super) struct TaskWaker {
+    run: RunId,
+    inbox: Arc<Inbox>,
+    /// The task's key. It changes when the waker is used for another task, which happens only when
+    /// nobody else has a share in it.
+    task: AtomicU64,
+    /// It lies in the inbox.
+    posted: AtomicBool,
+}
+
+impl TaskWaker {
+    pub(super) fn task(&self) -> Option<Key<Task>> {
+        Key::from_bits(self.task.load(Ordering::Relaxed))
+    }
+
+    /// Taken out of the inbox: the next wake from another thread posts again.
+    pub(super) fn collected(&self) {
+        self.posted.store(false, Ordering::Release);
+    }
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        if self.wake_here() {
+            return;
+        }
+        if !self.posted.swap(true, Ordering::AcqRel) {
+            let inbox = Arc::clone(&self.inbox);
+            inbox.put(self);
+        }
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.wake_here() {
+            Arc::clone(self).wake();
+        }
+    }
+}
+
+impl TaskWaker {
+    /// On the run's own thread no lock is taken. "Own" means that the run is the current one.
+    fn wake_here(&self) -> bool {
+        let woken = context::with_current(|run| {
+            let own = run.id == self.run;
+            if let Some(task) = self.task().filter(|_| own) {
+                run.wake_task(task);
+            }
+            own
+        });
+        woken == Some(true)
+    }
+}
+
+impl Run {
+    /// Opens a child's node, and a task for it that is woken.
+    pub(crate) fn add_child(
+        &self,
+        nursery: Key<Node>,
+        nest: Key<Nest>,
+        place: usize,
+        label: Label,
+    ) -> (Key<Node>, Key<Task>, Waker) {
+        self.act(|core| {
+            let node = core.tree.open(Some(nursery), label, false);
+            let (task, waker) = self.add(core, nest, place);
+            core.tree.set_body(node, Whom::Task(task.to_bits()), &mut core.sweep);
+            core.tasks.wake(task, core.turn, &mut core.sweep);
+            (node, task, waker)
+        })
+    }
+
+    /// Adds the task of a nursery's body, which is not woken: it is polled at once.
+    pub(crate) fn add_body(
+        &self,
+        nursery: Key<Node>,
+        nest: Key<Nest>,
+        place: usize,
+    ) -> (Key<Task>, Waker) {
+        self.act(|core| {
+            let (task, waker) = self.add(core, nest, place);
+            core.tree.set_body(nursery, Whom::Task(task.to_bits()), &mut core.sweep);
+            (task, waker)
+        })
+    }
+
+    fn add(&self, core: &mut Core, nest: Key<Nest>, place: usize) -> (Key<Task>, Waker) {
+        let key = core.tasks.add(nest, place);
+        let (shared, waker) = core.tasks.retired.pop().unwrap_or_else(|| {
+            let shared = Arc::new(TaskWaker {
+                run: self.id,
+                inbox: Arc::clone(&self.inbox),
+                task: AtomicU64::new(0),
+                posted: AtomicBool::new(false),
+            });
+            (Arc::clone(&shared), Waker::from(shared))
+        });
+        shared.task.store(key.to_bits(), Ordering::Relaxed);
+        if let Some(task) = core.tasks.get_mut(key) {
+            task.waker = Some(shared);
+        }
+        (key, waker)
+    }
+
+    /// The task has ended. Its waker is used again unless somebody else has a share.
+    pub(crate) fn remove_task(&self, key: Key<Task>, waker: Waker) {
+        let core = &mut *self.core.borrow_mut();
+        let Some(shared) = core.tasks.tasks.remove(key).and_then(|task| task.waker) else { return };
+        if Arc::strong_count(&shared) == OURS && core.tasks.retired.len() < RETIRED {
+            core.tasks.retired.push((shared, waker));
+        }
+    }
+
+    pub(crate) fn wake_task(&self, task: Key<Task>) {
+        self.act(|core| core.tasks.wake(task, core.turn, &mut core.sweep));
+    }
+
+    /// The next task of a nest that was woken before `turn`: its place and its strikes.
+    pub(crate) fn next_task(&self, nest: Key<Nest>, turn: u64) -> Option<(usize, u32)> {
+        self.core.borrow_mut().tasks.next(nest, turn)
+    }
+}

@@ -1,0 +1,244 @@
+//! The loop, on one page.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::cancel::Due;
+use crate::error::{Error, Reason};
+use crate::op::{Pushed, Table};
+use crate::ring::{CtrlC, Ring};
+use crate::slots::Key;
+
+use super::tasks::{Nest, Task};
+use super::{Core, Run, context};
+
+/// How a run is driven.
+#[derive(Default)]
+pub(crate) struct Drive {
+    /// Catches the first Ctrl-C (rule P5).
+    pub(crate) ctrl_c: Option<CtrlC>,
+    /// Reports a deadlock instead of sleeping for ever (rule P4).
+    pub(crate) deadlock: Option<Strictness>,
+}
+
+/// What counts as something that could still wake the run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Strictness {
+    /// A waker of ours that somebody outside holds.
+    Lenient,
+    /// Nothing outside.
+    Strict,
+}
+
+impl Run {
+    /// Polls `main` to its end, and then goes on until the kernel has let go of everything.
+    pub(crate) fn drive<T>(
+        self: &Rc<Self>,
+        drive: &Drive,
+        main: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        let _installed = context::install(self);
+        let _finish = Finish { run: self };
+        let nest = self.act(|core| core.tasks.open_nest());
+        let (task, waker) = self.add_body(self.root, nest, 0);
+        self.wake_task(task);
+        let mut main = pin!(Some(main));
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            self.turn(drive, nest)?;
+            let Some((strikes, cancelled)) = self.main_is_ready(nest) else { continue };
+            let polled = {
+                let entered = self.context.enter_task(self.root, task, strikes, &cx);
+                let polled = main.as_mut().as_pin_mut().map(|main| main.poll(&mut cx));
+                self.keep_strikes(task);
+                drop(entered);
+                polled
+            };
+            match polled {
+                Some(Poll::Ready(value)) => {
+                    main.set(None);
+                    return Ok(value);
+                }
+                _ if cancelled && self.is_stuck(self.root, task, false) => {
+                    self.report_stuck(self.root);
+                    main.set(None);
+                    return Err(self.cancelled(self.root).into());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// One turn (rule P2): hand everything over and wait, in one system call; drain the completions
+    /// into the table; expire deadlines. Tasks run after it, and whatever wakes them from now on
+    /// wakes them in the turn after.
+    fn turn(&self, drive: &Drive, root: Key<Nest>) -> Result<(), Error> {
+        if self.inbox.is_rung() {
+            self.collect_mail();
+        }
+        let wait = self.look(|core| core.wait(root, self.clock.now()));
+        if wait.is_none() && drive.deadlock.is_some_and(|how| self.is_deadlocked(drive, how)) {
+            return Err(Error::Deadlock(super::dump::dump(self)));
+        }
+        let rung = self.act(|core| -> io::Result<bool> {
+            let rung = core.exchange(wait)?;
+            core.now = self.clock.now();
+            core.expire();
+            Ok(rung)
+        })?;
+        if rung {
+            self.collect_mail();
+            if drive.ctrl_c.as_ref().is_some_and(CtrlC::take) {
+                self.cancel(self.root, Reason::Interrupt);
+            }
+        }
+        self.act(Core::end_pauses);
+        // What is woken from now on is woken in this turn, and runs in the next.
+        self.act(|core| core.turn += 1);
+        Ok(())
+    }
+
+    /// Wakes what other threads have woken.
+    fn collect_mail(&self) {
+        for waker in self.inbox.take() {
+            waker.collected();
+            if let Some(task) = waker.task() {
+                self.wake_task(task);
+            }
+        }
+    }
+
+    fn main_is_ready(&self, nest: Key<Nest>) -> Option<(u32, bool)> {
+        self.act(|core| {
+            let (_, strikes) = core.tasks.next(nest, core.turn)?;
+            Some((strikes, core.tree.is_effective(self.root)))
+        })
+    }
+
+    pub(crate) fn keep_strikes(&self, task: Key<Task>) {
+        let strikes = self.context.strikes();
+        if let Some(task) = self.core.borrow_mut().tasks.get_mut(task) {
+            task.strikes = strikes;
+        }
+    }
+
+    fn is_deadlocked(&self, drive: &Drive, how: Strictness) -> bool {
+        let idle = self.look(|core| core.table.in_kernel() == 0 && !core.table.has_queued());
+        let hope = how == Strictness::Lenient && self.look(|core| core.tasks.has_foreign_wakers());
+        idle && !hope && drive.ctrl_c.is_none()
+    }
+
+    /// Cancels everything that is left and reaps it (rule P1).
+    fn shut_down(&self) -> io::Result<()> {
+        self.cancel(self.root, Reason::Shutdown);
+        self.act(|core| {
+            let left: Vec<_> = core.table.iter().map(|(key, _)| key).collect();
+            for key in left {
+                let action = core.table.cancel(key);
+                core.follow(action);
+            }
+        });
+        while self.look(|core| core.table.in_kernel() > 0 || core.table.has_queued()) {
+            self.act(|core| core.exchange(None))?;
+        }
+        Ok(())
+    }
+}
+
+/// Ends the run however its loop was left.
+struct Finish<'a> {
+    run: &'a Rc<Run>,
+}
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        let run = self.run;
+        let reaped = run.shut_down();
+        run.finished.set(true);
+        run.inbox.close();
+        let ring = run.act(|core| core.ring.take());
+        match (ring, reaped) {
+            (Some(ring), Ok(())) => {
+                ring.close();
+                run.pool.close();
+            }
+            // The kernel may still have memory of ours: it stays, for ever.
+            (ring, _) => {
+                std::mem::forget(ring);
+                std::mem::forget(Rc::clone(run));
+            }
+        }
+    }
+}
+
+impl Core {
+    /// How long to wait: not at all if something is to be run, else until the next deadline.
+    fn wait(&self, root: Key<Nest>, now: crate::clock::Instant) -> Option<Duration> {
+        let awake =
+            !self.next_turn.is_empty() || !self.wake_later.is_empty() || self.tasks.has_ready(root);
+        if awake {
+            return Some(Duration::ZERO);
+        }
+        self.deadlines.next().map(|at| at.saturating_duration_since(now))
+    }
+
+    /// Hands the queue over, waits, and drains what came. Says whether the bell was rung.
+    fn exchange(&mut self, mut wait: Option<Duration>) -> io::Result<bool> {
+        let Some(ring) = &mut self.ring else { return Ok(false) };
+        if !hand_over(&mut self.table, ring) {
+            ring.flush()?;
+            if !hand_over(&mut self.table, ring) {
+                // Still no room for all: the rest goes with the next turn, which must come soon.
+                wait = Some(Duration::ZERO);
+            }
+        }
+        if wait == Some(Duration::ZERO) && self.table.in_kernel() == 0 && !ring.has_unsubmitted() {
+            return Ok(false);
+        }
+        ring.turn(wait)?;
+        let mut actions = std::mem::take(&mut self.actions);
+        let rung = ring.drain(|completion| actions.push(self.table.complete(completion)));
+        for action in actions.drain(..) {
+            self.follow(action);
+        }
+        self.actions = actions;
+        Ok(rung)
+    }
+
+    /// Deadlines expire after completions were processed: in one turn a completion wins (rule C8).
+    fn expire(&mut self) {
+        while let Some(due) = self.deadlines.pop(self.now) {
+            match due {
+                Due::Sleep(wait) => self.tree.fire(wait, true, &mut self.sweep),
+                Due::Scope(node) => {
+                    let Some(scope) = self.tree.get_mut(node) else { continue };
+                    scope.timer = None;
+                    let reason = Reason::Deadline { scope: scope.label().at };
+                    self.cancel(node, reason, self.now);
+                }
+            }
+        }
+    }
+
+    /// Ends the schedule points of the last turn.
+    fn end_pauses(&mut self) {
+        for wait in std::mem::take(&mut self.next_turn) {
+            self.tree.fire(wait, true, &mut self.sweep);
+        }
+        for whom in std::mem::take(&mut self.wake_later) {
+            self.sweep.wake(Some(whom));
+        }
+    }
+}
+
+/// Pushes what waits on our side; `false` if there was no room for all.
+fn hand_over(table: &mut Table, ring: &mut Ring) -> bool {
+    table.pump(|pushed| match pushed {
+        Pushed::Request(token, request) => ring.push(token, request),
+        Pushed::Cancel(token) => ring.push_cancel(token),
+    })
+}

@@ -1,0 +1,46 @@
+//! Closing a descriptor that operations may still be using.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+
+use crate::error::{Error, Result};
+use crate::exec::{self, Finished, Operation, Run};
+use crate::op::{Fd, Submission};
+
+/// Ends the operations that are left, then closes. It does all this also in a cancelled scope, and
+/// says `Cancelled` afterwards (rule M2), which is not counted (rule F14).
+pub(super) async fn close(run: &Rc<Run>, fd: Fd, mut left: Vec<Operation>) -> Result {
+    if exec::check_run(run).is_err() {
+        // No run to wait in: dropping closes.
+        return Err(Error::RunFinished);
+    }
+    for operation in &left {
+        operation.cancel();
+    }
+    poll_fn(|cx| {
+        while let Some(operation) = left.last_mut() {
+            if !ready!(operation.poll(cx)).answer.more {
+                left.pop();
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+    let Ok(raw) = fd.into_sole() else {
+        // Another operation shares it: the last share closes it.
+        return Ok(());
+    };
+    let mut operation = Operation::start(run, Submission::close(raw));
+    let Finished { answer, .. } = poll_fn(|cx| operation.poll(cx)).await;
+    if run.is_cancelled() {
+        return Err(run.cancelled(run.node()).into());
+    }
+    match answer.result {
+        // The number is free even if closing was interrupted.
+        0.. | MINUS_EINTR => Ok(()),
+        error => Err(std::io::Error::from_raw_os_error(-error).into()),
+    }
+}
+
+const MINUS_EINTR: i32 = -libc::EINTR;

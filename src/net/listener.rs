@@ -1,0 +1,284 @@
+//! Listening for TCP connections.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use crate::error::{Error, Result};
+use crate::exec::{self, Finished, Operation, Pause, Run, Verdict, judge};
+use crate::op::{Fd, Kind, Submission};
+use crate::ring::ListenOptions;
+
+use super::address::Address;
+use super::stream::TcpStream;
+
+/// A socket that listens for TCP connections.
+///
+/// One multishot accept serves all calls of [`accept`](TcpListener::accept); where the kernel has
+/// none, single ones do. It is cancelled with the scope in which it was last awaited, and a connection
+/// that arrives when nobody waits stays with the listener (rule D7) or in the kernel's backlog.
+/// Dropping the listener closes it through the ring.
+pub struct TcpListener {
+    run: Rc<Run>,
+    fd: Fd,
+    accepting: RefCell<Accepting>,
+}
+
+#[derive(Default)]
+struct Accepting {
+    operation: Option<Operation>,
+    /// Somebody waits in `accept`.
+    busy: bool,
+}
+
+impl TcpListener {
+    /// Listens at an address (`"127.0.0.1:7000"`, `"[::]:0"`, a [`SocketAddr`]) or a name
+    /// (`"localhost:7000"`: the first of its addresses that works). `SO_REUSEADDR` is set; an IPv6
+    /// listener takes IPv6 only.
+    ///
+    /// Cancel class: total. A name is looked up in a thread, which is left alone when the wait for it
+    /// is cancelled.
+    ///
+    /// # Errors
+    /// What the operating system says of the address; `Cancelled`; [`Error::NoRun`].
+    ///
+    /// ```
+    /// use trine::net::TcpListener;
+    ///
+    /// trine::run(async || {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     assert_ne!(listener.local_addr()?.port(), 0);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub async fn bind(address: impl Into<Address>) -> Result<TcpListener> {
+        TcpListener::builder().bind(address).await
+    }
+
+    /// For more options than [`bind`](TcpListener::bind) has.
+    pub fn builder() -> ListenBuilder {
+        ListenBuilder { options: ListenOptions { backlog: MOST, reuse_port: false } }
+    }
+
+    /// Takes the next connection, with `TCP_NODELAY` set.
+    ///
+    /// Errors of a connection that died in the queue, or of the network underneath, are passed over
+    /// (rule of Trio's listener). Awaited again after `Cancelled`, it starts anew.
+    ///
+    /// Cancel class: total: a connection is returned, or stays with the listener or in the backlog.
+    /// Linux 5.19 for the multishot, any supported kernel for the fallback.
+    ///
+    /// # Errors
+    /// When no descriptor is left (`EMFILE`, `ENFILE`) or no memory; the connection stays queued and
+    /// the listener usable. [`Error::Busy`] if another task waits here; `Cancelled`.
+    pub fn accept(&self) -> Accept<'_> {
+        Accept { listener: self, waiting: false, attempts: 0, pause: None }
+    }
+
+    /// The address it listens at.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.run.host().local_addr(self.fd.as_raw_fd())
+    }
+
+    /// Closes the listener and waits until that is done.
+    ///
+    /// In a cancelled scope it is closed all the same, and `Cancelled` is reported (rule M2).
+    ///
+    /// # Errors
+    /// `Cancelled`, or what the operating system says; it is closed in any case.
+    pub async fn close(self) -> Result {
+        let operation = self.accepting.into_inner().operation;
+        super::close::close(&self.run, self.fd, operation.into_iter().collect()).await
+    }
+}
+
+/// As many connections in the backlog as the kernel allows (`net.core.somaxconn`).
+const MOST: u32 = 0xffff;
+
+/// How a listener is made: [`TcpListener::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `bind` is called"]
+pub struct ListenBuilder {
+    options: ListenOptions,
+}
+
+impl ListenBuilder {
+    /// How many connections may wait to be accepted; as many as the kernel allows unless said
+    /// otherwise (`net.core.somaxconn` cuts it).
+    pub fn backlog(mut self, connections: u32) -> ListenBuilder {
+        self.options.backlog = connections;
+        self
+    }
+
+    /// Whether several listeners, of several processes too, may share the address
+    /// (`SO_REUSEPORT`). Off unless said otherwise.
+    pub fn reuse_port(mut self, share: bool) -> ListenBuilder {
+        self.options.reuse_port = share;
+        self
+    }
+
+    /// Listens, as [`TcpListener::bind`] does.
+    ///
+    /// # Errors
+    /// As [`TcpListener::bind`].
+    pub async fn bind(self, address: impl Into<Address>) -> Result<TcpListener> {
+        let run = exec::current()?;
+        let addresses = address.into().resolve(&run).await?;
+        let mut refused = None;
+        for address in addresses {
+            match run.host().listen(address, self.options) {
+                Ok(socket) => {
+                    let fd = run.adopt(socket);
+                    return Ok(TcpListener { run, fd, accepting: RefCell::default() });
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        let nothing = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+        Err(refused.unwrap_or_else(nothing).into())
+    }
+}
+
+/// The wait for a connection: [`TcpListener::accept`].
+#[must_use = "nothing is accepted unless it is awaited"]
+pub struct Accept<'a> {
+    listener: &'a TcpListener,
+    waiting: bool,
+    attempts: u8,
+    pause: Option<Pause>,
+}
+
+impl Future for Accept<'_> {
+    type Output = Result<(TcpStream, SocketAddr)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let accepted = ready!(self.poll_accept(cx));
+        self.stop_waiting();
+        self.attempts = 0;
+        Poll::Ready(accepted)
+    }
+}
+
+impl Accept<'_> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<(TcpStream, SocketAddr)>> {
+        let run = &self.listener.run;
+        exec::check_run(run)?;
+        let accepting = &mut *self.listener.accepting.borrow_mut();
+        if !self.waiting {
+            if accepting.busy {
+                return Poll::Ready(Err(Error::Busy("the listener")));
+            }
+            ready!(run.cancel_point())?;
+            (accepting.busy, self.waiting) = (true, true);
+        }
+        loop {
+            let Some(operation) = &mut accepting.operation else {
+                ready!(run.cancel_point())?;
+                let multishot = run.capabilities().multishot_accept;
+                let accept = Submission::accept(&self.listener.fd, multishot);
+                accepting.operation = Some(Operation::start(run, accept));
+                continue;
+            };
+            if operation.unread() > 0 {
+                ready!(run.poll_budget(&mut self.pause, cx));
+            }
+            let Finished { answer, .. } = ready!(operation.poll(cx));
+            if !answer.more {
+                accepting.operation = None;
+            }
+            if let Some(socket) = answer.descriptor {
+                run.progress();
+                match TcpStream::accepted(run, socket) {
+                    Ok(accepted) => return Poll::Ready(Ok(accepted)),
+                    // It died in the queue.
+                    Err(_) => continue,
+                }
+            }
+            if self.listener.is_refusal(answer.result) {
+                run.lacks(|capabilities| capabilities.multishot_accept = false);
+                continue;
+            }
+            match ready!(judge(run, &Kind::ACCEPT, answer.result, &mut self.attempts)) {
+                Verdict::Again | Verdict::Result(Ok(_)) => {}
+                Verdict::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.into())),
+                Verdict::Result(Err(error)) if is_passing(-answer.result) => drop(error),
+                Verdict::Result(Err(error)) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn stop_waiting(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            let accepting = &mut *self.listener.accepting.borrow_mut();
+            accepting.busy = false;
+            if let Some(operation) = &accepting.operation {
+                operation.rest();
+            }
+        }
+    }
+}
+
+impl Drop for Accept<'_> {
+    fn drop(&mut self) {
+        self.stop_waiting();
+    }
+}
+
+impl TcpListener {
+    /// Whether a multishot was refused as unknown; a single accept says what is really wrong.
+    fn is_refusal(&self, result: i32) -> bool {
+        result == -libc::EINVAL && self.run.capabilities().multishot_accept
+    }
+}
+
+/// Errors that concern one connection or the moment, not the listener: what Trio's listener ignores.
+fn is_passing(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::EPERM
+            | libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::EOPNOTSUPP
+            | libc::ENETUNREACH
+            | libc::ENOSR
+            | libc::ESOCKTNOSUPPORT
+            | libc::EPROTONOSUPPORT
+            | libc::ETIMEDOUT
+            | libc::ECONNRESET
+    )
+}
+
+impl AsRawFd for TcpListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpListener").field("fd", &self.fd).finish_non_exhaustive()
+    }
+}
+
+impl Run {
+    /// Counts a descriptor; it is closed through this run.
+    pub(super) fn adopt(self: &Rc<Run>, socket: OwnedFd) -> Fd {
+        let home: Rc<dyn crate::op::Home> = Rc::clone(self) as _;
+        Fd::new(socket, Rc::downgrade(&home))
+    }
+}

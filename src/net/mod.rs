@@ -1,0 +1,12 @@
+//! The network: TCP.
+
+mod address;
+mod close;
+mod listener;
+mod receive;
+mod send;
+mod stream;
+
+pub use address::Address;
+pub use listener::{Accept, ListenBuilder, TcpListener};
+pub use stream::{Recv, TcpStream};

@@ -1,0 +1,331 @@
+//! The read half of a stream.
+//!
+//! The operation belongs to the half, not to the future that waits for it: so what arrives for a
+//! dropped future is still there (rule D7), and a multishot goes on between two receives.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use crate::error::{Error, Result};
+use crate::exec::{self, Finished, Operation, Pause, Run, Verdict, judge};
+use crate::op::{Answer, BufError, Chunk, IoBufMut, Kind, Storage, Submission};
+use crate::runtime::POOL_GROUP;
+
+use super::stream::TcpStream;
+
+#[derive(Default)]
+pub(super) struct Receiving {
+    /// Bytes that arrived for futures that were dropped, oldest first.
+    stash: VecDeque<Chunk>,
+    active: Active,
+    /// Somebody waits in a receive.
+    busy: bool,
+    /// The peer has ended the stream.
+    ended: bool,
+    /// The pool was empty and may not grow: the next receive brings its own memory.
+    short: bool,
+}
+
+/// What the kernel is doing for the half.
+#[derive(Default)]
+enum Active {
+    #[default]
+    Nothing,
+    /// It receives into the pool, again and again where it can.
+    Pool(Operation),
+    /// It receives into memory of its own; the bytes are wanted, the buffer is not.
+    Owned(Operation),
+}
+
+impl Receiving {
+    pub(super) fn into_operation(self) -> Option<Operation> {
+        match self.active {
+            Active::Nothing => None,
+            Active::Pool(operation) | Active::Owned(operation) => Some(operation),
+        }
+    }
+
+    /// Brings what has arrived into the stash; an error is returned once. Pending while the kernel
+    /// still works and nothing has come.
+    fn poll_arrival(
+        &mut self,
+        run: &Rc<Run>,
+        attempts: &mut u8,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result> {
+        match &mut self.active {
+            Active::Nothing => Poll::Ready(Ok(())),
+            Active::Pool(operation) => {
+                let Finished { answer, .. } = ready!(operation.poll(cx));
+                if !answer.more {
+                    self.active = Active::Nothing;
+                }
+                self.take_answer(run, answer, attempts)
+            }
+            Active::Owned(operation) => {
+                let (result, bytes) = ready!(operation.poll_bytes(cx));
+                self.active = Active::Nothing;
+                self.ended |= result == 0;
+                if !bytes.is_empty() {
+                    self.stash.push_back(Chunk::from_vec(bytes));
+                }
+                match result {
+                    0.. => Poll::Ready(Ok(())),
+                    error if exec::is_interruption(-error) => Poll::Ready(Ok(())),
+                    error => Poll::Ready(Err(io::Error::from_raw_os_error(-error).into())),
+                }
+            }
+        }
+    }
+
+    fn take_answer(&mut self, run: &Rc<Run>, answer: Answer, attempts: &mut u8) -> Poll<Result> {
+        let Answer { result, chunk, .. } = answer;
+        match result {
+            0 => self.ended = true,
+            1.. => {
+                run.progress();
+                *attempts = 0;
+                self.stash.extend(chunk);
+            }
+            EMPTY_POOL => self.short = !run.pool().has_buffers() && !run.pool().grow(),
+            REFUSED if run.capabilities().multishot_recv => {
+                run.lacks(|capabilities| capabilities.multishot_recv = false);
+            }
+            _ => match ready!(judge(run, &Kind::RECV, result, attempts)) {
+                Verdict::Again | Verdict::Result(Ok(_)) => {}
+                Verdict::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.into())),
+                Verdict::Result(Err(error)) => return Poll::Ready(Err(error)),
+            },
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Has the kernel receive.
+    fn arm(&mut self, stream: &TcpStream) {
+        let run = &stream.run;
+        self.active = if std::mem::take(&mut self.short) {
+            let own = Storage::new(Vec::<u8>::with_capacity(run.pool().buffer_len()));
+            Active::Owned(Operation::start(run, Submission::recv::<Vec<u8>>(&stream.fd, own)))
+        } else {
+            let multishot = run.capabilities().multishot_recv;
+            let receive = Submission::recv_pool(&stream.fd, POOL_GROUP, multishot);
+            Active::Pool(Operation::start(run, receive))
+        };
+    }
+
+    /// Nobody waits any more; what the kernel does goes on.
+    fn rest(&self) {
+        if let Active::Pool(operation) | Active::Owned(operation) = &self.active {
+            operation.rest();
+        }
+    }
+}
+
+const EMPTY_POOL: i32 = -libc::ENOBUFS;
+const REFUSED: i32 = -libc::EINVAL;
+
+/// The wait for bytes: [`TcpStream::recv`].
+#[must_use = "nothing is received unless it is awaited"]
+pub struct Recv<'a> {
+    stream: &'a TcpStream,
+    waiting: bool,
+    attempts: u8,
+    pause: Option<Pause>,
+}
+
+impl<'a> Recv<'a> {
+    pub(super) fn new(stream: &'a TcpStream) -> Recv<'a> {
+        Recv { stream, waiting: false, attempts: 0, pause: None }
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>>> {
+        let run = &self.stream.run;
+        exec::check_run(run)?;
+        let half = &mut *self.stream.receiving.borrow_mut();
+        if !self.waiting {
+            if half.busy {
+                return Poll::Ready(Err(Error::Busy("the read half of the stream")));
+            }
+            ready!(run.cancel_point())?;
+            (half.busy, self.waiting) = (true, true);
+        }
+        loop {
+            if half.stash.is_empty() && !half.ended {
+                match half.active {
+                    Active::Nothing => {
+                        ready!(run.cancel_point())?;
+                        half.arm(self.stream);
+                    }
+                    _ => ready!(half.poll_arrival(run, &mut self.attempts, cx))?,
+                }
+                continue;
+            }
+            ready!(run.poll_budget(&mut self.pause, cx));
+            run.progress();
+            return Poll::Ready(Ok(half.stash.pop_front()));
+        }
+    }
+
+    fn stop_waiting(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            let half = &mut *self.stream.receiving.borrow_mut();
+            half.busy = false;
+            half.rest();
+        }
+    }
+}
+
+impl Future for Recv<'_> {
+    type Output = Result<Option<Chunk>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let received = ready!(self.poll_recv(cx));
+        self.stop_waiting();
+        self.attempts = 0;
+        Poll::Ready(received)
+    }
+}
+
+impl Drop for Recv<'_> {
+    fn drop(&mut self) {
+        self.stop_waiting();
+    }
+}
+
+/// Receives into a caller's buffer: once, or until it is full.
+pub(super) async fn read<B: IoBufMut>(
+    stream: &TcpStream,
+    buf: B,
+    exact: bool,
+) -> Result<B, BufError<B>> {
+    let mut reader = match Reader::enter(stream) {
+        Ok(reader) => reader,
+        Err(error) => return Err(BufError::new(error, 0, buf)),
+    };
+    let mut storage = Storage::new(buf);
+    if storage.room::<B>() == 0 {
+        let error =
+            io::Error::new(io::ErrorKind::InvalidInput, "the buffer has no room to read into");
+        return Err(BufError::new(error, 0, storage.into_inner()));
+    }
+    loop {
+        if let Err(error) = poll_fn(|cx| reader.poll_former(cx)).await {
+            return Err(failed::<B>(error, storage));
+        }
+        reader.take_stash::<B>(&mut storage);
+        let full = storage.room::<B>() == 0;
+        if full || (storage.filled() > 0 && !exact) {
+            poll_fn(|cx| stream.run.poll_budget(&mut reader.pause, cx)).await;
+            return Ok(storage.into_filled());
+        }
+        if stream.receiving.borrow().ended {
+            if exact {
+                let error = io::Error::from(io::ErrorKind::UnexpectedEof);
+                return Err(failed::<B>(error.into(), storage));
+            }
+            return Ok(storage.into_filled());
+        }
+        let (result, back) = match reader.receive::<B>(storage).await {
+            Ok(received) => received,
+            Err((error, storage)) => return Err(failed::<B>(error, storage)),
+        };
+        storage = back;
+        stream.receiving.borrow_mut().ended |= result == Some(0);
+    }
+}
+
+fn failed<B: IoBufMut>(error: Error, storage: Storage) -> BufError<B> {
+    let done = storage.filled();
+    BufError::new(error, done, storage.into_filled())
+}
+
+/// Whoever reads into a buffer. Dropping it leaves what has come, and what comes, with the stream.
+struct Reader<'a> {
+    stream: &'a TcpStream,
+    operation: Option<Operation>,
+    attempts: u8,
+    pause: Option<Pause>,
+}
+
+impl<'a> Reader<'a> {
+    fn enter(stream: &'a TcpStream) -> Result<Reader<'a>> {
+        exec::check_run(&stream.run)?;
+        let half = &mut *stream.receiving.borrow_mut();
+        if half.busy {
+            return Err(Error::Busy("the read half of the stream"));
+        }
+        half.busy = true;
+        Ok(Reader { stream, operation: None, attempts: 0, pause: None })
+    }
+
+    /// Waits until nothing of former receives is in the kernel any more, or something came of it.
+    fn poll_former(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
+        let run = &self.stream.run;
+        let half = &mut *self.stream.receiving.borrow_mut();
+        ready!(run.cancel_point())?;
+        while half.stash.is_empty() && !half.ended {
+            match &half.active {
+                Active::Nothing => break,
+                // It would take the bytes that this read is to have.
+                Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
+            }
+            ready!(half.poll_arrival(run, &mut self.attempts, cx))?;
+        }
+        half.rest();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Fills the buffer from what is there.
+    fn take_stash<B: IoBufMut>(&self, storage: &mut Storage) {
+        let half = &mut *self.stream.receiving.borrow_mut();
+        while let Some(chunk) = half.stash.front_mut() {
+            let taken = storage.append::<B>(chunk);
+            chunk.advance(taken);
+            if !chunk.is_empty() {
+                break;
+            }
+            half.stash.pop_front();
+        }
+    }
+
+    /// One receive into the buffer; `None`: interrupted, and again.
+    async fn receive<B: IoBufMut>(
+        &mut self,
+        storage: Storage,
+    ) -> Result<(Option<u32>, Storage), (Error, Storage)> {
+        let run = &self.stream.run;
+        let receive = Submission::recv::<B>(&self.stream.fd, storage);
+        self.operation = Some(Operation::start(run, receive));
+        let finished = poll_fn(|cx| match &mut self.operation {
+            Some(operation) => operation.poll(cx),
+            None => unreachable!("just started"),
+        });
+        let Finished { answer, storage } = finished.await;
+        self.operation = None;
+        let storage = storage.expect("a read has storage");
+        let verdict = poll_fn(|_| judge(run, &Kind::READ, answer.result, &mut self.attempts));
+        match verdict.await {
+            Verdict::Result(Ok(count)) => Ok((Some(count), storage)),
+            Verdict::Again => Ok((None, storage)),
+            Verdict::Cancelled(cancelled) => Err((cancelled.into(), storage)),
+            Verdict::Result(Err(error)) => Err((error, storage)),
+        }
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        let half = &mut *self.stream.receiving.borrow_mut();
+        half.busy = false;
+        if let Some(operation) = self.operation.take() {
+            operation.cancel();
+            operation.rest();
+            half.active = Active::Owned(operation);
+        }
+        half.rest();
+    }
+}

@@ -1,0 +1,270 @@
+//! A TCP connection.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
+use crate::op::{BufError, Fd, IoBuf, IoBufMut, Kind, Submission};
+use crate::ring::{SockAddr, SocketOption};
+
+use super::receive::{self, Receiving};
+use super::send::{self, Sending};
+
+pub use super::receive::Recv;
+
+/// A TCP connection.
+///
+/// All methods take `&self`: one child may read while another writes. Two readers at a time, or two
+/// writers, get [`Error::Busy`](crate::Error::Busy); a dropped one is none. Dropping the stream closes it through the ring
+/// once the kernel has let go of its operations; the enclosing scope waits for that.
+pub struct TcpStream {
+    pub(super) run: Rc<Run>,
+    pub(super) fd: Fd,
+    pub(super) receiving: RefCell<Receiving>,
+    pub(super) sending: RefCell<Sending>,
+}
+
+impl TcpStream {
+    /// Connects to an address, with `TCP_NODELAY` set.
+    ///
+    /// Cancel class: terminal: a connection half-made is closed. Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says; `Cancelled`; [`Error::NoRun`](crate::Error::NoRun).
+    ///
+    /// ```
+    /// use trine::net::{TcpListener, TcpStream};
+    ///
+    /// trine::run(async || {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+    ///     let (server, peer) = listener.accept().await?;
+    ///     assert_eq!(peer, client.local_addr()?);
+    ///     client.write_all("hello").await?;
+    ///     assert_eq!(server.recv().await?.expect("not the end"), *b"hello");
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub async fn connect_addr(address: SocketAddr) -> Result<TcpStream> {
+        let run = exec::current()?;
+        poll_fn(|_| run.cancel_point()).await?;
+        let fd = run.adopt(run.host().tcp_socket(address)?);
+        let connect = Submission::connect(&fd, SockAddr::from(address));
+        let mut operation = Operation::start(&run, connect);
+        let Finished { answer, .. } = poll_fn(|cx| operation.poll(cx)).await;
+        match poll_fn(|_| judge(&run, &Kind::CONNECT, answer.result, &mut 0)).await {
+            Verdict::Result(result) => result?,
+            Verdict::Cancelled(cancelled) => return Err(cancelled.into()),
+            Verdict::Again => unreachable!("a connect is not repeatable"),
+        };
+        let stream = TcpStream::new(run, fd);
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn new(run: Rc<Run>, fd: Fd) -> TcpStream {
+        TcpStream { run, fd, receiving: RefCell::default(), sending: RefCell::default() }
+    }
+
+    /// Makes a stream of a connection that a listener took.
+    pub(super) fn accepted(run: &Rc<Run>, socket: OwnedFd) -> io::Result<(TcpStream, SocketAddr)> {
+        let peer = run.host().peer_addr(socket.as_raw_fd())?;
+        let stream = TcpStream::new(Rc::clone(run), run.adopt(socket));
+        stream.set_nodelay(true)?;
+        Ok((stream, peer))
+    }
+
+    /// Receives what has come, in a buffer of the pool that the kernel took when it came: a waiting
+    /// stream costs no buffer. `None` is the end of the stream.
+    ///
+    /// Awaited again after `Cancelled`, it starts anew. What arrives for a dropped or cancelled
+    /// receive stays with the stream and is what the next receive returns (rule D7), so a `select!`
+    /// loses nothing.
+    ///
+    /// Cancel class: total. Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says, `ConnectionReset` for one; [`Error::Busy`](crate::Error::Busy) if another task
+    /// reads; `Cancelled`.
+    pub fn recv(&self) -> Recv<'_> {
+        Recv::new(self)
+    }
+
+    /// Receives into `buf`: replaces its content with what has come, at most its capacity. No bytes
+    /// are the end of the stream. To add to a buffer, pass a [`slice`](IoBuf::slice) of it.
+    ///
+    /// Cancel class: total; a dropped read leaves what came for it with the stream. The buffer comes
+    /// back with the error. Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`recv`](TcpStream::recv), and `InvalidInput` for a buffer without room.
+    pub async fn read<B: IoBufMut>(&self, buf: B) -> Result<B, BufError<B>> {
+        receive::read(self, buf, false).await
+    }
+
+    /// Receives until `buf` is filled to its capacity; to read exactly `n` bytes pass
+    /// `buf.slice(..n)`.
+    ///
+    /// Cancel class: partial: the error has the buffer with what came, and [`done`](BufError::done)
+    /// says how much. A dropped one leaves all of that with the stream. Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`read`](TcpStream::read), and `UnexpectedEof` if the stream ends before.
+    pub async fn read_exact<B: IoBufMut>(&self, buf: B) -> Result<B, BufError<B>> {
+        receive::read(self, buf, true).await
+    }
+
+    /// Sends from `buf` what the kernel takes at once, waiting until it takes something, and says how
+    /// much that was.
+    ///
+    /// Cancel class: total. The buffer comes back, also with the error. After a dropped write of
+    /// which something went out the write half is [`Broken`](crate::Error::Broken). Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says, `BrokenPipe` for one; [`Error::Busy`](crate::Error::Busy) if another task writes;
+    /// [`Error::Closed`](crate::Error::Closed) after a shutdown; `Cancelled`.
+    pub async fn write<B: IoBuf>(&self, buf: B) -> Result<(usize, B), BufError<B>> {
+        send::write(self, buf, false).await
+    }
+
+    /// Sends all of `buf`.
+    ///
+    /// Cancel class: partial: [`done`](BufError::done) says how much was sent. The buffer comes back,
+    /// also with the error. After a dropped `write_all` of which something went out nobody knows how
+    /// much, so the write half is [`Broken`](crate::Error::Broken) (rule D7). Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`write`](TcpStream::write).
+    pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
+        send::write(self, buf, true).await.map(|(_, buf)| buf)
+    }
+
+    /// Shuts a half of the connection: with `Shutdown::Write` the peer sees the end of the stream.
+    /// Shutting a half twice is shutting it once.
+    ///
+    /// Cancel class: total. Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says, `NotConnected` for one; [`Error::Busy`](crate::Error::Busy) if a task is writing;
+    /// `Cancelled`.
+    pub async fn shutdown(&self, how: Shutdown) -> Result {
+        let how = match how {
+            Shutdown::Read => libc::SHUT_RD,
+            Shutdown::Write => libc::SHUT_WR,
+            Shutdown::Both => libc::SHUT_RDWR,
+        };
+        if how == libc::SHUT_RD {
+            return self.shut(how).await;
+        }
+        let writing = send::Writer::enter(self)?;
+        poll_fn(|cx| writing.poll_former(cx)).await?;
+        if self.sending.borrow().is_shut() {
+            poll_fn(|_| self.run.cancel_point()).await?;
+            return Ok(());
+        }
+        self.shut(how).await?;
+        self.sending.borrow_mut().shut();
+        Ok(())
+    }
+
+    async fn shut(&self, how: i32) -> Result {
+        exec::submit_plain(|| Submission::shutdown(&self.fd, how)).await
+    }
+
+    /// Closes the connection and waits until that is done.
+    ///
+    /// In a cancelled scope it is closed all the same, and `Cancelled` is reported (rule M2).
+    ///
+    /// # Errors
+    /// `Cancelled`, or what the operating system says; it is closed in any case.
+    pub async fn close(self) -> Result {
+        let TcpStream { run, fd, receiving, sending } = self;
+        let left = [receiving.into_inner().into_operation(), sending.into_inner().into_operation()];
+        super::close::close(&run, fd, left.into_iter().flatten().collect()).await
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.run.host().local_addr(self.fd.as_raw_fd())
+    }
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    /// What the operating system says, `NotConnected` after a reset for one.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.run.host().peer_addr(self.fd.as_raw_fd())
+    }
+
+    /// Whether small segments go out at once (`TCP_NODELAY`); on unless said otherwise.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.run.host().no_delay(self.fd.as_raw_fd())
+    }
+
+    /// Sets whether small segments go out at once (`TCP_NODELAY`).
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        self.run.host().set(self.fd.as_raw_fd(), SocketOption::NoDelay(on))
+    }
+
+    /// After how long an idle connection is probed (`SO_KEEPALIVE`, `TCP_KEEPIDLE`); `None`: never.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn keepalive(&self) -> io::Result<Option<Duration>> {
+        self.run.host().keep_alive(self.fd.as_raw_fd())
+    }
+
+    /// Sets after how long an idle connection is probed, in whole seconds, rounded up.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
+        self.run.host().set(self.fd.as_raw_fd(), SocketOption::KeepAlive(idle))
+    }
+
+    /// How long closing waits for unsent data (`SO_LINGER`); `None`: it does not wait.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        self.run.host().linger(self.fd.as_raw_fd())
+    }
+
+    /// Sets how long closing waits for unsent data, in whole seconds, rounded up; zero makes closing
+    /// reset the connection.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn set_linger(&self, time: Option<Duration>) -> io::Result<()> {
+        self.run.host().set(self.fd.as_raw_fd(), SocketOption::Linger(time))
+    }
+}
+
+impl AsRawFd for TcpStream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpStream").field("fd", &self.fd).finish_non_exhaustive()
+    }
+}

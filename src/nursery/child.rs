@@ -1,0 +1,110 @@
+//! Forked children: a handle that yields the child's value.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use crate::cancel::{Subject, Wait};
+use crate::error::{Cancelled, Reason, Result};
+use crate::exec::{self, Park, Pause};
+use crate::op::Carry;
+use crate::slots::Key;
+
+/// The handle of a forked child; awaiting it yields the child's value (rule N19).
+///
+/// Cancel class: total. A cancelled or dropped wait loses nothing: the value stays in the handle. It
+/// can be awaited by reference. Dropping the handle does not stop the child.
+///
+/// # Errors
+/// `Cancelled` if a scope around the one who waits is cancelled, or if the child ended without a
+/// value; its error goes to the nursery.
+pub struct Child<'scope, V> {
+    result: Rc<Outcome<V>>,
+    park: Option<Park>,
+    pause: Option<Pause>,
+    marker: PhantomData<Cell<&'scope ()>>,
+}
+
+/// Where the child leaves its value.
+struct Outcome<V> {
+    at: &'static Location<'static>,
+    value: RefCell<Option<V>>,
+    /// The child is gone, with or without having left a value.
+    over: Cell<bool>,
+    waiting: Cell<Option<Key<Wait>>>,
+}
+
+/// The child's side.
+pub(super) struct Forked<V> {
+    result: Rc<Outcome<V>>,
+}
+
+/// Makes a child that leaves its value for the handle.
+pub(super) fn fork<'scope, V, E>(
+    child: impl Future<Output = Result<V, E>>,
+    at: &'static Location<'static>,
+) -> (impl Future<Output = Result<(), E>>, Child<'scope, V>) {
+    let result = Rc::new(Outcome {
+        at,
+        value: RefCell::new(None),
+        over: Cell::new(false),
+        waiting: Cell::new(None),
+    });
+    let handle = Child { result: Rc::clone(&result), park: None, pause: None, marker: PhantomData };
+    (Carry::new(Forked { result }, child), handle)
+}
+
+impl<V, E, F: Future<Output = Result<V, E>>> Future for Carry<Forked<V>, F> {
+    type Output = Result<(), E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        let (state, future) = self.parts();
+        let value = ready!(future.poll(cx))?;
+        *state.result.value.borrow_mut() = Some(value);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<V> Drop for Forked<V> {
+    fn drop(&mut self) {
+        self.result.over.set(true);
+        let waiting = self.result.waiting.take();
+        if let (Some(wait), Some(run)) = (waiting, exec::current_or_none()) {
+            run.unpark(wait);
+        }
+    }
+}
+
+impl<V> Future for Child<'_, V> {
+    type Output = Result<V>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<V>> {
+        let this = &mut *self;
+        loop {
+            let run = exec::current()?;
+            if this.result.over.get() {
+                ready!(run.poll_budget(&mut this.pause, cx));
+                this.park = None;
+                let value = this.result.value.take();
+                let reason = Reason::SiblingFailed { child: this.result.at };
+                return Poll::Ready(value.ok_or_else(|| Cancelled::new(reason).into()));
+            }
+            let park = match &this.park {
+                Some(park) => park,
+                None => {
+                    ready!(run.cancel_point())?;
+                    let park = this.park.insert(Park::new(&run, Subject::Park));
+                    this.result.waiting.set(Some(park.key()));
+                    park
+                }
+            };
+            let woken = ready!(park.poll_cancellable(cx));
+            this.park = None;
+            woken.transpose()?;
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! What a nursery knows: its children, and how it will end.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+use crate::cancel::{Label, Node, What};
+use crate::error::{Reason, Result, Unwind};
+use crate::exec::{Nest, Run, Task};
+use crate::scope::absorb;
+use crate::slots::Key;
+
+use super::shared::Erased;
+use super::start::Starting;
+
+pub(super) struct Core<T, E: 'static> {
+    at: &'static Location<'static>,
+    /// Where it was entered; children spawned before wait for that.
+    home: RefCell<Option<Home>>,
+    children: RefCell<Slab<ChildEntry<E>>>,
+    /// Children that keep it open.
+    living: Cell<usize>,
+    daemons: Cell<usize>,
+    /// Real errors, in order of arrival.
+    errors: RefCell<Vec<E>>,
+    /// The first cancellation that arrived when the nursery was cancelled (rule E12).
+    cancelled: RefCell<Option<E>>,
+    /// Whether that one came from a child.
+    cut_short: Cell<bool>,
+    value: RefCell<Option<T>>,
+    /// The value is `finish`'s, and final.
+    finished: Cell<bool>,
+    panic: RefCell<Option<Payload>>,
+    /// It is being dropped: what is spawned now is dropped unpolled.
+    closing: Cell<bool>,
+}
+
+pub(super) type Payload = Box<dyn Any + Send>;
+
+#[derive(Clone)]
+pub(super) struct Home {
+    pub(super) run: Rc<Run>,
+    pub(super) node: Key<Node>,
+    pub(super) nest: Key<Nest>,
+}
+
+/// What its end means to the nursery.
+pub(super) enum Role<E: 'static> {
+    Ordinary,
+    Daemon,
+    /// Its end before it is ready concerns only whoever waits in `start`.
+    Starting(Rc<Starting<E>>),
+}
+
+struct ChildEntry<E: 'static> {
+    /// Out while it is being polled.
+    alive: Option<Alive<E>>,
+    role: Role<E>,
+    at: &'static Location<'static>,
+}
+
+struct Alive<E: 'static> {
+    future: Erased<E>,
+    seat: Option<Seat>,
+}
+
+/// A child's place in the run.
+pub(super) struct Seat {
+    pub(super) node: Key<Node>,
+    pub(super) task: Key<Task>,
+    pub(super) waker: Waker,
+}
+
+/// The body is polled as the first task of its nest, children follow.
+pub(super) const BODY: usize = 0;
+
+impl<T, E> Core<T, E> {
+    pub(super) fn new(at: &'static Location<'static>) -> Core<T, E> {
+        Core {
+            at,
+            home: RefCell::new(None),
+            children: RefCell::new(Slab::new()),
+            living: Cell::new(0),
+            daemons: Cell::new(0),
+            errors: RefCell::new(Vec::new()),
+            cancelled: RefCell::new(None),
+            cut_short: Cell::new(false),
+            value: RefCell::new(None),
+            finished: Cell::new(false),
+            panic: RefCell::new(None),
+            closing: Cell::new(false),
+        }
+    }
+
+    pub(super) fn label(&self) -> Label {
+        Label { what: What::Nursery, at: self.at }
+    }
+
+    pub(super) fn home(&self) -> Option<Home> {
+        self.home.borrow().clone()
+    }
+
+    /// The nursery is being polled for the first time: seats who was spawned before.
+    pub(super) fn move_in(&self, home: Home) {
+        if self.finished.get() {
+            home.run.cancel(home.node, Reason::Finished);
+        }
+        for (index, child) in &mut *self.children.borrow_mut() {
+            if let Some(alive) = &mut child.alive {
+                alive.seat = Some(seat(&home, index, &child.role, child.at));
+            }
+        }
+        *self.home.borrow_mut() = Some(home);
+    }
+
+    /// Whether a child is left that keeps it open.
+    pub(super) fn has_living(&self) -> bool {
+        self.living.get() > 0
+    }
+
+    pub(super) fn has_daemons(&self) -> bool {
+        self.daemons.get() > 0
+    }
+
+    pub(super) fn spawn<'a>(
+        &self,
+        future: impl Future<Output = Result<(), E>> + 'a,
+        role: Role<E>,
+        at: &'static Location<'static>,
+    ) {
+        if self.closing.get() {
+            return;
+        }
+        self.count(&role).set(self.count(&role).get() + 1);
+        let alive = Alive { future: Erased::new(future), seat: None };
+        let index = self.children.borrow_mut().insert(ChildEntry { alive: Some(alive), role, at });
+        if let Some(home) = &*self.home.borrow() {
+            let child = &mut self.children.borrow_mut()[index];
+            if let Some(alive) = &mut child.alive {
+                alive.seat = Some(seat(home, index, &child.role, at));
+            }
+        }
+    }
+
+    fn count(&self, role: &Role<E>) -> &Cell<usize> {
+        match role {
+            Role::Ordinary | Role::Starting(_) => &self.living,
+            Role::Daemon => &self.daemons,
+        }
+    }
+
+    /// Only daemons are left: their scopes are cancelled (rule N18).
+    pub(super) fn dismiss_daemons(&self) {
+        let Some(home) = self.home() else { return };
+        let nodes: Vec<_> =
+            self.children.borrow().iter().filter_map(|(_, child)| child.node()).collect();
+        for node in nodes {
+            home.run.cancel(node, Reason::Finished);
+        }
+    }
+
+    pub(super) fn finish(&self, value: T) {
+        if self.finished.replace(true) {
+            return;
+        }
+        let former = self.value.borrow_mut().replace(value);
+        drop(former);
+        if let Some(Home { run, node, .. }) = self.home() {
+            run.cancel(node, Reason::Finished);
+        }
+    }
+
+    /// Marks it as closing and drops all children, and those that their drops bring about.
+    pub(super) fn drop_children(&self) -> Option<Payload> {
+        self.closing.set(true);
+        let mut panicked = None;
+        loop {
+            let entry = {
+                let mut children = self.children.borrow_mut();
+                let index = children.iter().next().map(|(index, _)| index);
+                index.map(|index| children.remove(index))
+            };
+            let Some(entry) = entry else { return panicked };
+            if let Some(Alive { future, seat }) = entry.alive {
+                let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(future)));
+                panicked = panicked.or(dropped.err());
+                self.unseat(seat);
+            }
+        }
+    }
+
+    fn unseat(&self, seat: Option<Seat>) {
+        if let (Some(Seat { node, task, waker }), Some(home)) = (seat, &*self.home.borrow()) {
+            home.run.act(|core| core.close_node(node));
+            home.run.remove_task(task, waker);
+        }
+    }
+}
+
+impl<T, E: Unwind> Core<T, E> {
+    /// Polls a woken child; if it ends, deals with its end.
+    pub(super) fn poll_child(&self, index: usize, strikes: u32) {
+        let Some(Home { run, .. }) = self.home() else { return };
+        let Some((mut future, seat)) = self.take_out(index) else { return };
+        let mut cx = Context::from_waker(&seat.waker);
+        let entered = run.enter_task(seat.node, seat.task, strikes, &cx);
+        let cancelled = run.is_cancelled();
+        let polled = panic::catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
+        run.keep_strikes(seat.task);
+        let mut end = match polled {
+            Ok(Poll::Ready(result)) => Ok(result),
+            Ok(Poll::Pending) if cancelled && run.is_stuck(seat.node, seat.task, false) => {
+                run.report_stuck(seat.node);
+                Ok(Err(E::from(run.cancelled(seat.node))))
+            }
+            Ok(Poll::Pending) => {
+                drop(entered);
+                return self.put_back(index, future, seat);
+            }
+            Err(payload) => Err(payload),
+        };
+        // Where it was polled, so that what it leaves behind is its own.
+        if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(future))) {
+            end = Err(payload);
+        }
+        drop(entered);
+        self.child_ended(&run, index, seat, end);
+    }
+
+    fn take_out(&self, index: usize) -> Option<(Erased<E>, Seat)> {
+        let mut children = self.children.borrow_mut();
+        let Alive { future, seat } = children.get_mut(index)?.alive.take()?;
+        Some((future, seat?))
+    }
+
+    fn put_back(&self, index: usize, future: Erased<E>, seat: Seat) {
+        if let Some(child) = self.children.borrow_mut().get_mut(index) {
+            child.alive = Some(Alive { future, seat: Some(seat) });
+        }
+    }
+
+    fn child_ended(
+        &self,
+        run: &Run,
+        index: usize,
+        seat: Seat,
+        end: Result<Result<(), E>, Payload>,
+    ) {
+        let ChildEntry { role, at, .. } = self.children.borrow_mut().remove(index);
+        let count = self.count(&role);
+        count.set(count.get() - 1);
+        // A daemon runs in a scope of its own, which absorbs its own cancellation.
+        let end = match (end, &role) {
+            (Ok(Err(error)), Role::Daemon) => Ok(absorb(run, seat.node, error).map_or(Ok(()), Err)),
+            (end, _) => end,
+        };
+        self.unseat(Some(seat));
+        match (end, role) {
+            (Err(payload), role) => {
+                self.panicked(payload, at);
+                if let Role::Starting(starting) = role {
+                    starting.ended(Ok(()));
+                }
+            }
+            (Ok(result), Role::Starting(starting)) if !starting.is_ready() => {
+                starting.ended(result)
+            }
+            (Ok(Err(error)), _) => self.failed(error, at, true),
+            (Ok(Ok(())), _) => {}
+        }
+    }
+
+    /// The body has ended.
+    pub(super) fn body_ended(&self, end: Result<Result<T, E>, Payload>) {
+        match end {
+            Ok(Ok(value)) if !self.finished.get() => *self.value.borrow_mut() = Some(value),
+            Ok(Ok(_late)) => {}
+            Ok(Err(error)) => self.failed(error, self.at, false),
+            Err(payload) => self.panicked(payload, self.at),
+        }
+    }
+
+    /// An error has arrived. What it means is decided now (rule E12): a cancellation that arrives
+    /// when the nursery is not cancelled is as real an error as any.
+    fn failed(&self, error: E, at: &'static Location<'static>, is_child: bool) {
+        let Some(Home { run, node, .. }) = self.home() else { return };
+        let effective = run.look(|core| core.tree.is_effective(node));
+        let leaves = if error.cancelled().is_some() { vec![error] } else { error.scatter() };
+        let mut is_real = false;
+        for leaf in leaves {
+            if effective && leaf.cancelled().is_some() {
+                let mut first = self.cancelled.borrow_mut();
+                if first.is_none() {
+                    *first = Some(leaf);
+                    self.cut_short.set(is_child);
+                }
+            } else {
+                is_real = true;
+                self.errors.borrow_mut().push(leaf);
+            }
+        }
+        if is_real {
+            run.cancel(node, Reason::SiblingFailed { child: at });
+        }
+    }
+
+    fn panicked(&self, payload: Payload, at: &'static Location<'static>) {
+        self.panic.borrow_mut().get_or_insert(payload);
+        if let Some(Home { run, node, .. }) = self.home() {
+            run.cancel(node, Reason::SiblingFailed { child: at });
+        }
+    }
+
+    /// Everything has been joined: how it ends (rules N5, N7, N20).
+    pub(super) fn conclude(&self) -> Result<T, E> {
+        if let Some(payload) = self.panic.take() {
+            panic::resume_unwind(payload);
+        }
+        let errors = self.errors.take();
+        if !errors.is_empty() {
+            return Err(E::gather(errors));
+        }
+        let cancelled = self.cancelled.take().filter(|_| !self.finished.get());
+        match (cancelled, self.value.take()) {
+            (Some(cancelled), _) => Err(cancelled),
+            (None, Some(value)) => Ok(value),
+            (None, None) => unreachable!("a body ends with a value, an error or a panic"),
+        }
+    }
+
+    /// Whether the outcome is a cancellation that a child brought: nobody has counted it yet.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.cut_short.get() && self.errors.borrow().is_empty() && !self.finished.get()
+    }
+}
+
+impl<E> ChildEntry<E> {
+    fn node(&self) -> Option<Key<Node>> {
+        self.alive.as_ref()?.seat.as_ref().map(|seat| seat.node)
+    }
+}
+
+/// Gives a child its node in the tree and its task, and wakes it.
+fn seat<E>(home: &Home, index: usize, role: &Role<E>, at: &'static Location<'static>) -> Seat {
+    let what = if matches!(role, Role::Daemon) { What::Daemon } else { What::Child };
+    let seat = home.run.add_child(home.node, home.nest, index + 1, Label { what, at });
+    if let Role::Starting(starting) = role {
+        starting.seated(&home.run, seat.0);
+    }
+    let (node, task, waker) = seat;
+    Seat { node, task, waker }
+}

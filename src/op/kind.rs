@@ -1,0 +1,68 @@
+//! What every operation declares at compile time.
+
+/// What being cancelled means for an operation (rule D2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum CancelClass {
+    /// All or nothing: cancelled means that nothing happened.
+    Total,
+    /// The error says how much was done.
+    Partial,
+    /// The object is good for nothing but closing, and is closed.
+    Terminal,
+}
+
+/// What becomes of a result that came when nobody was left to take it (rule D7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Disposer {
+    /// The result is a number and is forgotten.
+    Forget,
+    /// The result is a descriptor, which is closed.
+    CloseDescriptor,
+    /// The result names a buffer of the pool, which goes back.
+    ReturnBuffer,
+}
+
+/// One kind of operation.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) class: CancelClass,
+    /// Whether it may be submitted again after an interruption nobody asked for (rule D4).
+    pub(crate) repeatable: bool,
+    /// Whether it may be stopped at all.
+    pub(crate) cancellable: bool,
+    pub(crate) disposer: Disposer,
+    /// Results of a multishot that may wait to be taken before it is paused.
+    pub(crate) unread: usize,
+}
+
+impl Kind {
+    pub(crate) const NOP: Kind = Kind::total("nop", Disposer::Forget);
+    pub(crate) const ACCEPT: Kind = Kind::total("accept", Disposer::CloseDescriptor);
+    pub(crate) const RECV: Kind = Kind::total("recv", Disposer::ReturnBuffer);
+    pub(crate) const READ: Kind = Kind::total("read", Disposer::Forget);
+    pub(crate) const SEND: Kind =
+        Kind { class: CancelClass::Partial, ..Kind::total("send", Disposer::Forget) };
+    pub(crate) const CONNECT: Kind = Kind {
+        class: CancelClass::Terminal,
+        repeatable: false,
+        ..Kind::total("connect", Disposer::Forget)
+    };
+    pub(crate) const SHUTDOWN: Kind =
+        Kind { cancellable: false, ..Kind::total("shutdown", Disposer::Forget) };
+    /// An interrupted close has closed: again would close what has got the number meanwhile.
+    pub(crate) const CLOSE: Kind =
+        Kind { repeatable: false, cancellable: false, ..Kind::total("close", Disposer::Forget) };
+
+    const fn total(name: &'static str, disposer: Disposer) -> Kind {
+        Kind {
+            name,
+            class: CancelClass::Total,
+            repeatable: true,
+            cancellable: true,
+            disposer,
+            unread: 16,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What the kernel holds: operations in flight, and the memory lent to it.
+//!
+//! # Who owns what, when
+//!
+//! | state of the operation | its memory and descriptor belong to | dropping its handle |
+//! |---|---|---|
+//! | queued on our side | the slot; the kernel has not seen it | withdraws it: no system call |
+//! | in the kernel | the kernel, for writing if it receives | asks for a cancel, leaves all to the slot |
+//! | asked to cancel | the kernel, as before: the answer to the request means nothing (D5) | leaves all to the slot |
+//! | terminal | whoever holds the handle takes them out | frees them |
+//!
+//! Storage lives in a [`Block`]: one piece of heap held by raw pointer, because whatever a
+//! `Box`, a future or a slab slot holds must not be moved while somebody else has a pointer to it.
+//! Only a terminal completion ends the kernel's possession, and only [`Table::complete`] sees one.
+//!
+//! This is one of the crate's three islands of unsafe code. `op` never sees a task; [`state`] is a
+//! pure machine, and [`Table`] is plain data with named actions for `exec` to carry out.
+
+#![allow(unsafe_code)]
+
+mod block;
+mod buf;
+mod carry;
+mod fd;
+mod kind;
+mod pool;
+mod state;
+mod submission;
+mod table;
+
+pub(crate) use block::Storage;
+pub use buf::{BufError, IoBuf, IoBufMut, Slice};
+pub(crate) use carry::{Carry, lend};
+pub(crate) use fd::{Fd, Home};
+pub use kind::CancelClass;
+pub(crate) use kind::Kind;
+pub use pool::Chunk;
+pub(crate) use pool::{Pool, PoolLimits};
+pub(crate) use submission::Submission;
+pub(crate) use table::{Action, Answer, Pushed, Remains, Slot, Table};

@@ -1,0 +1,314 @@
+//! The pool of receive buffers, and the leases on them.
+//!
+//! A receive from the pool costs no buffer until data has come: the kernel takes one then. It takes
+//! them in turn, so the whole pool goes through the cache; a small pool is a fast pool. It starts
+//! small, grows when a receive found it empty, and shrinks when most of it is not used.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use crate::ring::{self, BufferRing, Region};
+
+/// The sizes of a pool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolLimits {
+    /// Bytes of one buffer: a multiple of a page.
+    pub(crate) buffer: u32,
+    /// Buffers at the start, and what the pool never shrinks below. A power of two.
+    pub(crate) least: u16,
+    /// Buffers at most. A power of two, at most 32,768.
+    pub(crate) most: u16,
+}
+
+/// The buffers of one run.
+pub(crate) struct Pool {
+    buffer: u32,
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    /// `None` once the ring is closed.
+    ring: Option<BufferRing>,
+    limits: PoolLimits,
+    /// Where each buffer is, by id.
+    memory: Vec<NonNull<u8>>,
+    segments: Vec<(NonNull<u8>, Layout)>,
+    /// Buffers that neither the kernel nor a lease has; their pages are given back to the system.
+    spare: Vec<u16>,
+    /// Buffers the kernel may take.
+    provided: u16,
+    /// Buffers out on a lease.
+    leased: u16,
+    /// How many the kernel should have, by what was used of late.
+    target: u16,
+    /// The most that were leased at once since the window began.
+    peak: u16,
+    /// Buffers that came back since the window began.
+    returned: u32,
+}
+
+impl Pool {
+    /// `ring`: `None` makes a pool that is always empty, for a kernel without buffer rings.
+    pub(crate) fn new(ring: Option<BufferRing>, limits: PoolLimits) -> Rc<Pool> {
+        let inner = Inner {
+            ring,
+            limits,
+            memory: Vec::new(),
+            segments: Vec::new(),
+            spare: Vec::new(),
+            provided: 0,
+            leased: 0,
+            target: limits.least,
+            peak: 0,
+            returned: 0,
+        };
+        let pool = Pool { buffer: limits.buffer, inner: RefCell::new(inner) };
+        pool.grow();
+        Rc::new(pool)
+    }
+
+    /// Bytes of one buffer.
+    pub(crate) fn buffer_len(&self) -> usize {
+        self.buffer as usize
+    }
+
+    /// Whether the kernel has a buffer to take.
+    pub(crate) fn has_buffers(&self) -> bool {
+        self.inner.borrow().provided > 0
+    }
+
+    /// Doubles the buffers in use; `false` at the limit.
+    pub(crate) fn grow(&self) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        let now = inner.provided + inner.leased;
+        let wanted = (now.saturating_mul(2)).clamp(inner.limits.least, inner.limits.most);
+        if inner.ring.is_none() || wanted <= now {
+            return false;
+        }
+        inner.target = inner.target.max(wanted);
+        for _ in now..wanted {
+            if inner.spare.is_empty() {
+                inner.allocate();
+            }
+            let Some(id) = inner.spare.pop() else { break };
+            inner.provide(id);
+        }
+        inner.publish();
+        true
+    }
+
+    /// The kernel has put `len` bytes into buffer `id`.
+    pub(super) fn lease(self: &Rc<Pool>, id: u16, len: u32) -> Chunk {
+        let mut inner = self.inner.borrow_mut();
+        inner.provided -= 1;
+        inner.leased += 1;
+        inner.peak = inner.peak.max(inner.leased);
+        let memory = inner.memory[usize::from(id)];
+        debug_assert!(len <= self.buffer);
+        let source = Source::Pool { pool: Rc::clone(self), id, memory };
+        Chunk { source, begin: 0, end: len.min(self.buffer) }
+    }
+
+    fn give_back(&self, id: u16) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.leased -= 1;
+        if inner.ring.is_none() {
+            return;
+        }
+        inner.returned += 1;
+        if inner.returned == WINDOW {
+            let need = inner.peak.saturating_mul(2).checked_next_power_of_two();
+            let most = inner.limits.most;
+            inner.target = need.unwrap_or(most).clamp(inner.limits.least, most);
+            inner.peak = inner.leased;
+            inner.returned = 0;
+        }
+        if inner.provided >= inner.target {
+            inner.retire(id);
+        } else {
+            inner.provide(id);
+            inner.publish();
+        }
+    }
+
+    /// The ring is closed: what comes back now only waits for the pool's end.
+    pub(crate) fn close(&self) {
+        self.inner.borrow_mut().ring = None;
+    }
+
+    /// Buffers with the kernel, on lease, and laid aside.
+    pub(crate) fn census(&self) -> (usize, usize, usize) {
+        let inner = self.inner.borrow();
+        (inner.provided.into(), inner.leased.into(), inner.spare.len())
+    }
+}
+
+/// How many buffers come back before the pool asks itself whether it is too large: enough to see
+/// several bursts, few enough to follow the hour of the day.
+const WINDOW: u32 = 8192;
+
+impl Inner {
+    /// Adds as many buffers as there are in use, at least the smallest number, to the spare ones.
+    fn allocate(&mut self) {
+        let have = self.memory.len();
+        let count = have.max(self.limits.least.into()).min(usize::from(self.limits.most) - have);
+        let size = self.limits.buffer as usize;
+        let layout = Layout::from_size_align(count * size, PAGE).expect("a pool fits into memory");
+        if count == 0 {
+            return;
+        }
+        // SAFETY: the size is not zero. Not zeroed: only what the kernel has written is ever read,
+        // and untouched pages cost no memory.
+        let Some(base) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        self.segments.push((base, layout));
+        for n in 0..count {
+            self.spare.push((have + count - 1 - n) as u16);
+            // SAFETY: within the segment.
+            self.memory.push(unsafe { base.add(n * size) });
+        }
+    }
+
+    fn provide(&mut self, id: u16) {
+        let memory = self.memory[usize::from(id)];
+        // SAFETY: the buffer has no lease and is not with the kernel, so nobody has it; its segment
+        // lives as long as the pool, which outlives the ring.
+        let region = unsafe { Region::new(memory.as_ptr(), self.limits.buffer as usize) };
+        if let Some(ring) = &mut self.ring {
+            ring.provide(id, region);
+            self.provided += 1;
+        }
+    }
+
+    fn publish(&mut self) {
+        if let Some(ring) = &mut self.ring {
+            ring.publish();
+        }
+    }
+
+    /// Lays a buffer aside and gives its pages back to the system.
+    fn retire(&mut self, id: u16) {
+        let memory = self.memory[usize::from(id)];
+        // SAFETY: as in `provide`; nobody reads the buffer before the kernel has filled it again.
+        ring::discard(unsafe { Region::new(memory.as_ptr(), self.limits.buffer as usize) });
+        self.spare.push(id);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for (base, layout) in self.segments.drain(..) {
+            // SAFETY: allocated with this layout in `allocate`. Every lease holds the pool, so none
+            // is left; nothing is in flight any more when the run lets go of its pool.
+            unsafe { dealloc(base.as_ptr(), layout) };
+        }
+    }
+}
+
+const PAGE: usize = 4096;
+
+/// Received bytes: a lease on a buffer of the pool.
+///
+/// It derefs to `[u8]`, can be sent as it is, and goes back to the pool when it is dropped. It keeps
+/// the pool's memory alive, so it may outlive the run (rule P6).
+pub struct Chunk {
+    source: Source,
+    begin: u32,
+    end: u32,
+}
+
+enum Source {
+    Pool {
+        pool: Rc<Pool>,
+        id: u16,
+        memory: NonNull<u8>,
+    },
+    /// A buffer of its own: the pool was empty, or the bytes were received into a caller's buffer
+    /// whose future was dropped.
+    Heap(Vec<u8>),
+}
+
+impl Chunk {
+    pub(crate) fn from_vec(bytes: Vec<u8>) -> Chunk {
+        let end = u32::try_from(bytes.len()).expect("an operation transfers less than 2 GiB");
+        Chunk { source: Source::Heap(bytes), begin: 0, end }
+    }
+
+    /// Forgets the first `count` bytes.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn advance(&mut self, count: usize) {
+        assert!(count <= self.len(), "cannot advance by {count}: {} bytes are left", self.len());
+        self.begin += count as u32;
+    }
+
+    /// Forgets all but the first `len` bytes; does nothing if there are not more.
+    pub fn truncate(&mut self, len: usize) {
+        self.end = self.end.min(self.begin.saturating_add(u32::try_from(len).unwrap_or(u32::MAX)));
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let (begin, end) = (self.begin as usize, self.end as usize);
+        match &self.source {
+            // SAFETY: the kernel has filled the buffer up to `end` and given it away; it is ours
+            // until the lease ends.
+            Source::Pool { memory, .. } => unsafe {
+                std::slice::from_raw_parts(memory.add(begin).as_ptr(), end - begin)
+            },
+            Source::Heap(bytes) => &bytes[begin..end],
+        }
+    }
+}
+
+impl DerefMut for Chunk {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let (begin, end) = (self.begin as usize, self.end as usize);
+        match &mut self.source {
+            // SAFETY: as above, and the lease is borrowed mutably.
+            Source::Pool { memory, .. } => unsafe {
+                std::slice::from_raw_parts_mut(memory.add(begin).as_ptr(), end - begin)
+            },
+            Source::Heap(bytes) => &mut bytes[begin..end],
+        }
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if let Source::Pool { pool, id, .. } = &self.source {
+            pool.give_back(*id);
+        }
+    }
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({} bytes)", self.len())
+    }
+}
+
+impl PartialEq<[u8]> for Chunk {
+    fn eq(&self, other: &[u8]) -> bool {
+        **self == *other
+    }
+}
+
+impl<const N: usize> PartialEq<[u8; N]> for Chunk {
+    fn eq(&self, other: &[u8; N]) -> bool {
+        **self == *other
+    }
+}

@@ -1,0 +1,95 @@
+//! An operation before it starts: its request, and everything the request needs to stay alive.
+
+use std::os::fd::AsRawFd;
+
+use crate::ring::{Region, Request, SockAddr};
+
+use super::block::Storage;
+use super::buf::{IoBuf, IoBufMut};
+use super::fd::Fd;
+use super::kind::Kind;
+
+/// What [`Table::submit`](super::Table::submit) takes. The memory that the request names lies in the
+/// storage, which goes with it.
+pub(crate) struct Submission {
+    pub(super) kind: &'static Kind,
+    pub(super) request: Request,
+    pub(super) fd: Option<Fd>,
+    pub(super) storage: Option<Storage>,
+}
+
+impl Submission {
+    pub(crate) fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
+    pub(crate) fn nop() -> Submission {
+        Submission { kind: &Kind::NOP, request: Request::Nop, fd: None, storage: None }
+    }
+
+    pub(crate) fn accept(fd: &Fd, multishot: bool) -> Submission {
+        let request = Request::Accept { fd: fd.as_raw_fd(), multishot };
+        Submission::without_memory(&Kind::ACCEPT, request, fd)
+    }
+
+    /// Receives into whatever buffer the kernel picks from the pool.
+    pub(crate) fn recv_pool(fd: &Fd, group: u16, multishot: bool) -> Submission {
+        let request = Request::RecvPool { fd: fd.as_raw_fd(), group, multishot };
+        Submission::without_memory(&Kind::RECV, request, fd)
+    }
+
+    pub(crate) fn shutdown(fd: &Fd, how: i32) -> Submission {
+        let request = Request::Shutdown { fd: fd.as_raw_fd(), how };
+        Submission::without_memory(&Kind::SHUTDOWN, request, fd)
+    }
+
+    /// Closes a descriptor that nobody has a share in any more.
+    pub(crate) fn close(fd: i32) -> Submission {
+        Submission { kind: &Kind::CLOSE, request: Request::Close { fd }, fd: None, storage: None }
+    }
+
+    /// Connects to an address.
+    pub(crate) fn connect(fd: &Fd, address: SockAddr) -> Submission {
+        let mut storage = Storage::new(address);
+        let address: &mut SockAddr = storage.block.get_mut();
+        let len = address.len();
+        // SAFETY: inside the block, which stays with the slot until the terminal completion.
+        let to = unsafe { Region::new(address.as_mut_ptr(), len) };
+        let request = Request::Connect { fd: fd.as_raw_fd(), to };
+        Submission::with_memory(&Kind::CONNECT, request, fd, storage)
+    }
+
+    /// Receives into the `B` in `storage`, behind what is filled already.
+    pub(crate) fn recv<B: IoBufMut>(fd: &Fd, mut storage: Storage) -> Submission {
+        let room = storage.room::<B>();
+        let start = storage.block.get_mut::<B>().as_mut_ptr().wrapping_add(storage.filled);
+        // SAFETY: the buffer's memory belongs to the block (the promise of `IoBufMut`), which stays
+        // with the slot, untouched, until the terminal completion.
+        let into = unsafe { Region::new(start, room) };
+        let request = Request::Recv { fd: fd.as_raw_fd(), into };
+        Submission::with_memory(&Kind::READ, request, fd, storage)
+    }
+
+    /// Sends the `B` in `storage` from byte `done` on; with `all` not less than the rest.
+    pub(crate) fn send<B: IoBuf>(
+        fd: &Fd,
+        mut storage: Storage,
+        done: usize,
+        all: bool,
+    ) -> Submission {
+        let buf: &mut B = storage.block.get_mut();
+        let (start, len) = (buf.as_ptr().wrapping_add(done).cast_mut(), buf.len() - done);
+        // SAFETY: as above, and a send does not write.
+        let from = unsafe { Region::new(start, len) };
+        let request = Request::Send { fd: fd.as_raw_fd(), from, all };
+        Submission::with_memory(&Kind::SEND, request, fd, storage)
+    }
+
+    fn without_memory(kind: &'static Kind, request: Request, fd: &Fd) -> Submission {
+        Submission { kind, request, fd: Some(fd.clone()), storage: None }
+    }
+
+    fn with_memory(kind: &'static Kind, request: Request, fd: &Fd, storage: Storage) -> Submission {
+        Submission { kind, request, fd: Some(fd.clone()), storage: Some(storage) }
+    }
+}

@@ -1,0 +1,410 @@
+//! The table of operations in flight.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use crate::clock::Instant;
+use crate::ring::{Completion, Request, Token, TokenKind};
+use crate::slots::{Key, Slots};
+
+use super::block::Storage;
+use super::fd::Fd;
+use super::kind::{Disposer, Kind};
+use super::pool::{Chunk, Pool};
+use super::state::{Event, Phase, State, Step};
+use super::submission::Submission;
+
+/// Every operation from its submission until its result was taken or disposed of.
+pub(crate) struct Table {
+    slots: Slots<Slot>,
+    pool: Rc<Pool>,
+    /// Requests that wait to be pushed, in order.
+    queue: List,
+    /// Operations whose cancel request waits to be pushed. They wait in the slots themselves, so
+    /// that there is always room for them.
+    cancels: List,
+    in_kernel: usize,
+    submitted: u64,
+    withdrawn: u64,
+}
+
+/// One operation.
+pub(crate) struct Slot {
+    state: State,
+    kind: &'static Kind,
+    request: Request,
+    fd: Option<Fd>,
+    storage: Option<Storage>,
+    /// Results of a multishot that were not taken yet.
+    answers: VecDeque<Answer>,
+    last: Option<Answer>,
+    /// Who waits, in the words of whoever submitted it.
+    waiter: u64,
+    since: Instant,
+    /// Neighbours in `queue` or `cancels`; an operation is in one of them at most.
+    next: Option<Key<Slot>>,
+    previous: Option<Key<Slot>>,
+}
+
+/// A completion as its taker sees it. Dropping it disposes of it (rule D7): a descriptor is closed, a
+/// buffer goes back to the pool.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// A count, or a negative error number; for what follows below, only whether it succeeded.
+    pub(crate) result: i32,
+    pub(crate) descriptor: Option<OwnedFd>,
+    pub(crate) chunk: Option<Chunk>,
+    /// More will follow.
+    pub(crate) more: bool,
+}
+
+/// What has to be done after something happened to an operation.
+pub(crate) enum Action {
+    Nothing,
+    /// A result is there: wake the waiter. `last`: the kernel has let go.
+    Wake {
+        waiter: u64,
+        last: bool,
+    },
+    /// The slot is free: unlink the waiter, and drop the remains where no borrow is held, since they
+    /// are other people's code.
+    Freed {
+        waiter: u64,
+        remains: Remains,
+    },
+}
+
+/// What a slot still kept when it was freed.
+pub(crate) struct Remains {
+    _fd: Option<Fd>,
+    _storage: Option<Storage>,
+}
+
+impl Table {
+    pub(crate) fn new(pool: Rc<Pool>) -> Table {
+        Table {
+            slots: Slots::new(),
+            pool,
+            queue: List::default(),
+            cancels: List::default(),
+            in_kernel: 0,
+            submitted: 0,
+            withdrawn: 0,
+        }
+    }
+
+    /// Takes an operation in; it goes to the kernel with the next [`pump`](Table::pump).
+    pub(crate) fn submit(
+        &mut self,
+        submission: Submission,
+        waiter: u64,
+        now: Instant,
+    ) -> Key<Slot> {
+        let Submission { kind, request, fd, storage } = submission;
+        let key = self.slots.insert(Slot {
+            state: State::new(kind.cancellable),
+            kind,
+            request,
+            fd,
+            storage,
+            answers: VecDeque::new(),
+            last: None,
+            waiter,
+            since: now,
+            next: None,
+            previous: None,
+        });
+        self.queue.push_back(&mut self.slots, key);
+        key
+    }
+
+    /// Takes in an operation whose result nobody wants.
+    pub(crate) fn submit_orphan(
+        &mut self,
+        submission: Submission,
+        waiter: u64,
+        now: Instant,
+    ) -> Key<Slot> {
+        let key = self.submit(submission, waiter, now);
+        self.slots.get_mut(key).expect("just submitted").state.orphan = true;
+        key
+    }
+
+    /// Says who waits, where that was not known at submission.
+    pub(crate) fn set_waiter(&mut self, key: Key<Slot>, waiter: u64) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.waiter = waiter;
+        }
+    }
+
+    /// Pushes requests, then cancels: a cancel must not overtake its target. `false` if there was no
+    /// room for all; flush, and call again.
+    pub(crate) fn pump(&mut self, mut push: impl FnMut(Pushed<'_>) -> bool) -> bool {
+        while let Some(key) = self.queue.first {
+            let slot = self.slots.get_mut(key).expect("queued slots exist");
+            if !push(Pushed::Request(token(key), &slot.request)) {
+                return false;
+            }
+            let step = slot.state.step(Event::Pushed);
+            debug_assert_eq!(step, Step::Nothing);
+            self.queue.remove(&mut self.slots, key);
+            self.in_kernel += 1;
+            self.submitted += 1;
+        }
+        while let Some(key) = self.cancels.first {
+            if !push(Pushed::Cancel(token(key))) {
+                return false;
+            }
+            let slot = self.slots.get_mut(key).expect("slots with a queued cancel exist");
+            let step = slot.state.step(Event::CancelPushed);
+            debug_assert_eq!(step, Step::Nothing);
+            self.cancels.remove(&mut self.slots, key);
+        }
+        true
+    }
+
+    /// Whether something waits to be pushed.
+    pub(crate) fn has_queued(&self) -> bool {
+        self.queue.first.is_some() || self.cancels.first.is_some()
+    }
+
+    /// A completion has come. One of a token that is unknown or of a former life changes nothing.
+    pub(crate) fn complete(&mut self, completion: Completion) -> Action {
+        let Some(key) = key(completion.token) else { return Action::Nothing };
+        let Some(slot) = self.slots.get_mut(key) else { return Action::Nothing };
+        let answer = answer(slot, &self.pool, completion);
+        let event = if completion.more { Event::More } else { Event::Terminal };
+        let had_queued_cancel = slot.state.phase == Phase::CancelQueued;
+        let step = slot.state.step(event);
+        if event == Event::Terminal && step != Step::Nothing {
+            self.in_kernel -= 1;
+            if had_queued_cancel {
+                self.cancels.remove(&mut self.slots, key);
+            }
+        }
+        match step {
+            Step::Deliver => {
+                let action = self.deliver(key, answer);
+                self.pause_if_unread(key);
+                action
+            }
+            Step::DisposeAndFree => self.free(key),
+            _ => Action::Nothing,
+        }
+    }
+
+    /// Asks for the end of an operation. Asking twice is asking once.
+    pub(crate) fn cancel(&mut self, key: Key<Slot>) -> Action {
+        self.end(key, Event::Cancel)
+    }
+
+    /// The operation's handle is dropped.
+    pub(crate) fn orphan(&mut self, key: Key<Slot>) -> Action {
+        if let Some(slot) = self.slots.get_mut(key) {
+            // What nobody will take goes where it belongs at once.
+            slot.answers.clear();
+        }
+        self.end(key, Event::Orphaned)
+    }
+
+    fn end(&mut self, key: Key<Slot>, event: Event) -> Action {
+        let Some(slot) = self.slots.get_mut(key) else { return Action::Nothing };
+        match slot.state.step(event) {
+            Step::QueueCancel => {
+                self.cancels.push_back(&mut self.slots, key);
+                Action::Nothing
+            }
+            Step::Withdraw => {
+                self.withdraw(key);
+                let answer =
+                    Answer { result: -libc::ECANCELED, descriptor: None, chunk: None, more: false };
+                self.deliver(key, answer)
+            }
+            Step::WithdrawAndFree => {
+                self.withdraw(key);
+                self.free(key)
+            }
+            Step::Free => self.free(key),
+            _ => Action::Nothing,
+        }
+    }
+
+    fn withdraw(&mut self, key: Key<Slot>) {
+        self.queue.remove(&mut self.slots, key);
+        self.withdrawn += 1;
+    }
+
+    fn deliver(&mut self, key: Key<Slot>, answer: Answer) -> Action {
+        let slot = self.slots.get_mut(key).expect("looked up by the caller");
+        let last = !answer.more;
+        if last {
+            slot.last = Some(answer);
+        } else {
+            slot.answers.push_back(answer);
+        }
+        Action::Wake { waiter: slot.waiter, last }
+    }
+
+    /// A multishot that nobody reads is paused: its owner starts it anew when it has caught up. So
+    /// one slow reader does not take the whole pool, nor an idle listener all descriptors.
+    fn pause_if_unread(&mut self, key: Key<Slot>) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if slot.answers.len() >= slot.kind.unread
+            && slot.state.step(Event::Cancel) == Step::QueueCancel
+        {
+            self.cancels.push_back(&mut self.slots, key);
+        }
+    }
+
+    fn free(&mut self, key: Key<Slot>) -> Action {
+        match self.slots.remove(key) {
+            Some(Slot { waiter, fd, storage, .. }) => {
+                Action::Freed { waiter, remains: Remains { _fd: fd, _storage: storage } }
+            }
+            None => Action::Nothing,
+        }
+    }
+
+    /// Takes the next result. With the last one the slot is free and the storage comes back.
+    pub(crate) fn take(&mut self, key: Key<Slot>) -> Option<(Answer, Option<Storage>)> {
+        let slot = self.slots.get_mut(key)?;
+        if let Some(answer) = slot.answers.pop_front() {
+            return Some((answer, None));
+        }
+        slot.last.as_ref()?;
+        let slot = self.slots.remove(key)?;
+        Some((slot.last?, slot.storage))
+    }
+
+    /// Takes the last result of a receive whose buffer nobody wants back: its bytes alone.
+    pub(crate) fn take_bytes(&mut self, key: Key<Slot>) -> Option<(i32, Vec<u8>, Remains)> {
+        self.slots.get(key)?.last.as_ref()?;
+        let Slot { request, last, fd, storage, .. } = self.slots.remove(key)?;
+        let result = last?.result;
+        let bytes = match (&request, &storage) {
+            (Request::Recv { into, .. }, Some(storage)) => {
+                let received = usize::try_from(result).unwrap_or(0);
+                let before = storage.filled() - received;
+                storage.copy_filled(into.address().wrapping_sub(before))
+            }
+            _ => Vec::new(),
+        };
+        Some((result, bytes, Remains { _fd: fd, _storage: storage }))
+    }
+
+    pub(crate) fn get(&self, key: Key<Slot>) -> Option<&Slot> {
+        self.slots.get(key)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key<Slot>, &Slot)> {
+        self.slots.iter()
+    }
+
+    /// Operations that the kernel has.
+    pub(crate) fn in_kernel(&self) -> usize {
+        self.in_kernel
+    }
+
+    /// Requests on our side.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len
+    }
+
+    /// Requests that ever went to the kernel, and that were taken back before they did.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.submitted, self.withdrawn)
+    }
+}
+
+/// What [`Table::pump`] pushes.
+pub(crate) enum Pushed<'a> {
+    Request(Token, &'a Request),
+    Cancel(Token),
+}
+
+impl Slot {
+    pub(crate) fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
+    pub(crate) fn fd(&self) -> Option<RawFd> {
+        match self.request {
+            Request::Close { fd } => Some(fd),
+            _ => self.fd.as_ref().map(AsRawFd::as_raw_fd),
+        }
+    }
+
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Whether a request to cancel it was made and it has not ended.
+    pub(crate) fn is_asked_to_cancel(&self) -> bool {
+        matches!(self.state.phase, Phase::CancelQueued | Phase::CancelSent)
+    }
+
+    /// Results that wait to be taken.
+    pub(crate) fn unread(&self) -> usize {
+        self.answers.len()
+    }
+}
+
+/// Reads a completion by what its kind says of results.
+fn answer(slot: &mut Slot, pool: &Rc<Pool>, completion: Completion) -> Answer {
+    let Completion { result, more, buffer, .. } = completion;
+    let descriptor = match slot.kind.disposer {
+        // SAFETY: the kernel has just made this descriptor for us; completions are seen once.
+        Disposer::CloseDescriptor if result >= 0 => Some(unsafe { OwnedFd::from_raw_fd(result) }),
+        _ => None,
+    };
+    if let (Request::Recv { .. }, Some(storage)) = (&slot.request, &mut slot.storage) {
+        storage.filled += usize::try_from(result).unwrap_or(0);
+    }
+    // A buffer may be picked without anything received: it must go back too.
+    let chunk = buffer.map(|id| pool.lease(id, u32::try_from(result).unwrap_or(0)));
+    Answer { result, descriptor, chunk, more }
+}
+
+fn token(key: Key<Slot>) -> Token {
+    Token::new(TokenKind::Operation, key.index(), key.generation().get())
+}
+
+fn key(token: Token) -> Option<Key<Slot>> {
+    Some(Key::new(token.index(), token.generation().try_into().ok()?))
+}
+
+/// A queue threaded through the slots.
+#[derive(Default)]
+struct List {
+    first: Option<Key<Slot>>,
+    last: Option<Key<Slot>>,
+    len: usize,
+}
+
+impl List {
+    fn push_back(&mut self, slots: &mut Slots<Slot>, key: Key<Slot>) {
+        let last = self.last.replace(key);
+        match last {
+            Some(last) => slots.get_mut(last).expect("listed slots exist").next = Some(key),
+            None => self.first = Some(key),
+        }
+        let slot = slots.get_mut(key).expect("the caller's slot exists");
+        (slot.previous, slot.next) = (last, None);
+        self.len += 1;
+    }
+
+    fn remove(&mut self, slots: &mut Slots<Slot>, key: Key<Slot>) {
+        let slot = slots.get_mut(key).expect("listed slots exist");
+        let (previous, next) = (slot.previous.take(), slot.next.take());
+        match previous {
+            Some(previous) => slots.get_mut(previous).expect("listed slots exist").next = next,
+            None => self.first = next,
+        }
+        match next {
+            Some(next) => slots.get_mut(next).expect("listed slots exist").previous = previous,
+            None => self.last = previous,
+        }
+        self.len -= 1;
+    }
+}

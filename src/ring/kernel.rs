@@ -1,0 +1,256 @@
+//! The real kernel, through the `io-uring` crate.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+
+use super::bell::Bell;
+use super::buffers::BufferRing;
+use super::request::Request;
+use super::{Completion, RingSize, Token, TokenKind, Unavailable, refusal};
+
+pub(super) struct Kernel {
+    ring: IoUring,
+    bell: Arc<Bell>,
+    /// Where the kernel counts the bell's strokes while `bell_armed`. Leaked, not freed, if the ring
+    /// is dropped while it is armed.
+    strokes: NonNull<u64>,
+    bell_armed: bool,
+    no_iowait: bool,
+}
+
+impl Kernel {
+    pub(super) fn open(size: RingSize) -> Result<Kernel, Unavailable> {
+        let ring = open_ring(size).map_err(refusal::explain)?;
+        check_operations(&ring)?;
+        let bell = Bell::new().map_err(refusal::explain)?;
+        // Saves a descriptor look-up per enter; a kernel that refuses is only slower.
+        let _ = ring.submitter().register_ring_fd();
+        let no_iowait = ring.params().is_feature_no_iowait();
+        let strokes = NonNull::from(Box::leak(Box::new(0_u64)));
+        Ok(Kernel { ring, bell: Arc::new(bell), strokes, bell_armed: false, no_iowait })
+    }
+
+    pub(super) fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.bell)
+    }
+
+    pub(super) fn push(&mut self, token: Token, request: &Request) -> bool {
+        let entry = entry_for(request).user_data(token.bits());
+        self.push_entry(&entry)
+    }
+
+    pub(super) fn push_cancel(&mut self, token: Token) -> bool {
+        let entry = cancel_for(token).user_data(token.for_cancel().bits());
+        self.push_entry(&entry)
+    }
+
+    fn push_entry(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: the memory an entry names is a `Region`, whose maker promised that it stays valid
+        // until the terminal completion, or `self.strokes`, which lives until that of the bell.
+        unsafe { self.ring.submission().push(entry).is_ok() }
+    }
+
+    /// One `io_uring_enter`: submits everything queued, runs what is ready, waits for `want`
+    /// completions at most `timeout`.
+    pub(super) fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
+        if !self.bell_armed {
+            self.arm_bell();
+        }
+        let queued = self.unsubmitted();
+        let mut flags = sys::GETEVENTS;
+        if self.no_iowait {
+            flags |= sys::NO_IOWAIT;
+        }
+        let entered = match timeout {
+            Some(timeout) if want > 0 => {
+                let timeout = Timespec::from(timeout);
+                let args = SubmitArgs::new().timespec(&timeout);
+                flags |= sys::EXT_ARG;
+                // SAFETY: `args` and what it points to live across the call, and its type is what
+                // EXT_ARG announces.
+                unsafe { self.ring.submitter().enter(queued, want, flags, Some(&args)) }
+            }
+            // SAFETY: without EXT_ARG the argument is a signal set, and there is none.
+            _ => unsafe {
+                self.ring.submitter().enter::<libc::sigset_t>(queued, want, flags, None)
+            },
+        };
+        match entered.map_err(|error| (error.raw_os_error(), error)) {
+            Ok(_) => Ok(()),
+            // Time is up, a signal came, or the kernel wants its completions drained first.
+            Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => Ok(()),
+            Err((_, error)) => Err(error),
+        }
+    }
+
+    fn arm_bell(&mut self) {
+        let read = opcode::Read::new(Fd(self.bell.as_raw_fd()), self.strokes.as_ptr().cast(), 8);
+        let entry = read.build().user_data(Token::new(TokenKind::Bell, 0, 0).bits());
+        self.bell_armed = self.push_entry(&entry);
+    }
+
+    pub(super) fn unsubmitted(&mut self) -> u32 {
+        self.ring.submission().len() as u32
+    }
+
+    pub(super) fn has_completions(&mut self) -> bool {
+        !self.ring.completion().is_empty()
+    }
+
+    /// Hands out what has arrived; says whether the bell was rung.
+    pub(super) fn drain(&mut self, mut each: impl FnMut(Completion)) -> bool {
+        let mut rung = false;
+        for entry in self.ring.completion() {
+            let token = Token::from_bits(entry.user_data());
+            if token.kind() == TokenKind::Bell {
+                rung = true;
+                self.bell_armed = false;
+                continue;
+            }
+            each(Completion {
+                token,
+                result: entry.result(),
+                more: cqueue::more(entry.flags()),
+                buffer: cqueue::buffer_select(entry.flags()),
+            });
+        }
+        rung
+    }
+
+    pub(super) fn register_buffers(&self, entries: u16, group: u16) -> io::Result<BufferRing> {
+        let buffers = BufferRing::new(entries)?;
+        // SAFETY: the memory is page-aligned, large enough for the entries, and lives in the
+        // `BufferRing`, which the pool keeps until nothing is in flight and the ring is closed.
+        unsafe {
+            self.ring.submitter().register_buf_ring_with_flags(
+                buffers.address(),
+                entries,
+                group,
+                0,
+            )?;
+        }
+        Ok(buffers)
+    }
+
+    /// Takes the bell's read back from the kernel, so that its memory can be freed.
+    pub(super) fn silence_bell(&mut self) {
+        let bell = Token::new(TokenKind::Bell, 0, 0);
+        let entry = cancel_for(bell).user_data(Token::new(TokenKind::Cancel, 0, 0).bits());
+        let mut asked = !self.bell_armed || self.push_entry(&entry);
+        while self.bell_armed {
+            let queued = self.unsubmitted();
+            // SAFETY: no argument, as above.
+            let entered = unsafe {
+                self.ring.submitter().enter::<libc::sigset_t>(queued, 1, sys::GETEVENTS, None)
+            };
+            if entered.is_err_and(|error| error.kind() != io::ErrorKind::Interrupted) {
+                return;
+            }
+            self.drain(|_| {});
+            asked = asked || self.push_entry(&entry);
+        }
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        if !self.bell_armed {
+            // SAFETY: made by `Box::leak` in `open`; the kernel's read of the bell has ended, so
+            // nobody else has it.
+            drop(unsafe { Box::from_raw(self.strokes.as_ptr()) });
+        }
+    }
+}
+
+/// Flags of `io_uring_enter`; the crate keeps its own to itself.
+mod sys {
+    pub(super) const GETEVENTS: u32 = 1 << 0;
+    pub(super) const EXT_ARG: u32 = 1 << 3;
+    pub(super) const NO_IOWAIT: u32 = 1 << 7;
+}
+
+/// What every kernel from Linux 6.1 on takes, and what newer ones take besides. A kernel answers
+/// an unknown flag with EINVAL.
+fn open_ring(size: RingSize) -> io::Result<IoUring> {
+    let mut builder = IoUring::builder();
+    builder
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_submit_all()
+        .setup_clamp()
+        .setup_cqsize(size.completions)
+        .dontfork();
+    let plain = builder.clone();
+    match builder.setup_no_sqarray().build(size.submissions) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => plain.build(size.submissions),
+        opened => opened,
+    }
+}
+
+/// All operations of the floor exist in Linux 6.1; a kernel built without one says so here.
+fn check_operations(ring: &IoUring) -> Result<(), Unavailable> {
+    let mut probe = Probe::new();
+    ring.submitter().register_probe(&mut probe).map_err(refusal::explain)?;
+    let needed = [
+        ("NOP", opcode::Nop::CODE),
+        ("READ", opcode::Read::CODE),
+        ("ACCEPT", opcode::Accept::CODE),
+        ("CONNECT", opcode::Connect::CODE),
+        ("RECV", opcode::Recv::CODE),
+        ("SEND", opcode::Send::CODE),
+        ("SHUTDOWN", opcode::Shutdown::CODE),
+        ("CLOSE", opcode::Close::CODE),
+        ("ASYNC_CANCEL", opcode::AsyncCancel2::CODE),
+    ];
+    match needed.iter().find(|(_, code)| !probe.is_supported(*code)) {
+        None => Ok(()),
+        Some((name, _)) => Err(refusal::missing(name)),
+    }
+}
+
+/// By user_data only, which is a hash look-up in the kernel, and silent when it hits.
+fn cancel_for(token: Token) -> squeue::Entry {
+    opcode::AsyncCancel2::new(CancelBuilder::user_data(token.bits()))
+        .build()
+        .flags(squeue::Flags::SKIP_SUCCESS)
+}
+
+fn entry_for(request: &Request) -> squeue::Entry {
+    match *request {
+        Request::Nop => opcode::Nop::new().build(),
+        Request::Accept { fd, multishot: true } => {
+            opcode::AcceptMulti::new(Fd(fd)).flags(libc::SOCK_CLOEXEC).build()
+        }
+        Request::Accept { fd, multishot: false } => {
+            let nobody = std::ptr::null_mut();
+            opcode::Accept::new(Fd(fd), nobody, nobody.cast()).flags(libc::SOCK_CLOEXEC).build()
+        }
+        Request::Connect { fd, to } => {
+            opcode::Connect::new(Fd(fd), to.address().cast(), to.len()).build()
+        }
+        Request::Recv { fd, into } => opcode::Recv::new(Fd(fd), into.address(), into.len()).build(),
+        Request::RecvPool { fd, group, multishot: true } => {
+            opcode::RecvMulti::new(Fd(fd), group).build()
+        }
+        Request::RecvPool { fd, group, multishot: false } => {
+            // Length 0: as much as the buffer that is picked holds.
+            opcode::Recv::new(Fd(fd), std::ptr::null_mut(), 0)
+                .buf_group(group)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT)
+        }
+        Request::Send { fd, from, all } => {
+            let flags =
+                if all { libc::MSG_NOSIGNAL | libc::MSG_WAITALL } else { libc::MSG_NOSIGNAL };
+            opcode::Send::new(Fd(fd), from.address(), from.len()).flags(flags).build()
+        }
+        Request::Shutdown { fd, how } => opcode::Shutdown::new(Fd(fd), how).build(),
+        Request::Close { fd } => opcode::Close::new(Fd(fd)).build(),
+    }
+}

@@ -1,0 +1,257 @@
+//! The door to the kernel: a [`Request`] under a [`Token`] goes in, [`Completion`]s come out.
+//!
+//! What stands behind the door owes this:
+//! - Each token pushed gets one terminal completion, the first one without `more`, whatever is
+//!   asked of it meanwhile. Until then the memory named by the request belongs to the kernel.
+//! - A cancel pushed for a token makes its terminal completion come soon, if the kernel can. The
+//!   answer to the cancel itself says nothing about the operation (rule D5).
+//! - [`Ring::turn`] hands over everything pushed, waits, and times out, in one `io_uring_enter`.
+//! - The bell: a [`Bell`] rung on any thread ends the wait.
+//! - [`Ring::close`] is called with nothing in flight, and only then is memory freed (rule P1).
+//!
+//! This is one of the crate's three islands of unsafe code: the memory shared with the kernel and
+//! the system calls are here, behind safe functions. The promise that memory stays put while the
+//! kernel has it is made where a [`Region`] is made, in `op`.
+
+#![allow(unsafe_code)]
+
+mod address;
+mod bell;
+mod buffers;
+mod kernel;
+mod limits;
+mod refusal;
+mod request;
+mod signal;
+mod socket;
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Unavailable;
+
+pub(crate) use address::SockAddr;
+pub(crate) use bell::Bell;
+pub(crate) use buffers::{BufferRing, discard};
+pub(crate) use limits::raise_descriptor_limit;
+pub(crate) use request::{Region, Request};
+pub(crate) use signal::CtrlC;
+pub(crate) use socket::{Host, ListenOptions, SocketOption};
+
+use kernel::Kernel;
+
+/// What `user_data` says: whose completion this is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Token(u64);
+
+/// What a token is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TokenKind {
+    Operation = 0,
+    /// The answer to a cancel request for the operation of the same index and generation.
+    Cancel = 1,
+    Bell = 2,
+}
+
+impl Token {
+    /// Two bits of kind, thirty of index, thirty-two of generation.
+    pub(crate) const INDEX_BITS: u32 = 30;
+
+    pub(crate) fn new(kind: TokenKind, index: u32, generation: u32) -> Token {
+        debug_assert!(index < 1 << Self::INDEX_BITS);
+        Token((kind as u64) << 62 | u64::from(index) << 32 | u64::from(generation))
+    }
+
+    pub(crate) fn kind(self) -> TokenKind {
+        match self.0 >> 62 {
+            0 => TokenKind::Operation,
+            1 => TokenKind::Cancel,
+            _ => TokenKind::Bell,
+        }
+    }
+
+    pub(crate) fn index(self) -> u32 {
+        (self.0 >> 32) as u32 & ((1 << Self::INDEX_BITS) - 1)
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        self.0 as u32
+    }
+
+    fn for_cancel(self) -> Token {
+        Token::new(TokenKind::Cancel, self.index(), self.generation())
+    }
+
+    fn bits(self) -> u64 {
+        self.0
+    }
+
+    fn from_bits(bits: u64) -> Token {
+        Token(bits)
+    }
+}
+
+/// One entry of the completion queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Completion {
+    pub(crate) token: Token,
+    /// A count or a descriptor, or a negative error number.
+    pub(crate) result: i32,
+    /// More completions of this token will follow.
+    pub(crate) more: bool,
+    /// The pool buffer that the kernel picked.
+    pub(crate) buffer: Option<u16>,
+}
+
+/// How large the rings are. Both are clamped by the kernel to what it can give.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RingSize {
+    /// Entries of the submission queue: what one turn hands over in one system call. A turn with
+    /// more only needs a second call.
+    pub(crate) submissions: u32,
+    /// Entries of the completion queue. Eight thousand give the kernel its largest table of pending
+    /// polls, which is what cancels are looked up in.
+    pub(crate) completions: u32,
+}
+
+/// What this kernel can do beyond the floor; probed at run time.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Capabilities {
+    pub(crate) multishot_accept: bool,
+    pub(crate) multishot_recv: bool,
+}
+
+/// How many turns were made and what went through the door.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Traffic {
+    pub(crate) enters: u64,
+    pub(crate) completions: u64,
+    pub(crate) cancels_sent: u64,
+    /// Cancel requests that the kernel answered with "no such operation".
+    pub(crate) cancels_missed: u64,
+    /// Cancel requests that the kernel answered with "running, will try".
+    pub(crate) cancels_running: u64,
+}
+
+/// The kernel, or what plays it.
+pub(crate) struct Ring {
+    kernel: Kernel,
+    capabilities: Capabilities,
+    traffic: Traffic,
+    /// How many completions the last turns brought: what it pays to harvest in one pass.
+    expected: u32,
+}
+
+impl Ring {
+    pub(crate) fn open(size: RingSize) -> Result<Ring, Unavailable> {
+        let kernel = Kernel::open(size)?;
+        let capabilities = Capabilities { multishot_accept: true, multishot_recv: true };
+        Ok(Ring { kernel, capabilities, traffic: Traffic::default(), expected: 1 })
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// The kernel has refused what it was thought to be able to do.
+    pub(crate) fn lacks(&mut self, missing: impl FnOnce(&mut Capabilities)) {
+        missing(&mut self.capabilities);
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    pub(crate) fn bell(&self) -> Arc<Bell> {
+        self.kernel.bell()
+    }
+
+    /// Queues a request; `false` if the queue is full, which [`flush`](Ring::flush) cures.
+    #[must_use]
+    pub(crate) fn push(&mut self, token: Token, request: &Request) -> bool {
+        debug_assert_eq!(token.kind(), TokenKind::Operation);
+        self.kernel.push(token, request)
+    }
+
+    /// Queues a request to cancel what was pushed under `token`; `false` if the queue is full.
+    #[must_use]
+    pub(crate) fn push_cancel(&mut self, token: Token) -> bool {
+        let pushed = self.kernel.push_cancel(token);
+        self.traffic.cancels_sent += u64::from(pushed);
+        pushed
+    }
+
+    /// Whether something was pushed that the kernel has not taken.
+    pub(crate) fn has_unsubmitted(&mut self) -> bool {
+        self.kernel.unsubmitted() > 0
+    }
+
+    /// Hands over what is queued, without waiting.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.traffic.enters += 1;
+        self.kernel.enter(0, Some(Duration::ZERO))
+    }
+
+    /// Hands over what is queued and waits for a completion, at most `timeout` (`None`: for ever).
+    ///
+    /// Since Linux 6.13 a pass runs at most max(20, number waited for) of the completions that are
+    /// ready. So under load the first pass asks for as many as lately came and does not wait; only
+    /// when that finds nothing does a second one wait.
+    pub(crate) fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.traffic.enters += 1;
+        if timeout == Some(Duration::ZERO) {
+            return self.kernel.enter(0, timeout);
+        }
+        if self.expected >= PASS {
+            self.kernel.enter(self.expected, Some(Duration::ZERO))?;
+            if self.kernel.has_completions() {
+                return Ok(());
+            }
+            self.traffic.enters += 1;
+        }
+        self.kernel.enter(1, timeout)
+    }
+
+    /// Hands every completion that has arrived to `each`. Whether the bell was rung comes back.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(Completion)) -> bool {
+        let traffic = &mut self.traffic;
+        let before = traffic.completions;
+        let rung = self.kernel.drain(|completion| {
+            traffic.completions += 1;
+            match completion.token.kind() {
+                TokenKind::Cancel if completion.result == -libc::ENOENT => {
+                    traffic.cancels_missed += 1
+                }
+                TokenKind::Cancel if completion.result == -libc::EALREADY => {
+                    traffic.cancels_running += 1;
+                }
+                TokenKind::Cancel | TokenKind::Bell => {}
+                TokenKind::Operation => each(completion),
+            }
+        });
+        let came = (self.traffic.completions - before) as u32;
+        // Half of the last batch and half of the history: follows the load within a few turns.
+        self.expected = (self.expected + came).div_ceil(2).max(1);
+        rung
+    }
+
+    /// Makes a ring of provided buffers known to the kernel under `group`.
+    pub(crate) fn register_buffers(&self, entries: u16, group: u16) -> io::Result<BufferRing> {
+        self.kernel.register_buffers(entries, group)
+    }
+
+    /// Closes the ring. Nothing may be in flight any more: closing is no barrier.
+    pub(crate) fn close(mut self) {
+        self.kernel.silence_bell();
+    }
+}
+
+/// What the kernel runs in one pass although only one completion is waited for.
+const PASS: u32 = 20;
+
+/// Closes a descriptor at once: for those that no run is left to close.
+pub(crate) fn close_now(fd: RawFd) {
+    socket::close(fd);
+}

@@ -1,0 +1,54 @@
+//! One kernel operation as plain data.
+
+use std::os::fd::RawFd;
+
+/// Memory lent to the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Region {
+    address: *mut u8,
+    len: u32,
+}
+
+impl Region {
+    /// # Safety
+    /// From the moment a request with this region is pushed until its terminal completion:
+    /// - the `len` bytes at `address` stay allocated and are not moved;
+    /// - nobody else writes them, and nobody reads them if the operation writes them;
+    /// - `address` may be written if the operation writes.
+    pub(crate) unsafe fn new(address: *mut u8, len: usize) -> Region {
+        // More than the kernel takes in one operation is cut; the result tells how much was done.
+        Region { address, len: len.min(MAX_LEN) as u32 }
+    }
+
+    pub(crate) fn address(self) -> *mut u8 {
+        self.address
+    }
+
+    pub(crate) fn len(self) -> u32 {
+        self.len
+    }
+}
+
+/// The largest transfer of one operation: Linux cuts at 2 GiB less a page anyway.
+const MAX_LEN: usize = 0x7fff_f000;
+
+/// What the kernel is asked to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Request {
+    /// Nothing, and say when it is done.
+    Nop,
+    /// Take a connection from a listener's backlog; with `multishot` one after another.
+    Accept { fd: RawFd, multishot: bool },
+    /// Connect a socket; the address lies in the region.
+    Connect { fd: RawFd, to: Region },
+    /// Receive into memory.
+    Recv { fd: RawFd, into: Region },
+    /// Receive into a buffer that the kernel picks from a group; with `multishot` again and again.
+    RecvPool { fd: RawFd, group: u16, multishot: bool },
+    /// Send from memory; with `all` the kernel goes on until everything is sent or an error.
+    Send { fd: RawFd, from: Region, all: bool },
+    /// Shut a half of a connection (`SHUT_RD`, `SHUT_WR`, `SHUT_RDWR`).
+    Shutdown { fd: RawFd, how: i32 },
+    /// Close a descriptor.
+    Close { fd: RawFd },
+}

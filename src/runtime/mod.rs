@@ -1,0 +1,252 @@
+//! Running a program: [`run`], and [`Builder`] for what it may be told.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::AsyncFnOnce;
+use std::panic::Location;
+
+use crate::cancel::{Label, What};
+use crate::error::{Error, Result, Unavailable, Unwind};
+use crate::exec::{self, Drive, Run, Strictness};
+use crate::op::{Pool, PoolLimits};
+use crate::ring::{CtrlC, Ring, RingSize};
+
+/// Runs `main` to its end on this thread, on a ring of its own.
+///
+/// It returns when every task has ended and the kernel has let go of every operation; only then is
+/// the ring closed and memory freed (rule P1). `main` may borrow from outside.
+///
+/// # Errors
+/// What `main` returns; [`Error::Unavailable`] if this machine gives no io_uring that can be used,
+/// with the cause and the remedy. Needs Linux 6.1.
+///
+/// # Panics
+/// Inside another run on the same thread (rule P3), and with the panic of a task.
+///
+/// ```
+/// let greeting = String::from("hello");
+/// let length = trine::run(async || {
+///     trine::checkpoint().await?;
+///     Ok(greeting.len())
+/// })?;
+/// assert_eq!(length, 5);
+/// # Ok::<(), trine::Error>(())
+/// ```
+#[track_caller]
+pub fn run<T>(main: impl AsyncFnOnce() -> Result<T>) -> Result<T> {
+    Builder::new().run(main)
+}
+
+/// [`run`](fn@run) for other error types.
+pub(crate) mod generic {
+    use super::*;
+
+    /// [`run`](fn@crate::run) for any error type.
+    ///
+    /// # Errors
+    /// As [`run`](fn@crate::run).
+    ///
+    /// # Panics
+    /// As [`run`](fn@crate::run).
+    #[track_caller]
+    pub fn run<T, E: Unwind>(main: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E> {
+        Builder::new().run_generic(main)
+    }
+}
+
+/// How a run is made; [`run`](fn@run) takes the defaults.
+///
+/// Every size is a limit with a stated behaviour when it is reached: work waits, nothing fails, and
+/// nothing grows without bound.
+///
+/// ```
+/// let builder = trine::Builder::new().submissions(64).pool_most(64).ctrl_c(true);
+/// builder.run(async || trine::nop().await)?;
+/// # Ok::<(), trine::Error>(())
+/// ```
+#[must_use = "a builder does nothing until `run` is called"]
+pub struct Builder {
+    ring: RingSize,
+    pool: PoolLimits,
+    ctrl_c: bool,
+    deadlock: Option<Strictness>,
+    on_abandoned: Option<Abandoned>,
+}
+
+/// Told where a task was spawned that had to be dropped.
+type Abandoned = Box<dyn Fn(&'static Location<'static>)>;
+
+impl Builder {
+    /// The defaults.
+    pub fn new() -> Builder {
+        Builder {
+            // One turn of a busy server queues some hundred requests; more only need another call.
+            ring: RingSize { submissions: 256, completions: 8192 },
+            pool: PoolLimits { buffer: 16 * 1024, least: 64, most: 4096 },
+            ctrl_c: false,
+            deadlock: None,
+            on_abandoned: None,
+        }
+    }
+
+    /// Entries of the submission queue; 256 unless said otherwise. A turn that queues more makes a
+    /// second system call.
+    pub fn submissions(mut self, entries: u32) -> Builder {
+        self.ring.submissions = entries.clamp(1, 32_768);
+        self
+    }
+
+    /// Entries of the completion queue; 8,192 unless said otherwise, which is what gives the kernel
+    /// its largest table to look cancels up in. More completions than that at a time wait in the
+    /// kernel.
+    pub fn completions(mut self, entries: u32) -> Builder {
+        self.ring.completions = entries.clamp(2, 65_536);
+        self
+    }
+
+    /// Bytes of one receive buffer, rounded up to whole pages; 16 KiB unless said otherwise. Smaller
+    /// than the usual message, it costs a receive and a send more for each.
+    pub fn pool_buffer(mut self, bytes: u32) -> Builder {
+        self.pool.buffer = bytes.clamp(1, 1 << 30).next_multiple_of(4096);
+        self
+    }
+
+    /// Receive buffers at the start, and what the pool never shrinks below; 64 unless said otherwise.
+    /// Rounded up to a power of two. A small pool stays in the processor's cache.
+    pub fn pool_least(mut self, buffers: u16) -> Builder {
+        self.pool.least = buffers.clamp(1, 1 << 15).next_power_of_two();
+        self
+    }
+
+    /// Receive buffers at most; 4,096 unless said otherwise. Rounded up to a power of two. When all
+    /// are in use, a receive gets memory of its own.
+    pub fn pool_most(mut self, buffers: u16) -> Builder {
+        self.pool.most = buffers.clamp(1, 1 << 15).next_power_of_two();
+        self
+    }
+
+    /// Whether the first Ctrl-C cancels the main scope with reason `Interrupt`; a second one kills
+    /// the process (rule P5). Off unless said otherwise.
+    pub fn ctrl_c(mut self, catch: bool) -> Builder {
+        self.ctrl_c = catch;
+        self
+    }
+
+    /// Whether a run that nothing can wake any more ends with [`Error::Deadlock`], which shows the
+    /// task tree, instead of sleeping for ever (rule P4). A waker of ours that somebody outside holds
+    /// counts as something that could wake it. Off unless said otherwise.
+    pub fn detect_deadlock(mut self, detect: bool) -> Builder {
+        self.deadlock = detect.then_some(Strictness::Lenient);
+        self
+    }
+
+    /// As [`detect_deadlock`](Builder::detect_deadlock), and wakers held outside do not count.
+    pub fn detect_deadlock_strictly(mut self, detect: bool) -> Builder {
+        self.deadlock = detect.then_some(Strictness::Strict);
+        self
+    }
+
+    /// Calls `report` with the spawn location of every task that was dropped because it went on
+    /// waiting for something foreign, or swallowed its cancellation over and over (rule F15).
+    pub fn on_abandoned(
+        mut self,
+        report: impl Fn(&'static Location<'static>) + 'static,
+    ) -> Builder {
+        self.on_abandoned = Some(Box::new(report));
+        self
+    }
+
+    /// Runs `main`, as [`run`](fn@run) does.
+    ///
+    /// # Errors
+    /// As [`run`](fn@run).
+    ///
+    /// # Panics
+    /// As [`run`](fn@run).
+    #[track_caller]
+    pub fn run<T>(self, main: impl AsyncFnOnce() -> Result<T>) -> Result<T> {
+        self.run_generic(main)
+    }
+
+    #[track_caller]
+    pub(crate) fn run_generic<T, E: Unwind>(
+        self,
+        main: impl AsyncFnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let at = Location::caller();
+        assert!(
+            exec::current_or_none().is_none(),
+            "trine::run inside a run: this thread has one already; spawn into a nursery instead",
+        );
+        let (run, drive) = self.prepare(at).map_err(E::from)?;
+        run.drive(&drive, main()).map_err(E::from)?
+    }
+
+    fn prepare(self, at: &'static Location<'static>) -> Result<(std::rc::Rc<Run>, Drive)> {
+        let ring = Ring::open(self.ring)?;
+        let most = self.pool.most.max(self.pool.least);
+        let buffers = ring.register_buffers(most, POOL_GROUP).map_err(no_buffers)?;
+        let pool = Pool::new(Some(buffers), PoolLimits { most, ..self.pool });
+        let ctrl_c = if self.ctrl_c { Some(CtrlC::catch(ring.bell())?) } else { None };
+        let label = Label { what: What::Run, at };
+        let run = Run::new(ring, pool, label, self.on_abandoned);
+        Ok((run, Drive { ctrl_c, deadlock: self.deadlock }))
+    }
+}
+
+/// The group of provided buffers that receives take from.
+pub(crate) const POOL_GROUP: u16 = 0;
+
+fn no_buffers(error: std::io::Error) -> Error {
+    let cause = "the kernel refused a ring of provided buffers";
+    let remedy = "Use Linux 6.1 or newer; if memory is short, raise the limit on locked memory \
+                  (ulimit -l) or ask for a smaller pool with Builder::pool_most";
+    Unavailable::new(cause, remedy, error).into()
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder::new()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("ring", &self.ring)
+            .field("pool", &self.pool)
+            .field("ctrl_c", &self.ctrl_c)
+            .field("deadlock", &self.deadlock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Raises the process's limit on open descriptors towards `wanted`, as far as its hard limit allows,
+/// and says what it is now.
+///
+/// # Errors
+/// What the operating system says.
+///
+/// ```
+/// let limit = trine::raise_descriptor_limit(256)?;
+/// assert!(limit > 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn raise_descriptor_limit(wanted: u64) -> std::io::Result<u64> {
+    crate::ring::raise_descriptor_limit(wanted)
+}
+
+/// One round trip through the kernel that does nothing: for measurements and tests.
+///
+/// Cancel class: total.
+///
+/// # Errors
+/// `Cancelled`; [`Error::NoRun`] outside of a run.
+///
+/// ```
+/// trine::run(async || trine::nop().await)?;
+/// # Ok::<(), trine::Error>(())
+/// ```
+pub fn nop() -> impl Future<Output = Result> {
+    exec::submit_plain(crate::op::Submission::nop)
+}

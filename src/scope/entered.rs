@@ -1,0 +1,242 @@
+//! The future of an entered scope.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use crate::cancel::Node;
+use crate::clock::Instant;
+use crate::error::{Error, Reason, Result, Unwind};
+use crate::exec::{Run, Watch};
+use crate::op::Carry;
+use crate::slots::Key;
+
+use super::keeper::{Keeper, Place};
+use super::{CancelScope, Stage};
+
+/// What being absorbed by its own scope means to a body.
+pub(super) trait Ending {
+    type Output<T>;
+    fn finished<T>(value: T) -> Self::Output<T>;
+    fn moved_on<T, E: Unwind>(reason: Reason) -> Result<Self::Output<T>, E>;
+}
+
+/// It is an outcome.
+pub(super) struct MoveOn;
+
+impl Ending for MoveOn {
+    type Output<T> = Option<T>;
+
+    fn finished<T>(value: T) -> Option<T> {
+        Some(value)
+    }
+
+    fn moved_on<T, E: Unwind>(_: Reason) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+}
+
+/// It is an error (rule E9).
+pub(super) struct Fail;
+
+impl Ending for Fail {
+    type Output<T> = T;
+
+    fn finished<T>(value: T) -> T {
+        value
+    }
+
+    fn moved_on<T, E: Unwind>(reason: Reason) -> Result<T, E> {
+        Err(Error::TooSlow(reason).into())
+    }
+}
+
+/// The state around a scope's body. `S`: a reference to the scope, or a share in it.
+pub(super) struct Entered<S: Deref<Target = CancelScope>, X, T, E> {
+    scope: S,
+    keeper: Keeper,
+    /// The timer is set when the body first has to wait, and not for one that need not.
+    has_timer: bool,
+    /// How the body ended; the scope is being left.
+    outcome: Option<Result<Option<T>, E>>,
+    restless: u32,
+    ending: PhantomData<fn() -> X>,
+}
+
+impl<S: Deref<Target = CancelScope>, X, T, E> Entered<S, X, T, E> {
+    pub(super) fn new(scope: S) -> Self {
+        Entered {
+            scope,
+            keeper: Keeper::new(),
+            has_timer: false,
+            outcome: None,
+            restless: 0,
+            ending: PhantomData,
+        }
+    }
+
+    /// Rules F1 to F4.
+    fn enter(&mut self) -> Result<Place> {
+        let scope = &*self.scope;
+        let is_new = matches!(*scope.stage.borrow(), Stage::New);
+        assert!(is_new, "the scope made at {} is entered a second time; make a new one", scope.at);
+        let place = self.keeper.open(scope.label(), scope.shield.get())?;
+        let Place { run, node } = &place;
+        *scope.stage.borrow_mut() = Stage::Inside { run: Rc::clone(run), node: *node };
+        if let Some(reason) = scope.reason.borrow_mut().take() {
+            run.cancel(*node, reason);
+        }
+        if let Some(timeout) = scope.timeout.take() {
+            scope.deadline.set(Some(run.now() + timeout));
+            self.note_deadline(run, *node, run.now());
+        } else if scope.deadline.get().is_some() {
+            self.note_deadline(run, *node, run.now());
+        }
+        Ok(place)
+    }
+
+    /// Tells the tree the deadline without setting a timer; one that has passed cancels (rule F3).
+    fn note_deadline(&self, run: &Run, node: Key<Node>, now: Instant) {
+        let deadline = self.scope.deadline.get();
+        run.act(|core| {
+            if let Some(node) = core.tree.get_mut(node) {
+                node.deadline = deadline;
+            }
+        });
+        if deadline.is_some_and(|deadline| now >= deadline) {
+            run.cancel(node, Reason::Deadline { scope: self.scope.at });
+        }
+    }
+
+    /// The body has to wait: now the deadline matters, and a sweep must know whom to wake.
+    fn park(&mut self, Place { run, node }: &Place, cx: &mut Context<'_>) {
+        let whom = run.whom(cx);
+        let deadline = if self.has_timer { None } else { self.scope.deadline.get() };
+        self.has_timer = true;
+        run.act(|core| {
+            if deadline.is_some() {
+                core.set_deadline(*node, deadline);
+            }
+            core.tree.set_body(*node, whom, &mut core.sweep);
+        });
+    }
+
+    fn leave(&self) {
+        if let Some(Place { run, node }) = self.keeper.place() {
+            let reason = run.look(|core| Some(core.tree.get(*node)?.cause()?.0.clone()));
+            *self.scope.reason.borrow_mut() = reason;
+        }
+        *self.scope.stage.borrow_mut() = Stage::Left;
+    }
+}
+
+impl<S: Deref<Target = CancelScope>, X, T, E: Unwind> Entered<S, X, T, E> {
+    /// The body has ended with this: decides now, at its arrival, what becomes of an error (E12).
+    fn arrive(&mut self, Place { run, node }: &Place, result: Result<T, E>) {
+        self.outcome = Some(match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => match absorb(run, *node, error) {
+                Some(error) => Err(error),
+                None => {
+                    run.progress();
+                    Ok(None)
+                }
+            },
+        });
+    }
+
+    /// A cancelled body that waits for nothing of ours is dropped (rules F13, F14). An exhausted
+    /// task is left to whoever absorbs its cancellation, else it would only go round once more.
+    fn is_stuck(&mut self, Place { run, node }: &Place, watch: &Watch) -> bool {
+        if run.look(|core| core.tree.has_wait(*node, false)) {
+            self.restless = 0;
+            return false;
+        }
+        if watch.was_fired(run) {
+            self.restless += 1;
+            if self.restless < crate::exec::PATIENCE {
+                return false;
+            }
+        }
+        !(run.is_exhausted() && run.look(|core| core.tree.is_outer(*node)))
+    }
+}
+
+impl<S, X, T, E, F> Future for Carry<Entered<S, X, T, E>, Option<F>>
+where
+    S: Deref<Target = CancelScope>,
+    X: Ending,
+    E: Unwind,
+    F: Future<Output = Result<T, E>>,
+{
+    type Output = Result<X::Output<T>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (state, mut body) = self.parts();
+        let place = match state.keeper.follow()? {
+            Some(place) => place,
+            None => state.enter()?,
+        };
+        if let Some(future) = body.as_mut().as_pin_mut() {
+            let inside = place.run.enter(place.node);
+            let cancelled = place.run.is_cancelled();
+            let watch = cancelled.then(|| Watch::new(&place.run, cx));
+            let polled = match &watch {
+                Some(watch) => future.poll(&mut Context::from_waker(watch.waker(cx.waker()))),
+                None => future.poll(cx),
+            };
+            let result = match (polled, watch) {
+                (Poll::Ready(result), _) => result,
+                (Poll::Pending, Some(watch)) if state.is_stuck(&place, &watch) => {
+                    place.run.report_stuck(place.node);
+                    Err(E::from(place.run.strike(place.node)))
+                }
+                (Poll::Pending, _) => {
+                    state.park(&place, cx);
+                    return Poll::Pending;
+                }
+            };
+            state.arrive(&place, result);
+            body.set(None);
+            drop(inside);
+            state.leave();
+        }
+        ready!(state.keeper.poll_leave(cx));
+        let reason = state.scope.reason.borrow().clone();
+        Poll::Ready(match state.outcome.take() {
+            Some(Ok(Some(value))) => Ok(X::finished(value)),
+            Some(Ok(None)) => {
+                state.scope.caught.set(true);
+                X::moved_on(reason.unwrap_or(Reason::Shutdown))
+            }
+            Some(Err(error)) => Err(error),
+            None => panic!("the scope made at {} was polled after it had ended", state.scope.at),
+        })
+    }
+}
+
+impl<S: Deref<Target = CancelScope>, X, T, E> Drop for Entered<S, X, T, E> {
+    fn drop(&mut self) {
+        if self.keeper.place().is_some() {
+            self.leave();
+        }
+    }
+}
+
+/// What is left of an error that reaches the exit of `node` (rules E1 to E4); `None`: nothing, it was
+/// all this scope's own cancellation.
+pub(crate) fn absorb<E: Unwind>(run: &Run, node: Key<Node>, error: E) -> Option<E> {
+    let absorbs = run.look(|core| core.tree.is_effective(node) && !core.tree.is_outer(node));
+    if !absorbs {
+        return Some(error);
+    }
+    if error.cancelled().is_some() {
+        return None;
+    }
+    let mut leaves = error.scatter();
+    leaves.retain(|leaf| leaf.cancelled().is_none());
+    (!leaves.is_empty()).then(|| E::gather(leaves))
+}
