@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cancel::Due;
 use crate::error::{Error, Reason};
 use crate::op::{Pushed, Table};
-use crate::ring::{CtrlC, Ring};
+use crate::ring::{CtrlC, Ring, TokenKind};
 use crate::slots::Key;
 
 use super::tasks::{Nest, Task};
@@ -201,7 +201,10 @@ impl Core {
         }
         ring.turn(wait)?;
         let mut actions = std::mem::take(&mut self.actions);
-        let rung = ring.drain(|completion| actions.push(self.table.complete(completion)));
+        let rung = ring.drain(|completion| match completion.token.kind() {
+            TokenKind::Cancel => self.table.missed(completion.token),
+            _ => actions.push(self.table.complete(completion)),
+        });
         for action in actions.drain(..) {
             self.follow(action);
         }

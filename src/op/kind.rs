@@ -33,12 +33,15 @@ pub(crate) struct Kind {
     /// Whether it may be stopped at all.
     pub(crate) cancellable: bool,
     pub(crate) disposer: Disposer,
+    /// Whether the kernel waits for it by polling. Then a cancel that missed it, although it has not
+    /// ended, is sent again; what is in a device's hands would miss it until the very end.
+    pub(crate) polled: bool,
     /// Results of a multishot that may wait to be taken before it is paused.
     pub(crate) unread: usize,
 }
 
 impl Kind {
-    pub(crate) const NOP: Kind = Kind::total("nop", Disposer::Forget);
+    pub(crate) const NOP: Kind = Kind { polled: false, ..Kind::total("nop", Disposer::Forget) };
     pub(crate) const ACCEPT: Kind = Kind::total("accept", Disposer::CloseDescriptor);
     pub(crate) const RECV: Kind = Kind::total("recv", Disposer::ReturnBuffer);
     pub(crate) const READ: Kind = Kind::total("read", Disposer::Forget);
@@ -62,6 +65,7 @@ impl Kind {
             repeatable: true,
             cancellable: true,
             disposer,
+            polled: true,
             unread: 16,
         }
     }

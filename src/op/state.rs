@@ -3,10 +3,13 @@
 //! ```text
 //!   Queued ──pushed──► InKernel ──cancel──► CancelQueued ──pushed──► CancelSent
 //!     │                   │                      │                      │
-//!     └──cancel           └──────terminal────────┴──────────────────────┘
-//!          │                         ▼
-//!          └──────────────────► Terminal
+//!     └──cancel           └──────terminal────────┴──────◄──missed───────┤
+//!          │                         ▼                                  │
+//!          └──────────────────► Terminal ◄──────────────────────────────┘
 //! ```
+//!
+//! A cancel can miss: while the kernel is between two attempts at an operation it does not find it,
+//! answers "no such operation", and goes on waiting for it. Then it is asked again.
 //!
 //! It can be orphaned at any time. The machine never frees on the answer to a cancel request, it
 //! cannot even express that: only [`Event::Terminal`] leads out of the kernel.
@@ -43,6 +46,8 @@ pub(crate) enum Event {
     Pushed,
     /// The cancel request went into the submission queue.
     CancelPushed,
+    /// The kernel answered that it knows no such operation, which has not ended.
+    CancelMissed,
     /// A scope, or the handle's owner, wants it to end.
     Cancel,
     /// The handle was dropped.
@@ -89,6 +94,9 @@ impl State {
         match (event, phase) {
             (Event::Pushed, Phase::Queued) => self.go(Phase::InKernel, Step::Nothing),
             (Event::CancelPushed, Phase::CancelQueued) => self.go(Phase::CancelSent, Step::Nothing),
+            (Event::CancelMissed, Phase::CancelSent) => {
+                self.go(Phase::CancelQueued, Step::QueueCancel)
+            }
             (Event::Cancel, _) if !cancellable => Step::Nothing,
             (Event::Cancel, Phase::Queued) => self.go(Phase::Terminal, Step::Withdraw),
             (Event::Cancel, Phase::InKernel) => self.go(Phase::CancelQueued, Step::QueueCancel),
@@ -128,9 +136,10 @@ impl State {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 6] = [
+    const EVENTS: [Event; 7] = [
         Event::Pushed,
         Event::CancelPushed,
+        Event::CancelMissed,
         Event::Cancel,
         Event::Orphaned,
         Event::More,
@@ -142,6 +151,7 @@ mod tests {
         match event {
             Event::Pushed => state.phase == Phase::Queued,
             Event::CancelPushed => state.phase == Phase::CancelQueued,
+            Event::CancelMissed => state.phase == Phase::CancelSent,
             Event::Cancel => true,
             Event::Orphaned => !state.orphan,
             Event::More | Event::Terminal => state.in_kernel(),
@@ -188,9 +198,12 @@ mod tests {
         let handled = matches!(step, Step::Deliver | Step::Dispose | Step::DisposeAndFree);
         assert_eq!(result, handled, "{story:?}");
         assert_eq!(step == Step::Deliver, result && !state.orphan, "{story:?}");
-        // At most one cancel request for one operation, and never before it was pushed.
+        // One cancel request at a time, never before the operation was pushed, and another only
+        // after the former one has missed.
         let asked = story.iter().filter(|e| matches!(e, Event::Cancel | Event::Orphaned)).count();
-        assert!(step != Step::QueueCancel || (state.in_kernel() && asked == 1), "{story:?}");
+        let again = event == Event::CancelMissed;
+        let allowed = state.in_kernel() && (again || asked == 1);
+        assert!(step != Step::QueueCancel || allowed, "{story:?}");
         assert!(state.cancellable || step != Step::QueueCancel, "{story:?}");
         // D6: what the kernel has not seen is withdrawn, and nothing else is.
         let withdrawn = matches!(step, Step::Withdraw | Step::WithdrawAndFree);

@@ -194,6 +194,15 @@ impl Table {
         }
     }
 
+    /// A cancel request found no such operation. If it has not ended meanwhile, it is asked again.
+    pub(crate) fn missed(&mut self, cancel: Token) {
+        let Some(key) = key(cancel) else { return };
+        let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.kind.polled) else { return };
+        if slot.state.step(Event::CancelMissed) == Step::QueueCancel {
+            self.cancels.push_back(&mut self.slots, key);
+        }
+    }
+
     /// Asks for the end of an operation. Asking twice is asking once.
     pub(crate) fn cancel(&mut self, key: Key<Slot>) -> Action {
         self.end(key, Event::Cancel)

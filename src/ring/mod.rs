@@ -214,7 +214,8 @@ impl Ring {
         self.kernel.enter(1, timeout)
     }
 
-    /// Hands every completion that has arrived to `each`. Whether the bell was rung comes back.
+    /// Hands every completion that has arrived to `each`: those of operations, and those of cancel
+    /// requests that found no operation. Whether the bell was rung comes back.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(Completion)) -> bool {
         let traffic = &mut self.traffic;
         let before = traffic.completions;
@@ -222,7 +223,8 @@ impl Ring {
             traffic.completions += 1;
             match completion.token.kind() {
                 TokenKind::Cancel if completion.result == -libc::ENOENT => {
-                    traffic.cancels_missed += 1
+                    traffic.cancels_missed += 1;
+                    each(completion);
                 }
                 TokenKind::Cancel if completion.result == -libc::EALREADY => {
                     traffic.cancels_running += 1;
