@@ -19,6 +19,13 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+            && self.tasks.is_empty()
+            && self.wakers.is_empty()
+            && self.dead.is_empty()
+    }
+
     pub(crate) fn wake(&mut self, whom: Option<Whom>) {
         match whom {
             Some(Whom::Task(task)) => self.tasks.push(task),

@@ -111,7 +111,7 @@ impl Dump<'_> {
         if let Some(fd) = slot.fd() {
             write!(self.text, " fd {fd}")?;
         }
-        let age = self.now.saturating_duration_since(slot.since());
+        let age = self.core.coarse_now().saturating_sub(slot.since());
         write!(self.text, " since {age:.1?}")?;
         if slot.is_asked_to_cancel() {
             self.text.push_str(", asked to cancel");

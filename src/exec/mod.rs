@@ -24,6 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use crate::cancel::{Deadlines, Due, Label, Node, Subject, Sweep, Tree, Wait, Whom};
 use crate::clock::{Clock, Instant};
@@ -85,7 +86,8 @@ pub(crate) struct Core {
     actions: Vec<Action>,
     chores: VecDeque<Chore>,
     turn: u64,
-    now: Instant,
+    /// When this turn began, on the coarse clock: for the ages of operations.
+    began: Duration,
     /// Tasks that were dropped because they were stuck (rule F13).
     abandoned: u64,
 }
@@ -121,7 +123,7 @@ impl Run {
             actions: Vec::new(),
             chores: VecDeque::new(),
             turn: 1,
-            now: clock.now(),
+            began: Duration::ZERO,
             abandoned: 0,
         };
         Rc::new(Run {
@@ -211,6 +213,7 @@ impl Run {
     }
 
     /// Changes the run, then carries out what the change asks of others.
+    #[inline]
     pub(crate) fn act<R>(&self, change: impl FnOnce(&mut Core) -> R) -> R {
         let (result, settled) = {
             let core = &mut *self.core.borrow_mut();
@@ -303,6 +306,10 @@ impl Run {
 }
 
 impl Core {
+    pub(crate) fn coarse_now(&self) -> Duration {
+        self.ring.as_ref().map(Ring::coarse_now).unwrap_or_default()
+    }
+
     pub(crate) fn turn(&self) -> u64 {
         self.turn
     }
@@ -334,21 +341,22 @@ impl Core {
         }
     }
 
-    /// Submits an operation that waits in `node`.
+    /// Submits an operation that `whom` waits for in `node`.
     pub(crate) fn submit(
         &mut self,
         node: Key<Node>,
         submission: Submission,
+        whom: Whom,
     ) -> (Key<Slot>, Key<Wait>) {
-        let slot = self.table.submit(submission, 0, self.now);
-        let wait = self.tree.attach(node, Subject::Operation(slot.to_bits()), None);
+        let slot = self.table.submit(submission, 0, self.began);
+        let wait = self.tree.attach(node, Subject::Operation(slot.to_bits()), Some(whom));
         self.table.set_waiter(slot, wait.to_bits());
         (slot, wait)
     }
 
     /// Submits an operation whose result nobody wants; the scope waits for it (rule E11).
     fn submit_orphan(&mut self, node: Key<Node>, submission: Submission) {
-        let slot = self.table.submit_orphan(submission, 0, self.now);
+        let slot = self.table.submit_orphan(submission, 0, self.began);
         let wait = self.tree.attach(node, Subject::Operation(slot.to_bits()), None);
         self.tree.set_orphan(wait, true, &mut self.sweep);
         self.table.set_waiter(slot, wait.to_bits());
@@ -356,6 +364,9 @@ impl Core {
 
     /// Drops what an operation kept, later.
     pub(crate) fn dispose(&mut self, remains: Remains) {
+        if remains.is_empty() {
+            return;
+        }
         self.chores.push_back(Chore::Drop(remains));
     }
 
@@ -379,7 +390,14 @@ impl Core {
 
     /// The second stroke (rule B5): every cancel request is queued before any task is polled. What
     /// is other people's code becomes a chore.
+    #[inline]
     fn settle(&mut self) {
+        if !self.sweep.is_empty() {
+            self.settle_sweep();
+        }
+    }
+
+    fn settle_sweep(&mut self) {
         while let Some(operation) = self.sweep.operations.pop() {
             if let Some(slot) = Key::from_bits(operation) {
                 let action = self.table.cancel(slot);
@@ -391,8 +409,12 @@ impl Core {
                 self.tasks.wake(task, self.turn, &mut self.sweep);
             }
         }
-        self.chores.extend(self.sweep.wakers.drain(..).map(Chore::Wake));
-        self.chores.extend(self.sweep.dead.drain(..).map(Chore::Bury));
+        if !self.sweep.wakers.is_empty() {
+            self.chores.extend(self.sweep.wakers.drain(..).map(Chore::Wake));
+        }
+        if !self.sweep.dead.is_empty() {
+            self.chores.extend(self.sweep.dead.drain(..).map(Chore::Bury));
+        }
     }
 }
 

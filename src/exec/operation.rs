@@ -29,11 +29,35 @@ pub(crate) struct Finished {
 }
 
 impl Operation {
-    /// Submits; it goes to the kernel with the next turn.
-    pub(crate) fn start(run: &Rc<Run>, submission: Submission) -> Operation {
-        let (node, kind) = (run.context.node(), submission.kind());
-        let (slot, wait) = run.act(|core| core.submit(node, submission));
+    /// Submits; it goes to the kernel with the next turn, and its first result wakes whoever is being
+    /// polled with `cx`.
+    pub(crate) fn start(run: &Rc<Run>, submission: Submission, cx: &Context<'_>) -> Operation {
+        let (node, kind, whom) = (run.context.node(), submission.kind(), run.context.whom(cx));
+        let (slot, wait) = run.act(|core| core.submit(node, submission, whom));
         Operation { run: Rc::clone(run), slot, wait, kind, over: false }
+    }
+
+    /// Submits when it is first polled, and waits for the last result.
+    pub(crate) async fn finish(run: &Rc<Run>, submission: Submission) -> Finished {
+        let mut operation = None;
+        Operation::finish_in(&mut operation, run, submission).await
+    }
+
+    /// As [`finish`](Operation::finish); whoever owns `place` has the operation when this is dropped.
+    pub(crate) fn finish_in(
+        place: &mut Option<Operation>,
+        run: &Rc<Run>,
+        submission: Submission,
+    ) -> impl Future<Output = Finished> {
+        let mut submission = Some(submission);
+        poll_fn(move |cx| match (&mut *place, submission.take()) {
+            (place, Some(submission)) => {
+                *place = Some(Operation::start(run, submission, cx));
+                Poll::Pending
+            }
+            (Some(operation), None) => operation.poll(cx),
+            (None, None) => unreachable!("submitted at the first poll"),
+        })
     }
 
     /// The next result; for all but multishots it is the last one.
@@ -127,8 +151,8 @@ pub(crate) fn submit_plain(
             let Some(active) = &mut operation else {
                 let run = current()?;
                 ready!(run.cancel_point())?;
-                operation = Some(Operation::start(&run, make()));
-                continue;
+                operation = Some(Operation::start(&run, make(), cx));
+                return Poll::Pending;
             };
             let Finished { answer, .. } = ready!(active.poll(cx));
             let (run, kind) = (Rc::clone(&active.run), active.kind);

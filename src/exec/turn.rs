@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::cancel::Due;
+use crate::clock::Clock;
 use crate::error::{Error, Reason};
 use crate::op::{Pushed, Table};
 use crate::ring::{CtrlC, Ring, TokenKind};
@@ -80,14 +81,15 @@ impl Run {
         if self.inbox.is_rung() {
             self.collect_mail();
         }
-        let wait = self.look(|core| core.wait(root, self.clock.now()));
+        let wait = self.look(|core| core.wait(root, self.clock));
         if wait.is_none() && drive.deadlock.is_some_and(|how| self.is_deadlocked(drive, how)) {
             return Err(Error::Deadlock(super::dump::dump(self)));
         }
         let rung = self.act(|core| -> io::Result<bool> {
             let rung = core.exchange(wait)?;
-            core.now = self.clock.now();
-            core.expire();
+            core.began = core.coarse_now();
+            core.expire(self.clock);
+            core.end_pauses();
             Ok(rung)
         })?;
         if rung {
@@ -96,9 +98,8 @@ impl Run {
                 self.cancel(self.root, Reason::Interrupt);
             }
         }
-        self.act(Core::end_pauses);
         // What is woken from now on is woken in this turn, and runs in the next.
-        self.act(|core| core.turn += 1);
+        self.core.borrow_mut().turn += 1;
         Ok(())
     }
 
@@ -177,13 +178,14 @@ impl Drop for Finish<'_> {
 
 impl Core {
     /// How long to wait: not at all if something is to be run, else until the next deadline.
-    fn wait(&self, root: Key<Nest>, now: crate::clock::Instant) -> Option<Duration> {
+    fn wait(&self, root: Key<Nest>, clock: Clock) -> Option<Duration> {
         let awake =
             !self.next_turn.is_empty() || !self.wake_later.is_empty() || self.tasks.has_ready(root);
         if awake {
             return Some(Duration::ZERO);
         }
-        self.deadlines.next().map(|at| at.saturating_duration_since(now))
+        // Read the clock only if there is something to compare it with.
+        self.deadlines.next().map(|at| at.saturating_duration_since(clock.now()))
     }
 
     /// Hands the queue over, waits, and drains what came. Says whether the bell was rung.
@@ -213,15 +215,19 @@ impl Core {
     }
 
     /// Deadlines expire after completions were processed: in one turn a completion wins (rule C8).
-    fn expire(&mut self) {
-        while let Some(due) = self.deadlines.pop(self.now) {
+    fn expire(&mut self, clock: Clock) {
+        if self.deadlines.next().is_none() {
+            return;
+        }
+        let now = clock.now();
+        while let Some(due) = self.deadlines.pop(now) {
             match due {
                 Due::Sleep(wait) => self.tree.fire(wait, true, &mut self.sweep),
                 Due::Scope(node) => {
                     let Some(scope) = self.tree.get_mut(node) else { continue };
                     scope.timer = None;
                     let reason = Reason::Deadline { scope: scope.label().at };
-                    self.cancel(node, reason, self.now);
+                    self.cancel(node, reason, now);
                 }
             }
         }

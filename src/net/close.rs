@@ -31,8 +31,7 @@ pub(super) async fn close(run: &Rc<Run>, fd: Fd, mut left: Vec<Operation>) -> Re
         // Another operation shares it: the last share closes it.
         return Ok(());
     };
-    let mut operation = Operation::start(run, Submission::close(raw));
-    let Finished { answer, .. } = poll_fn(|cx| operation.poll(cx)).await;
+    let Finished { answer, .. } = Operation::finish(run, Submission::close(raw)).await;
     if run.is_cancelled() {
         return Err(run.cancelled(run.node()).into());
     }

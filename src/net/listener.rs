@@ -186,8 +186,8 @@ impl Accept<'_> {
                 ready!(run.cancel_point())?;
                 let multishot = run.capabilities().multishot_accept;
                 let accept = Submission::accept(&self.listener.fd, multishot);
-                accepting.operation = Some(Operation::start(run, accept));
-                continue;
+                accepting.operation = Some(Operation::start(run, accept, cx));
+                return Poll::Pending;
             };
             if operation.unread() > 0 {
                 ready!(run.poll_budget(&mut self.pause, cx));

@@ -105,15 +105,16 @@ impl Receiving {
     }
 
     /// Has the kernel receive.
-    fn arm(&mut self, stream: &TcpStream) {
+    fn arm(&mut self, stream: &TcpStream, cx: &Context<'_>) {
         let run = &stream.run;
         self.active = if std::mem::take(&mut self.short) {
             let own = Storage::new(Vec::<u8>::with_capacity(run.pool().buffer_len()));
-            Active::Owned(Operation::start(run, Submission::recv::<Vec<u8>>(&stream.fd, own)))
+            let receive = Submission::recv::<Vec<u8>>(&stream.fd, own);
+            Active::Owned(Operation::start(run, receive, cx))
         } else {
             let multishot = run.capabilities().multishot_recv;
             let receive = Submission::recv_pool(&stream.fd, POOL_GROUP, multishot);
-            Active::Pool(Operation::start(run, receive))
+            Active::Pool(Operation::start(run, receive, cx))
         };
     }
 
@@ -158,7 +159,8 @@ impl<'a> Recv<'a> {
                 match half.active {
                     Active::Nothing => {
                         ready!(run.cancel_point())?;
-                        half.arm(self.stream);
+                        half.arm(self.stream, cx);
+                        return Poll::Pending;
                     }
                     _ => ready!(half.poll_arrival(run, &mut self.attempts, cx))?,
                 }
@@ -299,11 +301,7 @@ impl<'a> Reader<'a> {
     ) -> Result<(Option<u32>, Storage), (Error, Storage)> {
         let run = &self.stream.run;
         let receive = Submission::recv::<B>(&self.stream.fd, storage);
-        self.operation = Some(Operation::start(run, receive));
-        let finished = poll_fn(|cx| match &mut self.operation {
-            Some(operation) => operation.poll(cx),
-            None => unreachable!("just started"),
-        });
+        let finished = Operation::finish_in(&mut self.operation, run, receive);
         let Finished { answer, storage } = finished.await;
         self.operation = None;
         let storage = storage.expect("a read has storage");

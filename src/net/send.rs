@@ -124,11 +124,7 @@ impl<'a> Writer<'a> {
     async fn send<B: IoBuf>(&mut self, storage: Storage, all: bool) -> (Result, Storage) {
         let run = &self.stream.run;
         let send = Submission::send::<B>(&self.stream.fd, storage, self.done, all);
-        self.operation = Some(Operation::start(run, send));
-        let finished = poll_fn(|cx| match &mut self.operation {
-            Some(operation) => operation.poll(cx),
-            None => unreachable!("just started"),
-        });
+        let finished = Operation::finish_in(&mut self.operation, run, send);
         let Finished { answer, storage } = finished.await;
         self.operation = None;
         let storage = storage.expect("a send has storage");

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::clock::Instant;
 use crate::ring::{Completion, Request, Token, TokenKind};
 use crate::slots::{Key, Slots};
 
@@ -41,7 +41,7 @@ pub(crate) struct Slot {
     last: Option<Answer>,
     /// Who waits, in the words of whoever submitted it.
     waiter: u64,
-    since: Instant,
+    since: Duration,
     /// Neighbours in `queue` or `cancels`; an operation is in one of them at most.
     next: Option<Key<Slot>>,
     previous: Option<Key<Slot>>,
@@ -77,8 +77,14 @@ pub(crate) enum Action {
 
 /// What a slot still kept when it was freed.
 pub(crate) struct Remains {
-    _fd: Option<Fd>,
-    _storage: Option<Storage>,
+    fd: Option<Fd>,
+    storage: Option<Storage>,
+}
+
+impl Remains {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fd.is_none() && self.storage.is_none()
+    }
 }
 
 impl Table {
@@ -99,7 +105,7 @@ impl Table {
         &mut self,
         submission: Submission,
         waiter: u64,
-        now: Instant,
+        now: Duration,
     ) -> Key<Slot> {
         let Submission { kind, request, fd, storage } = submission;
         let key = self.slots.insert(Slot {
@@ -124,7 +130,7 @@ impl Table {
         &mut self,
         submission: Submission,
         waiter: u64,
-        now: Instant,
+        now: Duration,
     ) -> Key<Slot> {
         let key = self.submit(submission, waiter, now);
         self.slots.get_mut(key).expect("just submitted").state.orphan = true;
@@ -269,7 +275,7 @@ impl Table {
     fn free(&mut self, key: Key<Slot>) -> Action {
         match self.slots.remove(key) {
             Some(Slot { waiter, fd, storage, .. }) => {
-                Action::Freed { waiter, remains: Remains { _fd: fd, _storage: storage } }
+                Action::Freed { waiter, remains: Remains { fd, storage } }
             }
             None => Action::Nothing,
         }
@@ -299,7 +305,7 @@ impl Table {
             }
             _ => Vec::new(),
         };
-        Some((result, bytes, Remains { _fd: fd, _storage: storage }))
+        Some((result, bytes, Remains { fd, storage }))
     }
 
     pub(crate) fn get(&self, key: Key<Slot>) -> Option<&Slot> {
@@ -344,7 +350,7 @@ impl Slot {
         }
     }
 
-    pub(crate) fn since(&self) -> Instant {
+    pub(crate) fn since(&self) -> Duration {
         self.since
     }
 

@@ -16,12 +16,12 @@ use super::{Completion, RingSize, Token, TokenKind, Unavailable, refusal};
 
 pub(super) struct Kernel {
     ring: IoUring,
+    door: Door,
     bell: Arc<Bell>,
     /// Where the kernel counts the bell's strokes while `bell_armed`. Leaked, not freed, if the ring
     /// is dropped while it is armed.
     strokes: NonNull<u64>,
     bell_armed: bool,
-    no_iowait: bool,
 }
 
 impl Kernel {
@@ -29,11 +29,9 @@ impl Kernel {
         let ring = open_ring(size).map_err(refusal::explain)?;
         check_operations(&ring)?;
         let bell = Bell::new().map_err(refusal::explain)?;
-        // Saves a descriptor look-up per enter; a kernel that refuses is only slower.
-        let _ = ring.submitter().register_ring_fd();
-        let no_iowait = ring.params().is_feature_no_iowait();
+        let door = Door::open(&ring);
         let strokes = NonNull::from(Box::leak(Box::new(0_u64)));
-        Ok(Kernel { ring, bell: Arc::new(bell), strokes, bell_armed: false, no_iowait })
+        Ok(Kernel { ring, door, bell: Arc::new(bell), strokes, bell_armed: false })
     }
 
     pub(super) fn bell(&self) -> Arc<Bell> {
@@ -63,29 +61,14 @@ impl Kernel {
             self.arm_bell();
         }
         let queued = self.unsubmitted();
-        let mut flags = sys::GETEVENTS;
-        if self.no_iowait {
-            flags |= sys::NO_IOWAIT;
-        }
-        let entered = match timeout {
-            Some(timeout) if want > 0 => {
-                let timeout = Timespec::from(timeout);
-                let args = SubmitArgs::new().timespec(&timeout);
-                flags |= sys::EXT_ARG;
-                // SAFETY: `args` and what it points to live across the call, and its type is what
-                // EXT_ARG announces.
-                unsafe { self.ring.submitter().enter(queued, want, flags, Some(&args)) }
-            }
-            // SAFETY: without EXT_ARG the argument is a signal set, and there is none.
-            _ => unsafe {
-                self.ring.submitter().enter::<libc::sigset_t>(queued, want, flags, None)
+        let timeout = timeout.filter(|_| want > 0);
+        match self.door.enter(queued, want, timeout) {
+            Ok(()) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // Time is up, a signal came, or the kernel wants its completions drained first.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
             },
-        };
-        match entered.map_err(|error| (error.raw_os_error(), error)) {
-            Ok(_) => Ok(()),
-            // Time is up, a signal came, or the kernel wants its completions drained first.
-            Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => Ok(()),
-            Err((_, error)) => Err(error),
         }
     }
 
@@ -144,12 +127,7 @@ impl Kernel {
         let entry = cancel_for(bell).user_data(Token::new(TokenKind::Cancel, 0, 0).bits());
         let mut asked = !self.bell_armed || self.push_entry(&entry);
         while self.bell_armed {
-            let queued = self.unsubmitted();
-            // SAFETY: no argument, as above.
-            let entered = unsafe {
-                self.ring.submitter().enter::<libc::sigset_t>(queued, 1, sys::GETEVENTS, None)
-            };
-            if entered.is_err_and(|error| error.kind() != io::ErrorKind::Interrupted) {
+            if self.enter(1, None).is_err() {
                 return;
             }
             self.drain(|_| {});
@@ -168,11 +146,72 @@ impl Drop for Kernel {
     }
 }
 
-/// Flags of `io_uring_enter`; the crate keeps its own to itself.
+/// How `io_uring_enter` is called. The crate's own way asks for the plain descriptor each time; a
+/// registered one saves the kernel a look-up.
+struct Door {
+    /// The ring's descriptor, or its index among the thread's registered rings.
+    fd: libc::c_uint,
+    flags: libc::c_uint,
+}
+
+impl Door {
+    fn open(ring: &IoUring) -> Door {
+        let no_iowait = if ring.params().is_feature_no_iowait() { sys::NO_IOWAIT } else { 0 };
+        let flags = sys::GETEVENTS | no_iowait;
+        let mut update =
+            sys::RingUpdate { offset: u32::MAX, resv: 0, data: ring.as_raw_fd() as u64 };
+        // SAFETY: one valid update, which the kernel reads and whose offset it fills in.
+        let registered = unsafe {
+            let (fd, update) = (ring.as_raw_fd(), &raw mut update);
+            libc::syscall(libc::SYS_io_uring_register, fd, sys::REGISTER_RING_FDS, update, 1)
+        };
+        if registered == 1 {
+            return Door { fd: update.offset, flags: flags | sys::REGISTERED_RING };
+        }
+        Door { fd: ring.as_raw_fd() as libc::c_uint, flags }
+    }
+
+    fn enter(&self, submit: u32, want: u32, timeout: Option<Duration>) -> io::Result<()> {
+        let Some(timeout) = timeout else {
+            return self.call(submit, want, self.flags, std::ptr::null(), 0);
+        };
+        let timeout = Timespec::from(timeout);
+        let args = SubmitArgs::new().timespec(&timeout);
+        let (place, size) = (&raw const args, size_of::<SubmitArgs<'_, '_>>());
+        self.call(submit, want, self.flags | sys::EXT_ARG, place.cast(), size)
+    }
+
+    fn call(
+        &self,
+        submit: u32,
+        want: u32,
+        flags: u32,
+        arg: *const libc::c_void,
+        size: usize,
+    ) -> io::Result<()> {
+        // SAFETY: `arg` is null, or with EXT_ARG what that announces, alive across the call.
+        let entered = unsafe {
+            libc::syscall(libc::SYS_io_uring_enter, self.fd, submit, want, flags, arg, size)
+        };
+        if entered < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+/// Of `linux/io_uring.h`; the crate keeps its own to itself.
 mod sys {
     pub(super) const GETEVENTS: u32 = 1 << 0;
     pub(super) const EXT_ARG: u32 = 1 << 3;
+    pub(super) const REGISTERED_RING: u32 = 1 << 4;
     pub(super) const NO_IOWAIT: u32 = 1 << 7;
+    pub(super) const REGISTER_RING_FDS: u32 = 20;
+
+    /// `struct io_uring_rsrc_update`.
+    #[repr(C)]
+    pub(super) struct RingUpdate {
+        pub(super) offset: u32,
+        pub(super) resv: u32,
+        pub(super) data: u64,
+    }
 }
 
 /// What every kernel from Linux 6.1 on takes, and what newer ones take besides. A kernel answers

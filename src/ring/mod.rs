@@ -160,6 +160,11 @@ impl Ring {
         missing(&mut self.capabilities);
     }
 
+    /// A clock that is cheap to read and a few milliseconds coarse: for the ages of operations.
+    pub(crate) fn coarse_now(&self) -> Duration {
+        limits::coarse_now()
+    }
+
     pub(crate) fn traffic(&self) -> Traffic {
         self.traffic
     }
