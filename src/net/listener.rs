@@ -1,6 +1,5 @@
 //! Listening for TCP connections.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -10,12 +9,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exec::{self, Finished, Operation, Pause, Run, Verdict, judge};
 use crate::op::{Fd, Kind, Submission};
 use crate::ring::ListenOptions;
 
 use super::address::Address;
+use super::half::Half;
 use super::stream::TcpStream;
 
 /// A socket that listens for TCP connections.
@@ -27,14 +27,8 @@ use super::stream::TcpStream;
 pub struct TcpListener {
     run: Rc<Run>,
     fd: Fd,
-    accepting: RefCell<Accepting>,
-}
-
-#[derive(Default)]
-struct Accepting {
-    operation: Option<Operation>,
-    /// Somebody waits in `accept`.
-    busy: bool,
+    /// The accept that the kernel has.
+    accepting: Half<Option<Operation>>,
 }
 
 impl TcpListener {
@@ -46,7 +40,7 @@ impl TcpListener {
     /// is cancelled.
     ///
     /// # Errors
-    /// What the operating system says of the address; `Cancelled`; [`Error::NoRun`].
+    /// What the operating system says of the address; `Cancelled`; [`Error::NoRun`](crate::Error::NoRun).
     ///
     /// ```
     /// use trine::net::TcpListener;
@@ -77,7 +71,7 @@ impl TcpListener {
     ///
     /// # Errors
     /// When no descriptor is left (`EMFILE`, `ENFILE`) or no memory; the connection stays queued and
-    /// the listener usable. [`Error::Busy`] if another task waits here; `Cancelled`.
+    /// the listener usable. [`Error::Busy`](crate::Error::Busy) if another task waits here; `Cancelled`.
     pub fn accept(&self) -> Accept<'_> {
         Accept { listener: self, waiting: false, attempts: 0, pause: None }
     }
@@ -97,7 +91,7 @@ impl TcpListener {
     /// # Errors
     /// `Cancelled`, or what the operating system says; it is closed in any case.
     pub async fn close(self) -> Result {
-        let operation = self.accepting.into_inner().operation;
+        let operation = self.accepting.into_inner();
         super::close::close(&self.run, self.fd, operation.into_iter().collect()).await
     }
 }
@@ -139,7 +133,7 @@ impl ListenBuilder {
             match run.host().listen(address, self.options) {
                 Ok(socket) => {
                     let fd = run.adopt(socket);
-                    return Ok(TcpListener { run, fd, accepting: RefCell::default() });
+                    return Ok(TcpListener { run, fd, accepting: Half::default() });
                 }
                 Err(error) => refused = Some(error),
             }
@@ -162,31 +156,33 @@ impl Future for Accept<'_> {
     type Output = Result<(TcpStream, SocketAddr)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let accepted = ready!(self.poll_accept(cx));
-        self.stop_waiting();
-        self.attempts = 0;
+        let listener = self.listener;
+        exec::check_run(&listener.run)?;
+        if !self.waiting {
+            ready!(listener.run.cancel_point())?;
+            listener.accepting.enter("the listener")?;
+            self.waiting = true;
+        }
+        let accepted = ready!(listener.accepting.with(|active| self.poll_accept(active, cx)));
+        listener.accepting.leave();
+        (self.waiting, self.attempts) = (false, 0);
         Poll::Ready(accepted)
     }
 }
 
 impl Accept<'_> {
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<(TcpStream, SocketAddr)>> {
+    fn poll_accept(
+        &mut self,
+        active: &mut Option<Operation>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(TcpStream, SocketAddr)>> {
         let run = &self.listener.run;
-        exec::check_run(run)?;
-        let accepting = &mut *self.listener.accepting.borrow_mut();
-        if !self.waiting {
-            if accepting.busy {
-                return Poll::Ready(Err(Error::Busy("the listener")));
-            }
-            ready!(run.cancel_point())?;
-            (accepting.busy, self.waiting) = (true, true);
-        }
         loop {
-            let Some(operation) = &mut accepting.operation else {
+            let Some(operation) = active else {
                 ready!(run.cancel_point())?;
                 let multishot = run.capabilities().multishot_accept;
                 let accept = Submission::accept(&self.listener.fd, multishot);
-                accepting.operation = Some(Operation::start(run, accept, cx));
+                *active = Some(Operation::start(run, accept, cx));
                 return Poll::Pending;
             };
             if operation.unread() > 0 {
@@ -194,7 +190,7 @@ impl Accept<'_> {
             }
             let Finished { answer, .. } = ready!(operation.poll(cx));
             if !answer.more {
-                accepting.operation = None;
+                *active = None;
             }
             if let Some(socket) = answer.descriptor {
                 run.progress();
@@ -216,21 +212,15 @@ impl Accept<'_> {
             }
         }
     }
-
-    fn stop_waiting(&mut self) {
-        if std::mem::take(&mut self.waiting) {
-            let accepting = &mut *self.listener.accepting.borrow_mut();
-            accepting.busy = false;
-            if let Some(operation) = &accepting.operation {
-                operation.rest();
-            }
-        }
-    }
 }
 
 impl Drop for Accept<'_> {
+    /// The kernel goes on accepting, for the next one who waits, until the scope ends.
     fn drop(&mut self) {
-        self.stop_waiting();
+        if self.waiting {
+            self.listener.accepting.with(|active| active.iter().for_each(Operation::rest));
+            self.listener.accepting.leave();
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod address;
 mod close;
+mod half;
 mod listener;
 mod receive;
 mod send;

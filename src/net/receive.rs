@@ -1,7 +1,6 @@
 //! The read half of a stream.
 //!
-//! The operation belongs to the half, not to the future that waits for it: so what arrives for a
-//! dropped future is still there (rule D7), and a multishot goes on between two receives.
+//! A multishot goes on between two receives: what arrives meanwhile waits for the next one.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -22,8 +21,6 @@ pub(super) struct Receiving {
     /// Bytes that arrived for futures that were dropped, oldest first.
     stash: VecDeque<Chunk>,
     active: Active,
-    /// Somebody waits in a receive.
-    busy: bool,
     /// The peer has ended the stream.
     ended: bool,
     /// The pool was empty and may not grow: the next receive brings its own memory.
@@ -143,41 +140,23 @@ impl<'a> Recv<'a> {
         Recv { stream, waiting: false, attempts: 0, pause: None }
     }
 
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>>> {
+    fn poll_recv(
+        &mut self,
+        half: &mut Receiving,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Chunk>>> {
         let run = &self.stream.run;
-        exec::check_run(run)?;
-        let half = &mut *self.stream.receiving.borrow_mut();
-        if !self.waiting {
-            if half.busy {
-                return Poll::Ready(Err(Error::Busy("the read half of the stream")));
+        while half.stash.is_empty() && !half.ended {
+            if let Active::Nothing = half.active {
+                ready!(run.cancel_point())?;
+                half.arm(self.stream, cx);
+                return Poll::Pending;
             }
-            ready!(run.cancel_point())?;
-            (half.busy, self.waiting) = (true, true);
+            ready!(half.poll_arrival(run, &mut self.attempts, cx))?;
         }
-        loop {
-            if half.stash.is_empty() && !half.ended {
-                match half.active {
-                    Active::Nothing => {
-                        ready!(run.cancel_point())?;
-                        half.arm(self.stream, cx);
-                        return Poll::Pending;
-                    }
-                    _ => ready!(half.poll_arrival(run, &mut self.attempts, cx))?,
-                }
-                continue;
-            }
-            ready!(run.poll_budget(&mut self.pause, cx));
-            run.progress();
-            return Poll::Ready(Ok(half.stash.pop_front()));
-        }
-    }
-
-    fn stop_waiting(&mut self) {
-        if std::mem::take(&mut self.waiting) {
-            let half = &mut *self.stream.receiving.borrow_mut();
-            half.busy = false;
-            half.rest();
-        }
+        ready!(run.poll_budget(&mut self.pause, cx));
+        run.progress();
+        Poll::Ready(Ok(half.stash.pop_front()))
     }
 }
 
@@ -185,18 +164,31 @@ impl Future for Recv<'_> {
     type Output = Result<Option<Chunk>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let received = ready!(self.poll_recv(cx));
-        self.stop_waiting();
-        self.attempts = 0;
+        let stream = self.stream;
+        exec::check_run(&stream.run)?;
+        if !self.waiting {
+            ready!(stream.run.cancel_point())?;
+            stream.receiving.enter(READ_HALF)?;
+            self.waiting = true;
+        }
+        let received = ready!(stream.receiving.with(|half| self.poll_recv(half, cx)));
+        stream.receiving.leave();
+        (self.waiting, self.attempts) = (false, 0);
         Poll::Ready(received)
     }
 }
 
 impl Drop for Recv<'_> {
+    /// The kernel goes on receiving, for the next one who waits, until the scope ends.
     fn drop(&mut self) {
-        self.stop_waiting();
+        if self.waiting {
+            self.stream.receiving.with(|half| half.rest());
+            self.stream.receiving.leave();
+        }
     }
 }
+
+const READ_HALF: &str = "the read half of the stream";
 
 /// Receives into a caller's buffer: once, or until it is full.
 pub(super) async fn read<B: IoBufMut>(
@@ -224,7 +216,7 @@ pub(super) async fn read<B: IoBufMut>(
             poll_fn(|cx| stream.run.poll_budget(&mut reader.pause, cx)).await;
             return Ok(storage.into_filled());
         }
-        if stream.receiving.borrow().ended {
+        if stream.receiving.with(|half| half.ended) {
             if exact {
                 let error = io::Error::from(io::ErrorKind::UnexpectedEof);
                 return Err(failed::<B>(error.into(), storage));
@@ -236,7 +228,7 @@ pub(super) async fn read<B: IoBufMut>(
             Err((error, storage)) => return Err(failed::<B>(error, storage)),
         };
         storage = back;
-        stream.receiving.borrow_mut().ended |= result == Some(0);
+        stream.receiving.with(|half| half.ended |= result == Some(0));
     }
 }
 
@@ -256,42 +248,40 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn enter(stream: &'a TcpStream) -> Result<Reader<'a>> {
         exec::check_run(&stream.run)?;
-        let half = &mut *stream.receiving.borrow_mut();
-        if half.busy {
-            return Err(Error::Busy("the read half of the stream"));
-        }
-        half.busy = true;
+        stream.receiving.enter(READ_HALF)?;
         Ok(Reader { stream, operation: None, attempts: 0, pause: None })
     }
 
     /// Waits until nothing of former receives is in the kernel any more, or something came of it.
     fn poll_former(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
         let run = &self.stream.run;
-        let half = &mut *self.stream.receiving.borrow_mut();
         ready!(run.cancel_point())?;
-        while half.stash.is_empty() && !half.ended {
-            match &half.active {
-                Active::Nothing => break,
-                // It would take the bytes that this read is to have.
-                Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
+        let attempts = &mut self.attempts;
+        self.stream.receiving.with(|half| {
+            while half.stash.is_empty() && !half.ended {
+                match &half.active {
+                    Active::Nothing => break,
+                    // It would take the bytes that this read is to have.
+                    Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
+                }
+                ready!(half.poll_arrival(run, attempts, cx))?;
             }
-            ready!(half.poll_arrival(run, &mut self.attempts, cx))?;
-        }
-        half.rest();
-        Poll::Ready(Ok(()))
+            Poll::Ready(Ok(()))
+        })
     }
 
     /// Fills the buffer from what is there.
     fn take_stash<B: IoBufMut>(&self, storage: &mut Storage) {
-        let half = &mut *self.stream.receiving.borrow_mut();
-        while let Some(chunk) = half.stash.front_mut() {
-            let taken = storage.append::<B>(chunk);
-            chunk.advance(taken);
-            if !chunk.is_empty() {
-                break;
+        self.stream.receiving.with(|half| {
+            while let Some(chunk) = half.stash.front_mut() {
+                let taken = storage.append::<B>(chunk);
+                chunk.advance(taken);
+                if !chunk.is_empty() {
+                    break;
+                }
+                half.stash.pop_front();
             }
-            half.stash.pop_front();
-        }
+        });
     }
 
     /// One receive into the buffer; `None`: interrupted, and again.
@@ -317,13 +307,14 @@ impl<'a> Reader<'a> {
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        let half = &mut *self.stream.receiving.borrow_mut();
-        half.busy = false;
-        if let Some(operation) = self.operation.take() {
-            operation.cancel();
-            operation.rest();
-            half.active = Active::Owned(operation);
-        }
-        half.rest();
+        let operation = self.operation.take();
+        self.stream.receiving.with(|half| {
+            if let Some(operation) = operation {
+                operation.cancel();
+                half.active = Active::Owned(operation);
+            }
+            half.rest();
+        });
+        self.stream.receiving.leave();
     }
 }

@@ -14,8 +14,6 @@ use super::stream::TcpStream;
 pub(super) struct Sending {
     /// A write whose future was dropped. The next one waits for its end, which keeps the order.
     orphan: Option<Operation>,
-    /// Somebody is writing.
-    busy: bool,
     /// Something of a dropped write went out, and its writer never heard how much (rule D7).
     broken: bool,
     /// It was shut down.
@@ -88,34 +86,28 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     pub(super) fn enter(stream: &'a TcpStream) -> Result<Writer<'a>> {
         exec::check_run(&stream.run)?;
-        let half = &mut *stream.sending.borrow_mut();
-        if half.busy {
-            return Err(Error::Busy("the write half of the stream"));
-        }
-        half.busy = true;
+        stream.sending.enter(WRITE_HALF)?;
         Ok(Writer { stream, operation: None, done: 0, attempts: 0 })
     }
 
     /// Waits for the end of a write that was dropped.
     pub(super) fn poll_former(&self, cx: &mut Context<'_>) -> Poll<Result> {
         ready!(self.stream.run.cancel_point())?;
-        let half = &mut *self.stream.sending.borrow_mut();
-        if let Some(orphan) = &mut half.orphan {
-            let Poll::Ready(Finished { answer, .. }) = orphan.poll(cx) else {
-                return Poll::Pending;
-            };
-            half.broken |= answer.result > 0;
-            half.orphan = None;
-        }
-        Poll::Ready(Ok(()))
+        self.stream.sending.with(|half| {
+            if let Some(orphan) = &mut half.orphan {
+                let Finished { answer, .. } = ready!(orphan.poll(cx));
+                half.broken |= answer.result > 0;
+                half.orphan = None;
+            }
+            Poll::Ready(Ok(()))
+        })
     }
 
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result> {
         ready!(self.poll_former(cx))?;
-        let half = self.stream.sending.borrow();
-        Poll::Ready(match (half.broken, half.shut) {
-            (true, _) => Err(Error::Broken("the write half of the stream")),
-            (_, true) => Err(Error::Closed("the write half of the stream")),
+        Poll::Ready(match self.stream.sending.with(|half| (half.broken, half.shut)) {
+            (true, _) => Err(Error::Broken(WRITE_HALF)),
+            (_, true) => Err(Error::Closed(WRITE_HALF)),
             _ => Ok(()),
         })
     }
@@ -150,13 +142,17 @@ impl<'a> Writer<'a> {
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
-        let half = &mut *self.stream.sending.borrow_mut();
-        half.busy = false;
-        half.broken |= self.done > 0;
-        if let Some(operation) = self.operation.take() {
-            operation.cancel();
-            operation.rest();
-            half.orphan = Some(operation);
-        }
+        let operation = self.operation.take();
+        self.stream.sending.with(|half| {
+            half.broken |= self.done > 0;
+            if let Some(operation) = operation {
+                operation.cancel();
+                operation.rest();
+                half.orphan = Some(operation);
+            }
+        });
+        self.stream.sending.leave();
     }
 }
+
+const WRITE_HALF: &str = "the write half of the stream";

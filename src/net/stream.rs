@@ -1,6 +1,5 @@
 //! A TCP connection.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -14,6 +13,7 @@ use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
 use crate::op::{BufError, Fd, IoBuf, IoBufMut, Kind, Submission};
 use crate::ring::{SockAddr, SocketOption};
 
+use super::half::Half;
 use super::receive::{self, Receiving};
 use super::send::{self, Sending};
 
@@ -27,8 +27,8 @@ pub use super::receive::Recv;
 pub struct TcpStream {
     pub(super) run: Rc<Run>,
     pub(super) fd: Fd,
-    pub(super) receiving: RefCell<Receiving>,
-    pub(super) sending: RefCell<Sending>,
+    pub(super) receiving: Half<Receiving>,
+    pub(super) sending: Half<Sending>,
 }
 
 impl TcpStream {
@@ -70,7 +70,7 @@ impl TcpStream {
     }
 
     fn new(run: Rc<Run>, fd: Fd) -> TcpStream {
-        TcpStream { run, fd, receiving: RefCell::default(), sending: RefCell::default() }
+        TcpStream { run, fd, receiving: Half::default(), sending: Half::default() }
     }
 
     /// Makes a stream of a connection that a listener took.
@@ -165,12 +165,12 @@ impl TcpStream {
         }
         let writing = send::Writer::enter(self)?;
         poll_fn(|cx| writing.poll_former(cx)).await?;
-        if self.sending.borrow().is_shut() {
+        if self.sending.with(|half| half.is_shut()) {
             poll_fn(|_| self.run.cancel_point()).await?;
             return Ok(());
         }
         self.shut(how).await?;
-        self.sending.borrow_mut().shut();
+        self.sending.with(Sending::shut);
         Ok(())
     }
 

@@ -110,12 +110,11 @@ impl<T, E> Core<T, E> {
         if self.finished.get() {
             home.run.cancel(home.node, Reason::Finished);
         }
-        for (index, child) in &mut *self.children.borrow_mut() {
-            if let Some(alive) = &mut child.alive {
-                alive.seat = Some(seat(&home, index, &child.role, child.at));
-            }
+        let early: Vec<_> = self.children.borrow().iter().map(|(index, _)| index).collect();
+        *self.home.borrow_mut() = Some(home.clone());
+        for index in early {
+            self.seat(&home, index);
         }
-        *self.home.borrow_mut() = Some(home);
     }
 
     /// Whether a child is left that keeps it open.
@@ -139,11 +138,26 @@ impl<T, E> Core<T, E> {
         self.count(&role).set(self.count(&role).get() + 1);
         let alive = Alive { future: Erased::new(future), seat: None };
         let index = self.children.borrow_mut().insert(ChildEntry { alive: Some(alive), role, at });
-        if let Some(home) = &*self.home.borrow() {
-            let child = &mut self.children.borrow_mut()[index];
-            if let Some(alive) = &mut child.alive {
-                alive.seat = Some(seat(home, index, &child.role, at));
-            }
+        if let Some(home) = self.home() {
+            self.seat(&home, index);
+        }
+    }
+
+    /// Gives a child its node in the tree and its task, and wakes it. Nothing is borrowed while it is
+    /// woken.
+    fn seat(&self, home: &Home, index: usize) {
+        let (label, starting) = match self.children.borrow().get(index) {
+            Some(child) => (child.label(), child.starting()),
+            None => return,
+        };
+        let (node, task, waker) = home.run.add_child(home.node, home.nest, index + 1, label);
+        if let Some(starting) = starting {
+            starting.seated(&home.run, node);
+        }
+        if let Some(alive) =
+            self.children.borrow_mut().get_mut(index).and_then(|c| c.alive.as_mut())
+        {
+            alive.seat = Some(Seat { node, task, waker });
         }
     }
 
@@ -340,18 +354,19 @@ impl<T, E: Unwind> Core<T, E> {
 }
 
 impl<E> ChildEntry<E> {
+    fn label(&self) -> Label {
+        let what = if matches!(self.role, Role::Daemon) { What::Daemon } else { What::Child };
+        Label { what, at: self.at }
+    }
+
+    fn starting(&self) -> Option<Rc<Starting<E>>> {
+        match &self.role {
+            Role::Starting(starting) => Some(Rc::clone(starting)),
+            _ => None,
+        }
+    }
+
     fn node(&self) -> Option<Key<Node>> {
         self.alive.as_ref()?.seat.as_ref().map(|seat| seat.node)
     }
-}
-
-/// Gives a child its node in the tree and its task, and wakes it.
-fn seat<E>(home: &Home, index: usize, role: &Role<E>, at: &'static Location<'static>) -> Seat {
-    let what = if matches!(role, Role::Daemon) { What::Daemon } else { What::Child };
-    let seat = home.run.add_child(home.node, home.nest, index + 1, Label { what, at });
-    if let Role::Starting(starting) = role {
-        starting.seated(&home.run, seat.0);
-    }
-    let (node, task, waker) = seat;
-    Seat { node, task, waker }
 }

@@ -88,33 +88,31 @@ impl<E> Starting<E> {
     }
 }
 
-pub(super) fn start<T, E: Unwind, V, F>(
+pub(super) async fn start<T, E: Unwind, V, F>(
     nursery: Handle<T, E>,
     child: impl FnOnce(Started<V>) -> F,
     at: &'static Location<'static>,
-) -> impl Future<Output = Result<V, E>>
+) -> Result<V, E>
 where
     F: Future<Output = Result<(), E>>,
 {
-    async move {
-        let run = exec::current()?;
-        poll_fn(|_| run.cancel_point()).await?;
-        let gate = Rc::new(Gate {
-            ready: Cell::new(false),
-            child: RefCell::new(None),
-            waiting: Cell::new(None),
-        });
-        let value = Rc::new(RefCell::new(None));
-        let starting = Rc::new(Starting { gate: Rc::clone(&gate), end: RefCell::new(None) });
-        let started = Started { value: Rc::clone(&value), gate: Rc::clone(&gate) };
-        let future = child(started);
-        nursery.core().spawn(future, Role::Starting(Rc::clone(&starting)), at);
-        let mut waiting = Waiting { run, starting, cancelled: None, park: None };
-        poll_fn(|cx| waiting.poll(cx)).await;
-        match value.take() {
-            Some(value) => Ok(value),
-            None => Err(waiting.failure(at)),
-        }
+    let run = exec::current()?;
+    poll_fn(|_| run.cancel_point()).await?;
+    let gate = Rc::new(Gate {
+        ready: Cell::new(false),
+        child: RefCell::new(None),
+        waiting: Cell::new(None),
+    });
+    let value = Rc::new(RefCell::new(None));
+    let starting = Rc::new(Starting { gate: Rc::clone(&gate), end: RefCell::new(None) });
+    let started = Started { value: Rc::clone(&value), gate: Rc::clone(&gate) };
+    let future = child(started);
+    nursery.core().spawn(future, Role::Starting(Rc::clone(&starting)), at);
+    let mut waiting = Waiting { run, starting, cancelled: None, park: None };
+    poll_fn(|cx| waiting.poll(cx)).await;
+    match value.take() {
+        Some(value) => Ok(value),
+        None => Err(waiting.failure(at)),
     }
 }
 
