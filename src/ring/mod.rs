@@ -202,14 +202,17 @@ impl Ring {
     /// Hands over what is queued and waits for a completion, at most `timeout` (`None`: for ever).
     ///
     /// Since Linux 6.13 a pass runs at most max(20, number waited for) of the completions that are
-    /// ready. So under load the first pass asks for as many as lately came and does not wait; only
-    /// when that finds nothing does a second one wait.
+    /// ready. Where the turn hands something over, waiting for one is best: what is handed over mostly
+    /// completes at once, so the batches grow with the load by themselves (measured: an echo server
+    /// pays 5 % more when it waits for as many as lately came). A turn that only receives has nothing
+    /// to make it grow: under load it asks for as many as lately came, without waiting, and only when
+    /// that finds nothing does a second pass wait.
     pub(crate) fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.traffic.enters += 1;
         if timeout == Some(Duration::ZERO) {
             return self.kernel.enter(0, timeout);
         }
-        if self.expected >= PASS {
+        if self.expected >= PASS && !self.has_unsubmitted() {
             self.kernel.enter(self.expected, Some(Duration::ZERO))?;
             if self.kernel.has_completions() {
                 return Ok(());
