@@ -35,6 +35,12 @@ pub(crate) fn check_run(run: &Rc<Run>) -> Result<(), Error> {
     }
 }
 
+/// The same for an object with which something is under way: then its run, if it has not ended, is
+/// the current one.
+pub(crate) fn check_running(run: &Run) -> Result<(), Error> {
+    if run.is_finished() { Err(Error::RunFinished) } else { Ok(()) }
+}
+
 /// Calls `f` with the run of this thread if there is one.
 pub(super) fn with_current<R>(f: impl FnOnce(&Run) -> R) -> Option<R> {
     CURRENT.try_with(|current| current.borrow().as_deref().map(f)).ok().flatten()

@@ -36,7 +36,7 @@ use crate::slots::Key;
 pub(crate) use checkpoint::PATIENCE;
 pub use checkpoint::{checkpoint, checkpoint_if_cancelled, yield_shielded};
 use context::TaskContext;
-pub(crate) use context::{Entered, check_run, current, current_or_none};
+pub(crate) use context::{Entered, check_run, check_running, current, current_or_none};
 pub use dump::tree;
 use inbox::Inbox;
 pub(crate) use operation::{Finished, Operation, Verdict, is_interruption, judge, submit_plain};

@@ -55,7 +55,7 @@ impl Run {
             let polled = {
                 let entered = self.context.enter_task(self.root, task, strikes, &cx);
                 let polled = main.as_mut().as_pin_mut().map(|main| main.poll(&mut cx));
-                self.keep_strikes(task);
+                self.keep_strikes(task, strikes);
                 drop(entered);
                 polled
             };
@@ -120,8 +120,12 @@ impl Run {
         })
     }
 
-    pub(crate) fn keep_strikes(&self, task: Key<Task>) {
+    /// Notes how many cancellations the task has swallowed so far; it came with `former`.
+    pub(crate) fn keep_strikes(&self, task: Key<Task>, former: u32) {
         let strikes = self.context.strikes();
+        if strikes == former {
+            return;
+        }
         if let Some(task) = self.core.borrow_mut().tasks.get_mut(task) {
             task.strikes = strikes;
         }

@@ -157,8 +157,10 @@ impl Future for Accept<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let listener = self.listener;
-        exec::check_run(&listener.run)?;
-        if !self.waiting {
+        if self.waiting {
+            exec::check_running(&listener.run)?;
+        } else {
+            exec::check_run(&listener.run)?;
             ready!(listener.run.cancel_point())?;
             listener.accepting.enter("the listener")?;
             self.waiting = true;

@@ -165,8 +165,10 @@ impl Future for Recv<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let stream = self.stream;
-        exec::check_run(&stream.run)?;
-        if !self.waiting {
+        if self.waiting {
+            exec::check_running(&stream.run)?;
+        } else {
+            exec::check_run(&stream.run)?;
             ready!(stream.run.cancel_point())?;
             stream.receiving.enter(READ_HALF)?;
             self.waiting = true;

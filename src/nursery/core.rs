@@ -218,14 +218,13 @@ impl<T, E> Core<T, E> {
 
 impl<T, E: Unwind> Core<T, E> {
     /// Polls a woken child; if it ends, deals with its end.
-    pub(super) fn poll_child(&self, index: usize, strikes: u32) {
-        let Some(Home { run, .. }) = self.home() else { return };
+    pub(super) fn poll_child(&self, run: &Run, index: usize, strikes: u32) {
         let Some((mut future, seat)) = self.take_out(index) else { return };
         let mut cx = Context::from_waker(&seat.waker);
         let entered = run.enter_task(seat.node, seat.task, strikes, &cx);
         let cancelled = run.is_cancelled();
         let polled = panic::catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
-        run.keep_strikes(seat.task);
+        run.keep_strikes(seat.task, strikes);
         let mut end = match polled {
             Ok(Poll::Ready(result)) => Ok(result),
             Ok(Poll::Pending) if cancelled && run.is_stuck(seat.node, seat.task, false) => {
@@ -243,7 +242,7 @@ impl<T, E: Unwind> Core<T, E> {
             end = Err(payload);
         }
         drop(entered);
-        self.child_ended(&run, index, seat, end);
+        self.child_ended(run, index, seat, end);
     }
 
     fn take_out(&self, index: usize) -> Option<(Erased<E>, Seat)> {

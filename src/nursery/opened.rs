@@ -119,7 +119,7 @@ where
             while let Some((place, strikes)) = run.next_task(home.nest, turn) {
                 match place.checked_sub(1) {
                     None => state.poll_body(&home, body.as_mut()),
-                    Some(index) => state.core.poll_child(index, strikes),
+                    Some(index) => state.core.poll_child(run, index, strikes),
                 }
             }
             let ended = body.is_none() && !state.core.has_living();

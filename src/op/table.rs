@@ -36,9 +36,10 @@ pub(crate) struct Slot {
     request: Request,
     fd: Option<Fd>,
     storage: Option<Storage>,
-    /// Results of a multishot that were not taken yet.
+    /// The oldest result that was not taken yet. Mostly it is the only one, and costs no memory.
+    answer: Option<Answer>,
+    /// Those after it.
     answers: VecDeque<Answer>,
-    last: Option<Answer>,
     /// Who waits, in the words of whoever submitted it.
     waiter: u64,
     since: Duration,
@@ -114,8 +115,8 @@ impl Table {
             request,
             fd,
             storage,
+            answer: None,
             answers: VecDeque::new(),
-            last: None,
             waiter,
             since: now,
             next: None,
@@ -218,6 +219,7 @@ impl Table {
     pub(crate) fn orphan(&mut self, key: Key<Slot>) -> Action {
         if let Some(slot) = self.slots.get_mut(key) {
             // What nobody will take goes where it belongs at once.
+            slot.answer = None;
             slot.answers.clear();
         }
         self.end(key, Event::Orphaned)
@@ -253,8 +255,8 @@ impl Table {
     fn deliver(&mut self, key: Key<Slot>, answer: Answer) -> Action {
         let slot = self.slots.get_mut(key).expect("looked up by the caller");
         let last = !answer.more;
-        if last {
-            slot.last = Some(answer);
+        if slot.answer.is_none() {
+            slot.answer = Some(answer);
         } else {
             slot.answers.push_back(answer);
         }
@@ -265,8 +267,7 @@ impl Table {
     /// one slow reader does not take the whole pool, nor an idle listener all descriptors.
     fn pause_if_unread(&mut self, key: Key<Slot>) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        if slot.answers.len() >= slot.kind.unread
-            && slot.state.step(Event::Cancel) == Step::QueueCancel
+        if slot.unread() >= slot.kind.unread && slot.state.step(Event::Cancel) == Step::QueueCancel
         {
             self.cancels.push_back(&mut self.slots, key);
         }
@@ -284,19 +285,19 @@ impl Table {
     /// Takes the next result. With the last one the slot is free and the storage comes back.
     pub(crate) fn take(&mut self, key: Key<Slot>) -> Option<(Answer, Option<Storage>)> {
         let slot = self.slots.get_mut(key)?;
-        if let Some(answer) = slot.answers.pop_front() {
+        let answer = slot.answer.take()?;
+        if answer.more {
+            slot.answer = slot.answers.pop_front();
             return Some((answer, None));
         }
-        slot.last.as_ref()?;
-        let slot = self.slots.remove(key)?;
-        Some((slot.last?, slot.storage))
+        Some((answer, self.slots.remove(key)?.storage))
     }
 
     /// Takes the last result of a receive whose buffer nobody wants back: its bytes alone.
     pub(crate) fn take_bytes(&mut self, key: Key<Slot>) -> Option<(i32, Vec<u8>, Remains)> {
-        self.slots.get(key)?.last.as_ref()?;
-        let Slot { request, last, fd, storage, .. } = self.slots.remove(key)?;
-        let result = last?.result;
+        self.slots.get(key)?.answer.as_ref()?;
+        let Slot { request, answer, fd, storage, .. } = self.slots.remove(key)?;
+        let result = answer?.result;
         let bytes = match (&request, &storage) {
             (Request::Recv { into, .. }, Some(storage)) => {
                 let received = usize::try_from(result).unwrap_or(0);
@@ -361,7 +362,7 @@ impl Slot {
 
     /// Results that wait to be taken.
     pub(crate) fn unread(&self) -> usize {
-        self.answers.len()
+        usize::from(self.answer.is_some()) + self.answers.len()
     }
 }
 
