@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use crate::cancel::Node;
 use crate::clock::Instant;
 use crate::error::{Error, Reason, Result, Unwind};
-use crate::exec::{Run, Watch};
+use crate::exec::{Pause, Run, Watch, current};
 use crate::op::Carry;
 use crate::slots::Key;
 
@@ -63,6 +63,9 @@ pub(super) struct Entered<S: Deref<Target = CancelScope>, X, T, E> {
     /// How the body ended; the scope is being left.
     outcome: Option<Result<Option<T>, E>>,
     restless: u32,
+    /// The body has had to wait, so going on is a schedule point already.
+    waited: bool,
+    pause: Option<Pause>,
     ending: PhantomData<fn() -> X>,
 }
 
@@ -74,6 +77,8 @@ impl<S: Deref<Target = CancelScope>, X, T, E> Entered<S, X, T, E> {
             has_timer: false,
             outcome: None,
             restless: 0,
+            waited: false,
+            pause: None,
             ending: PhantomData,
         }
     }
@@ -113,6 +118,7 @@ impl<S: Deref<Target = CancelScope>, X, T, E> Entered<S, X, T, E> {
 
     /// The body has to wait: now the deadline matters, and a sweep must know whom to wake.
     fn park(&mut self, Place { run, node }: &Place, cx: &mut Context<'_>) {
+        self.waited = true;
         let whom = run.whom(cx);
         let deadline = if self.has_timer { None } else { self.scope.deadline.get() };
         self.has_timer = true;
@@ -140,12 +146,25 @@ impl<S: Deref<Target = CancelScope>, X, T, E: Unwind> Entered<S, X, T, E> {
             Ok(value) => Ok(Some(value)),
             Err(error) => match absorb(run, *node, error) {
                 Some(error) => Err(error),
-                None => {
-                    run.progress();
-                    Ok(None)
-                }
+                None => Ok(None),
             },
         });
+    }
+
+    /// The scope has absorbed its own cancellation. In a task that is not cancelled that is progress;
+    /// in a cancelled one (behind a shield) it is not, and one that goes round and round is kept here
+    /// for whoever polls it to drop (rule F14). A body that never waited must not starve the ring.
+    fn poll_absorbed(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
+        let run = current()?;
+        if !run.is_cancelled() {
+            run.progress();
+        } else if run.is_exhausted() {
+            return Poll::Pending;
+        }
+        if !self.waited {
+            ready!(run.poll_budget(&mut self.pause, cx));
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// A cancelled body that waits for nothing of ours is dropped (rules F13, F14). An exhausted
@@ -205,6 +224,9 @@ where
             state.leave();
         }
         ready!(state.keeper.poll_leave(cx));
+        if let Some(Ok(None)) = state.outcome {
+            ready!(state.poll_absorbed(cx))?;
+        }
         let reason = state.scope.reason.borrow().clone();
         Poll::Ready(match state.outcome.take() {
             Some(Ok(Some(value))) => Ok(X::finished(value)),
