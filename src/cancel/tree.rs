@@ -336,7 +336,8 @@ impl Tree {
         }
     }
 
-    fn wake_body(&mut self, key: Key<Node>, sweep: &mut Sweep) {
+    /// Has the body of a node polled again.
+    pub(crate) fn wake_body(&mut self, key: Key<Node>, sweep: &mut Sweep) {
         let node = self.node_mut(key);
         match node.body {
             // A task stays where it is; waking it twice is waking it once.

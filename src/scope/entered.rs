@@ -117,7 +117,8 @@ impl<S: Deref<Target = CancelScope>, X, T, E> Entered<S, X, T, E> {
     }
 
     /// The body has to wait: now the deadline matters, and a sweep must know whom to wake.
-    fn park(&mut self, Place { run, node }: &Place, cx: &mut Context<'_>) {
+    /// One that was cancelled while it was being polled looks once more (rule F13).
+    fn park(&mut self, Place { run, node }: &Place, was_cancelled: bool, cx: &mut Context<'_>) {
         self.waited = true;
         let whom = run.whom(cx);
         let deadline = if self.has_timer { None } else { self.scope.deadline.get() };
@@ -127,6 +128,9 @@ impl<S: Deref<Target = CancelScope>, X, T, E> Entered<S, X, T, E> {
                 core.set_deadline(*node, deadline);
             }
             core.tree.set_body(*node, whom, &mut core.sweep);
+            if !was_cancelled && core.tree.is_effective(*node) {
+                core.tree.wake_body(*node, &mut core.sweep);
+            }
         });
     }
 
@@ -195,11 +199,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (state, mut body) = self.parts();
-        let place = match state.keeper.follow()? {
-            Some(place) => place,
-            None => state.enter()?,
-        };
+        let place = state.keeper.follow()?;
         if let Some(future) = body.as_mut().as_pin_mut() {
+            let place = match place {
+                Some(place) => place,
+                None => state.enter()?,
+            };
             let inside = place.run.enter(place.node);
             let cancelled = place.run.is_cancelled();
             let watch = cancelled.then(|| Watch::new(&place.run, cx));
@@ -214,7 +219,7 @@ where
                     Err(E::from(place.run.strike(place.node)))
                 }
                 (Poll::Pending, _) => {
-                    state.park(&place, cx);
+                    state.park(&place, cancelled, cx);
                     return Poll::Pending;
                 }
             };
