@@ -57,11 +57,14 @@ impl Kernel {
     /// One `io_uring_enter`: submits everything queued, runs what is ready, waits for `want`
     /// completions at most `timeout`.
     pub(super) fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
-        if !self.bell_armed {
-            self.arm_bell();
-        }
-        let queued = self.unsubmitted();
+        // Without the bell no wait may begin: a wake from another thread would be missed.
+        let want = if self.arm_bell()? { want } else { 0 };
         let timeout = timeout.filter(|_| want > 0);
+        self.call(want, timeout)
+    }
+
+    fn call(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
+        let queued = self.unsubmitted();
         match self.door.enter(queued, want, timeout) {
             Ok(()) => Ok(()),
             Err(error) => match error.raw_os_error() {
@@ -72,10 +75,21 @@ impl Kernel {
         }
     }
 
-    fn arm_bell(&mut self) {
-        let read = opcode::Read::new(Fd(self.bell.as_raw_fd()), self.strokes.as_ptr().cast(), 8);
-        let entry = read.build().user_data(Token::new(TokenKind::Bell, 0, 0).bits());
+    /// Has the ring read the bell. If the queue stays full it cannot be, and the answer is `false`.
+    fn arm_bell(&mut self) -> io::Result<bool> {
+        if !self.bell_armed && !self.push_bell() {
+            self.call(0, None)?;
+            self.push_bell();
+        }
+        Ok(self.bell_armed)
+    }
+
+    fn push_bell(&mut self) -> bool {
+        let (bell, strokes) = (Fd(self.bell.as_raw_fd()), self.strokes.as_ptr().cast());
+        let token = Token::new(TokenKind::Bell, 0, 0);
+        let entry = opcode::Read::new(bell, strokes, 8).build().user_data(token.bits());
         self.bell_armed = self.push_entry(&entry);
+        self.bell_armed
     }
 
     pub(super) fn unsubmitted(&mut self) -> u32 {
@@ -121,17 +135,16 @@ impl Kernel {
         Ok(buffers)
     }
 
-    /// Takes the bell's read back from the kernel, so that its memory can be freed.
+    /// Ends the ring's read of the bell, by ringing it, so that its memory can be freed.
     pub(super) fn silence_bell(&mut self) {
-        let bell = Token::new(TokenKind::Bell, 0, 0);
-        let entry = cancel_for(bell).user_data(Token::new(TokenKind::Cancel, 0, 0).bits());
-        let mut asked = !self.bell_armed || self.push_entry(&entry);
+        if self.bell_armed {
+            self.bell.ring();
+        }
         while self.bell_armed {
-            if self.enter(1, None).is_err() {
+            if self.call(1, None).is_err() {
                 return;
             }
             self.drain(|_| {});
-            asked = asked || self.push_entry(&entry);
         }
     }
 }
