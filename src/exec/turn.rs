@@ -1,7 +1,9 @@
 //! The loop, on one page.
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -36,14 +38,23 @@ pub(crate) enum Strictness {
 }
 
 impl Run {
-    /// Polls `main` to its end, and then goes on until the kernel has let go of everything.
+    /// Polls `main` to its end, and then goes on until the kernel has let go of everything. A panic
+    /// goes on after that.
     pub(crate) fn drive<T>(
         self: &Rc<Self>,
         drive: &Drive,
         main: impl Future<Output = T>,
     ) -> Result<T, Error> {
         let _installed = context::install(self);
-        let _finish = Finish { run: self };
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| self.poll_to_end(drive, main)));
+        let panicked = self.end();
+        match (outcome, panicked) {
+            (Err(payload), _) | (Ok(_), Some(payload)) => panic::resume_unwind(payload),
+            (Ok(outcome), None) => outcome,
+        }
+    }
+
+    fn poll_to_end<T>(&self, drive: &Drive, main: impl Future<Output = T>) -> Result<T, Error> {
         let nest = self.act(|core| core.tasks.open_nest());
         let (task, waker) = self.add_body(self.root, nest, 0);
         self.wake_task(task);
@@ -52,13 +63,10 @@ impl Run {
         loop {
             self.turn(drive, nest)?;
             let Some((strikes, cancelled)) = self.main_is_ready(nest) else { continue };
-            let polled = {
-                let entered = self.context.enter_task(self.root, task, strikes, &cx);
-                let polled = main.as_mut().as_pin_mut().map(|main| main.poll(&mut cx));
-                self.keep_strikes(task, strikes);
-                drop(entered);
-                polled
-            };
+            let entered = self.context.enter_task(self.root, task, strikes, &cx);
+            let polled = main.as_mut().as_pin_mut().map(|main| main.poll(&mut cx));
+            self.keep_strikes(task, strikes);
+            drop(entered);
             match polled {
                 Some(Poll::Ready(value)) => {
                     main.set(None);
@@ -137,8 +145,35 @@ impl Run {
         idle && !hope && drive.ctrl_c.is_none()
     }
 
-    /// Cancels everything that is left and reaps it (rule P1).
-    fn shut_down(&self) -> io::Result<()> {
+    /// Ends the run: waits until the kernel has let go of everything, then closes the ring (rule P1).
+    /// A panic of other people's code meanwhile comes back.
+    fn end(self: &Rc<Self>) -> Option<Box<dyn Any + Send>> {
+        let mut panicked = None;
+        let reaped = loop {
+            match panic::catch_unwind(AssertUnwindSafe(|| self.reap())) {
+                Ok(reaped) => break reaped,
+                // What panicked is gone; the rest still has to be reaped.
+                Err(payload) => panicked = panicked.or(Some(payload)),
+            }
+        };
+        self.finished.set(true);
+        self.inbox.close();
+        match (self.act(|core| core.ring.take()), reaped) {
+            (Some(ring), Ok(())) => {
+                ring.close();
+                self.pool.close();
+            }
+            // The kernel may still have memory of ours: it stays, for ever.
+            (ring, _) => {
+                std::mem::forget(ring);
+                std::mem::forget(Rc::clone(self));
+            }
+        }
+        panicked
+    }
+
+    /// Cancels everything that is left, and waits for it.
+    fn reap(&self) -> io::Result<()> {
         self.cancel(self.root, Reason::Shutdown);
         self.act(|core| {
             let left: Vec<_> = core.table.iter().map(|(key, _)| key).collect();
@@ -151,32 +186,6 @@ impl Run {
             self.act(|core| core.exchange(None))?;
         }
         Ok(())
-    }
-}
-
-/// Ends the run however its loop was left.
-struct Finish<'a> {
-    run: &'a Rc<Run>,
-}
-
-impl Drop for Finish<'_> {
-    fn drop(&mut self) {
-        let run = self.run;
-        let reaped = run.shut_down();
-        run.finished.set(true);
-        run.inbox.close();
-        let ring = run.act(|core| core.ring.take());
-        match (ring, reaped) {
-            (Some(ring), Ok(())) => {
-                ring.close();
-                run.pool.close();
-            }
-            // The kernel may still have memory of ours: it stays, for ever.
-            (ring, _) => {
-                std::mem::forget(ring);
-                std::mem::forget(Rc::clone(run));
-            }
-        }
     }
 }
 
