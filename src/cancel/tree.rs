@@ -354,18 +354,11 @@ impl Tree {
         }
     }
 
-    /// A cancelled body may have been waiting for nothing else: the nearest one looks again (F13).
+    /// A cancelled body may have been waiting for nothing else: it looks again (rule F13). One that
+    /// runs, or was woken already, does so anyway.
     fn lost_a_wait(&mut self, key: Key<Node>, sweep: &mut Sweep) {
-        let mut at = key;
-        loop {
-            let node = self.node(at);
-            if !node.effective {
-                return;
-            }
-            match (&node.body, node.parent) {
-                (None, Some(parent)) => at = parent,
-                _ => return self.wake_body(at, sweep),
-            }
+        if self.node(key).effective {
+            self.wake_body(key, sweep);
         }
     }
 
