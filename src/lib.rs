@@ -1,6 +1,6 @@
 //! An io_uring completion runtime with structured concurrency, for Linux servers.
 //!
-//! Tasks live in [nurseries](nursery), timeouts are [cancel scopes](CancelScope), and cancelling a
+//! Tasks live in [nurseries](nursery()), timeouts are [cancel scopes](CancelScope), and cancelling a
 //! scope asks the kernel to cancel every operation pending in its subtree, waits until the kernel has
 //! let go of each one, and only then unwinds with [`Cancelled`]. Nothing is left running, and no
 //! byte, descriptor or buffer is lost.
@@ -85,7 +85,7 @@ pub mod prelude;
 pub use error::{Cancelled, Error, Group, Reason, Result, Unavailable, Unwind};
 pub use exec::{Stats, checkpoint, checkpoint_if_cancelled, stats, tree, yield_shielded};
 pub use nursery::{Child, Nursery, Started, nursery};
-pub use op::{BufError, CancelClass, Chunk, IoBuf, IoBufMut, Slice};
+pub use op::{BufError, Chunk, IoBuf, IoBufMut, Slice};
 pub use runtime::{Builder, nop, raise_descriptor_limit, run};
 pub use scope::{
     CancelScope, current_effective_deadline, fail_after, fail_at, is_cancelled, move_on_after,

@@ -20,7 +20,7 @@ impl Cancelled {
         Cancelled { reason }
     }
 
-    /// Why: the reason of the outermost scope that is cancelled and not hidden by a shield.
+    /// Why: the own reason of the nearest cancelled scope around the place where it was raised.
     pub fn reason(&self) -> &Reason {
         &self.reason
     }

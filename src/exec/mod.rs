@@ -82,8 +82,6 @@ pub(crate) struct Core {
     next_turn: Vec<Key<Wait>>,
     /// Whoever is to be polled in the next turn for another reason.
     pub(crate) wake_later: Vec<Whom>,
-    /// What the completions of this turn ask for; empty between turns, kept for its memory.
-    actions: Vec<Action>,
     chores: VecDeque<Chore>,
     turn: u64,
     /// When this turn began, on the coarse clock: for the ages of operations.
@@ -120,7 +118,6 @@ impl Run {
             sweep: Sweep::default(),
             next_turn: Vec::new(),
             wake_later: Vec::new(),
-            actions: Vec::new(),
             chores: VecDeque::new(),
             turn: 1,
             began: Duration::ZERO,
@@ -372,20 +369,7 @@ impl Core {
 
     /// Carries out what the table says, as far as it is plain data.
     pub(crate) fn follow(&mut self, action: Action) {
-        match action {
-            Action::Nothing => {}
-            Action::Wake { waiter, last } => {
-                if let Some(wait) = Key::from_bits(waiter) {
-                    self.tree.fire(wait, last, &mut self.sweep);
-                }
-            }
-            Action::Freed { waiter, remains } => {
-                if let Some(wait) = Key::from_bits(waiter) {
-                    self.tree.detach(wait, &mut self.sweep);
-                }
-                self.dispose(remains);
-            }
-        }
+        follow(action, &mut self.tree, &mut self.sweep, &mut self.chores);
     }
 
     /// The second stroke (rule B5): every cancel request is queued before any task is polled. What
@@ -414,6 +398,25 @@ impl Core {
         }
         if !self.sweep.dead.is_empty() {
             self.chores.extend(self.sweep.dead.drain(..).map(Chore::Bury));
+        }
+    }
+}
+
+fn follow(action: Action, tree: &mut Tree, sweep: &mut Sweep, chores: &mut VecDeque<Chore>) {
+    match action {
+        Action::Nothing => {}
+        Action::Wake { waiter, last } => {
+            if let Some(wait) = Key::from_bits(waiter) {
+                tree.fire(wait, last, sweep);
+            }
+        }
+        Action::Freed { waiter, remains } => {
+            if let Some(wait) = Key::from_bits(waiter) {
+                tree.detach(wait, sweep);
+            }
+            if !remains.is_empty() {
+                chores.push_back(Chore::Drop(remains));
+            }
         }
     }
 }

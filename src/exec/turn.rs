@@ -17,7 +17,7 @@ use crate::ring::{CtrlC, Ring, TokenKind};
 use crate::slots::Key;
 
 use super::tasks::{Nest, Task};
-use super::{Core, Run, context};
+use super::{Core, Run, context, follow};
 
 /// How a run is driven.
 #[derive(Default)]
@@ -203,27 +203,23 @@ impl Core {
 
     /// Hands the queue over, waits, and drains what came. Says whether the bell was rung.
     fn exchange(&mut self, mut wait: Option<Duration>) -> io::Result<bool> {
-        let Some(ring) = &mut self.ring else { return Ok(false) };
-        if !hand_over(&mut self.table, ring) {
+        let Core { ring, table, tree, sweep, chores, .. } = self;
+        let Some(ring) = ring else { return Ok(false) };
+        if !hand_over(table, ring) {
             ring.flush()?;
-            if !hand_over(&mut self.table, ring) {
+            if !hand_over(table, ring) {
                 // Still no room for all: the rest goes with the next turn, which must come soon.
                 wait = Some(Duration::ZERO);
             }
         }
-        if wait == Some(Duration::ZERO) && self.table.in_kernel() == 0 && !ring.has_unsubmitted() {
+        if wait == Some(Duration::ZERO) && table.in_kernel() == 0 && !ring.has_unsubmitted() {
             return Ok(false);
         }
         ring.turn(wait)?;
-        let mut actions = std::mem::take(&mut self.actions);
         let rung = ring.drain(|completion| match completion.token.kind() {
-            TokenKind::Cancel => self.table.missed(completion.token),
-            _ => actions.push(self.table.complete(completion)),
+            TokenKind::Cancel => table.missed(completion.token),
+            _ => follow(table.complete(completion), tree, sweep, chores),
         });
-        for action in actions.drain(..) {
-            self.follow(action);
-        }
-        self.actions = actions;
         Ok(rung)
     }
 

@@ -2,8 +2,7 @@
 
 /// What being cancelled means for an operation (rule D2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum CancelClass {
+pub(crate) enum CancelClass {
     /// All or nothing: cancelled means that nothing happened.
     Total,
     /// The error says how much was done.

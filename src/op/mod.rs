@@ -9,7 +9,7 @@
 //! | asked to cancel | the kernel, as before: the answer to the request means nothing (D5) | leaves all to the slot |
 //! | terminal | whoever holds the handle takes them out | frees them |
 //!
-//! Storage lives in a [`Block`]: one piece of heap held by raw pointer, because whatever a
+//! Storage lives in a [`Storage`]: one piece of heap held by raw pointer, because whatever a
 //! `Box`, a future or a slab slot holds must not be moved while somebody else has a pointer to it.
 //! Only a terminal completion ends the kernel's possession, and only [`Table::complete`] sees one.
 //!
@@ -32,8 +32,7 @@ pub(crate) use block::Storage;
 pub use buf::{BufError, IoBuf, IoBufMut, Slice};
 pub(crate) use carry::{Carry, lend};
 pub(crate) use fd::{Fd, Home};
-pub use kind::CancelClass;
-pub(crate) use kind::Kind;
+pub(crate) use kind::{CancelClass, Kind};
 pub use pool::Chunk;
 pub(crate) use pool::{Pool, PoolLimits};
 pub(crate) use submission::Submission;
