@@ -455,6 +455,11 @@ impl Tree {
         }
     }
 
+    /// Where a wait is attached.
+    pub(crate) fn node_of(&self, key: Key<Wait>) -> Option<Key<Node>> {
+        self.waits.get(key).map(|wait| wait.node)
+    }
+
     pub(crate) fn outcome(&self, key: Key<Wait>) -> Option<Outcome> {
         self.waits.get(key).map(|wait| wait.outcome)
     }

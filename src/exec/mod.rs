@@ -353,10 +353,7 @@ impl Core {
 
     /// Submits an operation whose result nobody wants; the scope waits for it (rule E11).
     fn submit_orphan(&mut self, node: Key<Node>, submission: Submission) {
-        let slot = self.table.submit_orphan(submission, 0, self.began);
-        let wait = self.tree.attach(node, Subject::Operation(slot.to_bits()), None);
-        self.tree.set_orphan(wait, true, &mut self.sweep);
-        self.table.set_waiter(slot, wait.to_bits());
+        self.hands().submit_orphan(node, submission);
     }
 
     /// Drops what an operation kept, later.
@@ -369,7 +366,12 @@ impl Core {
 
     /// Carries out what the table says, as far as it is plain data.
     pub(crate) fn follow(&mut self, action: Action) {
-        follow(action, &mut self.tree, &mut self.sweep, &mut self.chores);
+        self.hands().follow(action);
+    }
+
+    fn hands(&mut self) -> Hands<'_> {
+        let Core { table, tree, sweep, chores, began, .. } = self;
+        Hands { table, tree, sweep, chores, began: *began }
     }
 
     /// The second stroke (rule B5): every cancel request is queued before any task is polled. What
@@ -402,22 +404,44 @@ impl Core {
     }
 }
 
-fn follow(action: Action, tree: &mut Tree, sweep: &mut Sweep, chores: &mut VecDeque<Chore>) {
-    match action {
-        Action::Nothing => {}
-        Action::Wake { waiter, last } => {
-            if let Some(wait) = Key::from_bits(waiter) {
-                tree.fire(wait, last, sweep);
+/// What is needed to follow the table while the ring is being drained.
+struct Hands<'a> {
+    table: &'a mut Table,
+    tree: &'a mut Tree,
+    sweep: &'a mut Sweep,
+    chores: &'a mut VecDeque<Chore>,
+    began: Duration,
+}
+
+impl Hands<'_> {
+    fn follow(&mut self, action: Action) {
+        match action {
+            Action::Nothing => {}
+            Action::Wake { waiter, last } => {
+                if let Some(wait) = Key::from_bits(waiter) {
+                    self.tree.fire(wait, last, self.sweep);
+                }
+            }
+            Action::Freed { waiter, mut remains } => {
+                let Some(wait) = Key::from_bits(waiter) else { return };
+                // The scope that waits for the operation waits for the close too.
+                let node = self.tree.node_of(wait);
+                if let (Some(node), Some(fd)) = (node, remains.take_sole_descriptor()) {
+                    self.submit_orphan(node, Submission::close(fd));
+                }
+                self.tree.detach(wait, self.sweep);
+                if !remains.is_empty() {
+                    self.chores.push_back(Chore::Drop(remains));
+                }
             }
         }
-        Action::Freed { waiter, remains } => {
-            if let Some(wait) = Key::from_bits(waiter) {
-                tree.detach(wait, sweep);
-            }
-            if !remains.is_empty() {
-                chores.push_back(Chore::Drop(remains));
-            }
-        }
+    }
+
+    fn submit_orphan(&mut self, node: Key<Node>, submission: Submission) {
+        let slot = self.table.submit_orphan(submission, 0, self.began);
+        let wait = self.tree.attach(node, Subject::Operation(slot.to_bits()), None);
+        self.tree.set_orphan(wait, true, self.sweep);
+        self.table.set_waiter(slot, wait.to_bits());
     }
 }
 

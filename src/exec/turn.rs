@@ -17,7 +17,7 @@ use crate::ring::{CtrlC, Ring, TokenKind};
 use crate::slots::Key;
 
 use super::tasks::{Nest, Task};
-use super::{Core, Run, context, follow};
+use super::{Core, Hands, Run, context};
 
 /// How a run is driven.
 #[derive(Default)]
@@ -203,7 +203,7 @@ impl Core {
 
     /// Hands the queue over, waits, and drains what came. Says whether the bell was rung.
     fn exchange(&mut self, mut wait: Option<Duration>) -> io::Result<bool> {
-        let Core { ring, table, tree, sweep, chores, .. } = self;
+        let Core { ring, table, tree, sweep, chores, began, .. } = self;
         let Some(ring) = ring else { return Ok(false) };
         if !hand_over(table, ring) {
             ring.flush()?;
@@ -216,9 +216,13 @@ impl Core {
             return Ok(false);
         }
         ring.turn(wait)?;
+        let mut hands = Hands { table, tree, sweep, chores, began: *began };
         let rung = ring.drain(|completion| match completion.token.kind() {
-            TokenKind::Cancel => table.missed(completion.token),
-            _ => follow(table.complete(completion), tree, sweep, chores),
+            TokenKind::Cancel => hands.table.missed(completion.token),
+            _ => {
+                let action = hands.table.complete(completion);
+                hands.follow(action);
+            }
         });
         Ok(rung)
     }

@@ -76,9 +76,7 @@ impl TcpStream {
     /// Makes a stream of a connection that a listener took.
     pub(super) fn accepted(run: &Rc<Run>, socket: OwnedFd) -> io::Result<(TcpStream, SocketAddr)> {
         let peer = run.host().peer_addr(socket.as_raw_fd())?;
-        let stream = TcpStream::new(Rc::clone(run), run.adopt(socket));
-        stream.set_nodelay(true)?;
-        Ok((stream, peer))
+        Ok((TcpStream::new(Rc::clone(run), run.adopt(socket)), peer))
     }
 
     /// Receives what has come, in a buffer of the pool that the kernel took when it came: a waiting

@@ -83,6 +83,17 @@ pub(crate) struct Remains {
 }
 
 impl Remains {
+    /// The descriptor, if nobody else has a share in it: it is to be closed.
+    pub(crate) fn take_sole_descriptor(&mut self) -> Option<RawFd> {
+        match self.fd.take()?.into_sole() {
+            Ok(raw) => Some(raw),
+            Err(shared) => {
+                self.fd = Some(shared);
+                None
+            }
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.fd.is_none() && self.storage.is_none()
     }

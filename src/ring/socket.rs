@@ -44,6 +44,8 @@ impl Host {
         let socket = self.tcp_socket(address)?;
         let fd = socket.as_raw_fd();
         set(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1)?;
+        // What is accepted inherits it: one system call less for each connection.
+        set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1)?;
         if options.reuse_port {
             set(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1)?;
         }
