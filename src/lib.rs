@@ -59,7 +59,7 @@
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks)]
-#![warn(missing_docs, unreachable_pub)]
+#![warn(missing_docs, unreachable_pub, missing_debug_implementations)]
 
 mod error;
 mod slots;

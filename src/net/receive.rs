@@ -3,6 +3,7 @@
 //! A multishot goes on between two receives: what arrives meanwhile waits for the next one.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -187,6 +188,12 @@ impl Drop for Recv<'_> {
             self.stream.receiving.with(|half| half.rest());
             self.stream.receiving.leave();
         }
+    }
+}
+
+impl fmt::Debug for Recv<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Recv").field(self.stream).finish()
     }
 }
 

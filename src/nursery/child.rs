@@ -1,6 +1,7 @@
 //! Forked children: a handle that yields the child's value.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -76,6 +77,13 @@ impl<V> Drop for Forked<V> {
         if let (Some(wait), Some(run)) = (waiting, exec::current_or_none()) {
             run.unpark(wait);
         }
+    }
+}
+
+impl<V> fmt::Debug for Child<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = if self.result.over.get() { "ended" } else { "running" };
+        write!(f, "Child(forked at {}, {end})", self.result.at)
     }
 }
 

@@ -7,6 +7,7 @@ mod shared;
 mod start;
 
 use std::cell::Cell;
+use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::AsyncFnOnce;
@@ -41,6 +42,12 @@ impl<T, E> Clone for Nursery<'_, '_, T, E> {
 }
 
 impl<T, E> Copy for Nursery<'_, '_, T, E> {}
+
+impl<T, E> fmt::Debug for Nursery<'_, '_, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Nursery(opened at {})", self.handle.core().label().at)
+    }
+}
 
 /// Runs `body` with a nursery for children, and returns when all of them have ended.
 ///

@@ -1,6 +1,7 @@
 //! `start`: a child that says when it is ready (rules N40 to N56).
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::Location;
 use std::rc::Rc;
@@ -33,6 +34,12 @@ impl<V> Started<V> {
         *self.value.borrow_mut() = Some(value);
         self.gate.ready.set(true);
         self.gate.knock();
+    }
+}
+
+impl<V> fmt::Debug for Started<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Started(not yet set)")
     }
 }
 

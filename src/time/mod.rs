@@ -1,6 +1,7 @@
 //! Time: instants and sleeps. Timeouts are scopes (rule H4): [`move_on_after`](crate::move_on_after),
 //! [`fail_after`](crate::fail_after).
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -73,6 +74,7 @@ pub struct Sleep {
     state: State,
 }
 
+#[derive(Debug)]
 enum Until {
     /// From the first poll on.
     After(Duration),
@@ -84,6 +86,12 @@ enum State {
     Asleep(Asleep),
     /// It was over before it began, and only lets others run.
     Pausing(Pause, Rc<Run>),
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sleep").field(&self.until).finish()
+    }
 }
 
 /// A park with a timer.
