@@ -471,6 +471,10 @@ impl Tree {
         if wait.orphan == orphan {
             return;
         }
+        debug_assert!(
+            matches!(wait.subject, Subject::Operation(_)),
+            "only operations are orphaned"
+        );
         wait.orphan = orphan;
         let (node, waiting) = (wait.node, wait.outcome == Outcome::Waiting);
         if waiting {

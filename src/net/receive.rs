@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exec::{self, Finished, Operation, Pause, Run, Verdict, judge};
 use crate::op::{Answer, BufError, Chunk, IoBufMut, Kind, Storage, Submission};
 use crate::runtime::POOL_GROUP;
@@ -205,82 +206,123 @@ pub(super) async fn read<B: IoBufMut>(
     buf: B,
     exact: bool,
 ) -> Result<B, BufError<B>> {
-    let mut reader = match Reader::enter(stream) {
+    if buf.capacity() == 0 {
+        let text = "the buffer has no room to read into";
+        return Err(BufError::new(io::Error::new(io::ErrorKind::InvalidInput, text), 0, buf));
+    }
+    let mut reader = match Reader::<B>::enter(stream) {
         Ok(reader) => reader,
         Err(error) => return Err(BufError::new(error, 0, buf)),
     };
-    let mut storage = Storage::new(buf);
-    if storage.room::<B>() == 0 {
-        let error =
-            io::Error::new(io::ErrorKind::InvalidInput, "the buffer has no room to read into");
-        return Err(BufError::new(error, 0, storage.into_inner()));
+    reader.storage = Some(Storage::new(buf));
+    let outcome = poll_fn(|cx| reader.poll(exact, cx)).await;
+    let storage = reader.storage.take().expect("the reader has it when nothing is in flight");
+    let (done, buf) = (storage.filled(), storage.into_filled());
+    match outcome {
+        Ok(()) => Ok(buf),
+        Err(error) => Err(BufError::new(error, done, buf)),
     }
-    loop {
-        if let Err(error) = poll_fn(|cx| reader.poll_former(cx)).await {
-            return Err(failed::<B>(error, storage));
-        }
-        reader.take_stash::<B>(&mut storage);
-        let full = storage.room::<B>() == 0;
-        if full || (storage.filled() > 0 && !exact) {
-            poll_fn(|cx| stream.run.poll_budget(&mut reader.pause, cx)).await;
-            return Ok(storage.into_filled());
-        }
-        if stream.receiving.with(|half| half.ended) {
-            if exact {
-                let error = io::Error::from(io::ErrorKind::UnexpectedEof);
-                return Err(failed::<B>(error.into(), storage));
-            }
-            return Ok(storage.into_filled());
-        }
-        let (result, back) = match reader.receive::<B>(storage).await {
-            Ok(received) => received,
-            Err((error, storage)) => return Err(failed::<B>(error, storage)),
-        };
-        storage = back;
-        stream.receiving.with(|half| half.ended |= result == Some(0));
-    }
-}
-
-fn failed<B: IoBufMut>(error: Error, storage: Storage) -> BufError<B> {
-    let done = storage.filled();
-    BufError::new(error, done, storage.into_filled())
 }
 
 /// Whoever reads into a buffer. Dropping it leaves what has come, and what comes, with the stream.
-struct Reader<'a> {
+struct Reader<'a, B: IoBufMut> {
     stream: &'a TcpStream,
+    /// The buffer; the operation has it while one is in flight.
+    storage: Option<Storage>,
     operation: Option<Operation>,
+    begun: bool,
     attempts: u8,
     pause: Option<Pause>,
+    buffer: PhantomData<fn() -> B>,
 }
 
-impl<'a> Reader<'a> {
-    fn enter(stream: &'a TcpStream) -> Result<Reader<'a>> {
+impl<'a, B: IoBufMut> Reader<'a, B> {
+    fn enter(stream: &'a TcpStream) -> Result<Self> {
         exec::check_run(&stream.run)?;
         stream.receiving.enter(READ_HALF)?;
-        Ok(Reader { stream, operation: None, attempts: 0, pause: None })
+        Ok(Reader {
+            stream,
+            storage: None,
+            operation: None,
+            begun: false,
+            attempts: 0,
+            pause: None,
+            buffer: PhantomData,
+        })
     }
 
-    /// Waits until nothing of former receives is in the kernel any more, or something came of it.
-    fn poll_former(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
+    fn poll(&mut self, exact: bool, cx: &mut Context<'_>) -> Poll<Result> {
         let run = &self.stream.run;
-        ready!(run.cancel_point())?;
-        let attempts = &mut self.attempts;
-        self.stream.receiving.with(|half| {
-            while half.stash.is_empty() && !half.ended {
-                match &half.active {
-                    Active::Nothing => break,
-                    // It would take the bytes that this read is to have.
-                    Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
-                }
-                ready!(half.poll_arrival(run, attempts, cx))?;
+        if !std::mem::replace(&mut self.begun, true) {
+            ready!(run.cancel_point())?;
+        }
+        loop {
+            if self.operation.is_some() {
+                ready!(self.poll_operation(cx))?;
             }
-            Poll::Ready(Ok(()))
+            // What has come is returned, whatever was cancelled meanwhile (rule D4).
+            if self.is_enough(exact) {
+                return Poll::Ready(Ok(()));
+            }
+            if self.stream.receiving.with(|half| !half.stash.is_empty()) {
+                ready!(run.poll_budget(&mut self.pause, cx));
+                run.progress();
+                self.take_stash();
+                continue;
+            }
+            if self.stream.receiving.with(|half| half.ended) {
+                let short = exact.then(|| io::Error::from(io::ErrorKind::UnexpectedEof));
+                return Poll::Ready(short.map_or(Ok(()), |short| Err(short.into())));
+            }
+            ready!(run.cancel_point())?;
+            if !ready!(self.poll_former(cx))? {
+                let storage = self.storage.take().expect("nothing is in flight");
+                let receive = Submission::recv::<B>(&self.stream.fd, storage);
+                self.operation = Some(Operation::start(run, receive, cx));
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn is_enough(&mut self, exact: bool) -> bool {
+        let storage = self.storage.as_mut().expect("nothing is in flight");
+        storage.room::<B>() == 0 || (!exact && storage.filled() > 0)
+    }
+
+    /// The end of the receive into the buffer.
+    fn poll_operation(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
+        let Some(operation) = &mut self.operation else { return Poll::Ready(Ok(())) };
+        let Finished { answer, storage } = ready!(operation.poll(cx));
+        self.operation = None;
+        self.storage = storage;
+        match ready!(judge(&self.stream.run, &Kind::READ, answer.result, &mut self.attempts)) {
+            Verdict::Result(Ok(count)) => {
+                self.stream.receiving.with(|half| half.ended |= count == 0);
+                Poll::Ready(Ok(()))
+            }
+            Verdict::Again => Poll::Ready(Ok(())),
+            Verdict::Cancelled(cancelled) => Poll::Ready(Err(cancelled.into())),
+            Verdict::Result(Err(error)) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Ends what the kernel still does for former receives: it would take the bytes that this one is
+    /// to have. `false`: there is nothing.
+    fn poll_former(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
+        let (run, attempts) = (&self.stream.run, &mut self.attempts);
+        self.stream.receiving.with(|half| {
+            match &half.active {
+                Active::Nothing => return Poll::Ready(Ok(false)),
+                Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
+            }
+            ready!(half.poll_arrival(run, attempts, cx))?;
+            Poll::Ready(Ok(true))
         })
     }
 
     /// Fills the buffer from what is there.
-    fn take_stash<B: IoBufMut>(&self, storage: &mut Storage) {
+    fn take_stash(&mut self) {
+        let storage = self.storage.as_mut().expect("nothing is in flight");
         self.stream.receiving.with(|half| {
             while let Some(chunk) = half.stash.front_mut() {
                 let taken = storage.append::<B>(chunk);
@@ -292,35 +334,18 @@ impl<'a> Reader<'a> {
             }
         });
     }
-
-    /// One receive into the buffer; `None`: interrupted, and again.
-    async fn receive<B: IoBufMut>(
-        &mut self,
-        storage: Storage,
-    ) -> Result<(Option<u32>, Storage), (Error, Storage)> {
-        let run = &self.stream.run;
-        let receive = Submission::recv::<B>(&self.stream.fd, storage);
-        let finished = Operation::finish_in(&mut self.operation, run, receive);
-        let Finished { answer, storage } = finished.await;
-        self.operation = None;
-        let storage = storage.expect("a read has storage");
-        let verdict = poll_fn(|_| judge(run, &Kind::READ, answer.result, &mut self.attempts));
-        match verdict.await {
-            Verdict::Result(Ok(count)) => Ok((Some(count), storage)),
-            Verdict::Again => Ok((None, storage)),
-            Verdict::Cancelled(cancelled) => Err((cancelled.into(), storage)),
-            Verdict::Result(Err(error)) => Err((error, storage)),
-        }
-    }
 }
 
-impl Drop for Reader<'_> {
+impl<B: IoBufMut> Drop for Reader<'_, B> {
     fn drop(&mut self) {
-        let operation = self.operation.take();
+        let (operation, storage) = (self.operation.take(), self.storage.take());
         self.stream.receiving.with(|half| {
             if let Some(operation) = operation {
                 operation.cancel();
                 half.active = Active::Owned(operation);
+            }
+            if let Some(bytes) = storage.map(Storage::into_bytes::<B>).filter(|b| !b.is_empty()) {
+                half.stash.push_front(Chunk::from_vec(bytes));
             }
             half.rest();
         });

@@ -5,7 +5,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result};
-use crate::exec::{self, Finished, Operation, Verdict, judge};
+use crate::exec::{self, Finished, Operation, Pause, Verdict, judge};
 use crate::op::{BufError, IoBuf, Kind, Storage, Submission};
 
 use super::stream::TcpStream;
@@ -44,50 +44,43 @@ pub(super) async fn write<B: IoBuf>(
         Ok(writer) => writer,
         Err(error) => return Err(BufError::new(error, 0, buf)),
     };
-    if let Err(error) = poll_fn(|cx| writer.poll_ready(cx)).await {
-        return Err(BufError::new(error, 0, buf));
-    }
-    let len = buf.len();
-    if len == 0 {
-        let mut pause = None;
-        poll_fn(|cx| stream.run.poll_budget(&mut pause, cx)).await;
-        return Ok((0, buf));
-    }
-    let mut storage = Storage::new(buf);
-    loop {
-        let (sent, back) = writer.send::<B>(storage, all).await;
-        storage = back;
-        let outcome = match sent {
-            Ok(()) if writer.done == len || (!all && writer.done > 0) => Ok(()),
-            // The rest: after looking whether it is still wanted.
-            Ok(()) => match poll_fn(|_| stream.run.cancel_point()).await {
-                Ok(()) => continue,
-                Err(cancelled) => Err(cancelled.into()),
-            },
-            Err(error) => Err(error),
-        };
-        let done = writer.finish();
-        let buf = storage.into_inner();
-        return match outcome {
-            Ok(()) => Ok((done, buf)),
-            Err(error) => Err(BufError::new(error, done, buf)),
-        };
+    writer.len = buf.len();
+    writer.storage = Some(Storage::new(buf));
+    let outcome = poll_fn(|cx| writer.poll::<B>(all, cx)).await;
+    let storage = writer.storage.take().expect("the writer has it when nothing is in flight");
+    // The caller hears how much went out, so nothing is broken.
+    let (done, buf) = (std::mem::take(&mut writer.done), storage.into_inner());
+    match outcome {
+        Ok(()) => Ok((done, buf)),
+        Err(error) => Err(BufError::new(error, done, buf)),
     }
 }
 
 /// Whoever writes. Dropping it half-way leaves the operation with the stream.
 pub(super) struct Writer<'a> {
     stream: &'a TcpStream,
+    /// The buffer; the operation has it while one is in flight.
+    storage: Option<Storage>,
     operation: Option<Operation>,
+    len: usize,
     done: usize,
     attempts: u8,
+    pause: Option<Pause>,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn enter(stream: &'a TcpStream) -> Result<Writer<'a>> {
         exec::check_run(&stream.run)?;
         stream.sending.enter(WRITE_HALF)?;
-        Ok(Writer { stream, operation: None, done: 0, attempts: 0 })
+        Ok(Writer {
+            stream,
+            storage: None,
+            operation: None,
+            len: 0,
+            done: 0,
+            attempts: 0,
+            pause: None,
+        })
     }
 
     /// Waits for the end of a write that was dropped.
@@ -103,40 +96,53 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result> {
-        ready!(self.poll_former(cx))?;
-        Poll::Ready(match self.stream.sending.with(|half| (half.broken, half.shut)) {
-            (true, _) => Err(Error::Broken(WRITE_HALF)),
-            (_, true) => Err(Error::Closed(WRITE_HALF)),
-            _ => Ok(()),
-        })
+    fn poll<B: IoBuf>(&mut self, all: bool, cx: &mut Context<'_>) -> Poll<Result> {
+        let run = &self.stream.run;
+        if self.operation.is_some() {
+            ready!(self.poll_operation(cx))?;
+            // What went out is reported, whatever was cancelled meanwhile (rule D4).
+            if self.done == self.len || (!all && self.done > 0) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        if self.pause.is_none() {
+            ready!(self.poll_former(cx))?;
+            let (broken, shut) = self.stream.sending.with(|half| (half.broken, half.shut));
+            if broken {
+                return Poll::Ready(Err(Error::Broken(WRITE_HALF)));
+            }
+            if shut {
+                return Poll::Ready(Err(Error::Closed(WRITE_HALF)));
+            }
+        }
+        if self.len == 0 {
+            ready!(run.poll_budget(&mut self.pause, cx));
+            return Poll::Ready(Ok(()));
+        }
+        let storage = self.storage.take().expect("nothing is in flight");
+        let send = Submission::send::<B>(&self.stream.fd, storage, self.done, all);
+        self.operation = Some(Operation::start(run, send, cx));
+        Poll::Pending
     }
 
-    /// One send; what it sent is added to `done`.
-    async fn send<B: IoBuf>(&mut self, storage: Storage, all: bool) -> (Result, Storage) {
-        let run = &self.stream.run;
-        let send = Submission::send::<B>(&self.stream.fd, storage, self.done, all);
-        let finished = Operation::finish_in(&mut self.operation, run, send);
-        let Finished { answer, storage } = finished.await;
+    /// The end of a send.
+    fn poll_operation(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
+        let Some(operation) = &mut self.operation else { return Poll::Ready(Ok(())) };
+        let Finished { answer, storage } = ready!(operation.poll(cx));
         self.operation = None;
-        let storage = storage.expect("a send has storage");
-        let verdict = poll_fn(|_| judge(run, &Kind::SEND, answer.result, &mut self.attempts));
-        let sent = match verdict.await {
-            Verdict::Result(Ok(0)) => Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+        self.storage = storage;
+        match ready!(judge(&self.stream.run, &Kind::SEND, answer.result, &mut self.attempts)) {
+            Verdict::Result(Ok(0)) => {
+                Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()))
+            }
             Verdict::Result(Ok(count)) => {
                 self.done += count as usize;
-                Ok(())
+                Poll::Ready(Ok(()))
             }
-            Verdict::Again => Ok(()),
-            Verdict::Cancelled(cancelled) => Err(cancelled.into()),
-            Verdict::Result(Err(error)) => Err(error),
-        };
-        (sent, storage)
-    }
-
-    /// The writer hears how much went out, so nothing is broken.
-    fn finish(&mut self) -> usize {
-        std::mem::take(&mut self.done)
+            Verdict::Again => Poll::Ready(Ok(())),
+            Verdict::Cancelled(cancelled) => Poll::Ready(Err(cancelled.into())),
+            Verdict::Result(Err(error)) => Poll::Ready(Err(error)),
+        }
     }
 }
 

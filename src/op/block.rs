@@ -78,6 +78,12 @@ impl Storage {
         count
     }
 
+    /// The bytes that are filled, copied out of the `B`.
+    pub(crate) fn into_bytes<B: IoBufMut>(mut self) -> Vec<u8> {
+        let start = self.block.get_mut::<B>().as_mut_ptr();
+        self.copy_filled(start)
+    }
+
     /// The bytes that are filled, copied out.
     pub(super) fn copy_filled(&self, start: *const u8) -> Vec<u8> {
         // SAFETY: `start` is where the buffer of this block begins, as it was told to the kernel,
@@ -107,10 +113,10 @@ mod tests {
     fn a_pointer_into_a_block_stays_good_while_the_block_moves() {
         let mut block = Block::new(vec![1_u8, 2, 3].into_boxed_slice());
         let inside = block.get_mut::<Box<[u8]>>().as_mut_ptr();
-        let moved = Some(block);
+        let moved = Box::new(block);
         // SAFETY: inside the boxed slice, which the block keeps at its place.
         unsafe { inside.add(1).write(7) };
-        assert_eq!(*moved.unwrap().into_inner::<Box<[u8]>>(), [1, 7, 3]);
+        assert_eq!(*moved.into_inner::<Box<[u8]>>(), [1, 7, 3]);
     }
 
     #[test]
