@@ -1,6 +1,9 @@
 //! What the operating system has to be asked for.
 
 use std::io;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
 
 /// Who runs where: what is measured alone on one core, what only helps on another.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +14,14 @@ pub struct Cores {
 
 impl Cores {
     /// The last core that we may use, and the first: the first one usually takes the interrupts.
-    pub fn choose() -> Cores {
+    /// The answer of the first call holds: later this thread may be pinned, and would see one core
+    /// only.
+    pub fn ours() -> Cores {
+        static OURS: OnceLock<Cores> = OnceLock::new();
+        *OURS.get_or_init(Cores::choose)
+    }
+
+    fn choose() -> Cores {
         // SAFETY: an all-zero set is the empty set.
         let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
         // SAFETY: `set` is a valid place for the answer and its size is given.
@@ -56,4 +66,19 @@ pub fn raise_descriptors() -> usize {
 pub fn die_with_parent() {
     // SAFETY: the call takes plain numbers.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Tens of thousands of closed connections that linger would use up the ports.
+pub fn reset_on_close(stream: &TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the option's value is a `linger`, alive across the call, and its size is given.
+    unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        );
+    }
 }

@@ -3,5 +3,5 @@
 mod machine;
 mod samples;
 
-pub use machine::{Cores, die_with_parent, pin, raise_descriptors};
+pub use machine::{Cores, die_with_parent, pin, raise_descriptors, reset_on_close};
 pub use samples::{Samples, ratio};

@@ -18,8 +18,8 @@ impl Samples {
     }
 }
 
-/// The median of the ratios round by round, not the ratio of the medians: the sides of one round ran
-/// next to each other, so that what slows the machine down for a while slows both.
+/// The median of the ratios round by round, not the ratio of the medians: the sides of one round
+/// ran next to each other, so that what slows the machine down for a while slows both.
 pub fn ratio(one: &Samples, other: &Samples) -> f64 {
     median(one.0.iter().zip(&other.0).map(|(one, other)| one / other).collect())
 }
