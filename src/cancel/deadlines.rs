@@ -123,3 +123,7 @@ impl Entry {
         (self.at, self.sequence) < (other.at, other.sequence)
     }
 }
+
+#[cfg(test)]
+#[path = "deadlines_tests.rs"]
+mod tests;

@@ -363,8 +363,15 @@ impl Tree {
     }
 
     /// Whether anything in the subtree is still waited for, so that its body is not stuck (rule F13).
-    /// Children of `key` itself do not count if `but_children`: that asks for a nursery's body.
-    pub(crate) fn has_wait(&self, key: Key<Node>, but_children: bool) -> bool {
+    /// Children of `key` itself do not count if `but_children`: that asks for a nursery's body. Nor do
+    /// cancelled children of which `is_left_lying` says that nobody polls them: they have been woken,
+    /// and their nursery is kept without being polled.
+    pub(crate) fn has_wait(
+        &self,
+        key: Key<Node>,
+        but_children: bool,
+        is_left_lying: impl Fn(u64) -> bool,
+    ) -> bool {
         let mut at = key;
         loop {
             let Some(node) = self.nodes.get(at) else { return false };
@@ -373,7 +380,9 @@ impl Tree {
             if node.pending > 0 && !skip {
                 return true;
             }
-            if at != key && !skip && (node.shield || is_task) {
+            let counts =
+                node.shield || (is_task && !(node.effective && node.is_task_that(&is_left_lying)));
+            if at != key && !skip && counts {
                 return true;
             }
             match node.first_child.filter(|_| !skip).or_else(|| self.after(at, key)) {
@@ -617,6 +626,10 @@ impl Tree {
 }
 
 impl Node {
+    fn is_task_that(&self, predicate: impl Fn(u64) -> bool) -> bool {
+        matches!(self.body, Some(Whom::Task(task)) if predicate(task))
+    }
+
     pub(crate) fn label(&self) -> Label {
         self.label
     }
@@ -652,3 +665,7 @@ impl Wait {
         self.orphan
     }
 }
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;

@@ -116,6 +116,10 @@ impl From<Unavailable> for Error {
 
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
+        // It may lie deeper than one layer.
+        if let Some(cancelled) = Unwind::cancelled(&error) {
+            return Error::Cancelled(cancelled.clone());
+        }
         match error.downcast::<Error>() {
             Ok(ours) => ours,
             Err(error) => Error::Io(error),

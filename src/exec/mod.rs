@@ -277,7 +277,7 @@ impl Run {
     /// after a poll that began when it was cancelled already.
     pub(crate) fn is_stuck(&self, node: Key<Node>, task: Key<Task>, but_children: bool) -> bool {
         self.act(|core| {
-            let waits = core.tree.has_wait(node, but_children);
+            let waits = core.has_wait(node, but_children);
             let queued = core.tasks.is_queued(task);
             let Some(task) = core.tasks.get_mut(task) else { return false };
             task.restless = if waits || !queued { 0 } else { task.restless + 1 };
@@ -303,6 +303,12 @@ impl Run {
 }
 
 impl Core {
+    /// Whether anything below a cancelled node is still waited for (rule F13).
+    pub(crate) fn has_wait(&self, node: Key<Node>, but_children: bool) -> bool {
+        let is_left_lying = |task| self.tasks.is_left_lying(task, self.turn);
+        self.tree.has_wait(node, but_children, is_left_lying)
+    }
+
     pub(crate) fn coarse_now(&self) -> Duration {
         self.ring.as_ref().map(Ring::coarse_now).unwrap_or_default()
     }

@@ -21,6 +21,8 @@ pub(crate) struct Task {
     /// Which one of its nest it is, in the nest owner's words.
     place: usize,
     queued: bool,
+    /// In which turn it was last woken.
+    woken: u64,
     /// Rule F14, kept while the task is not polled.
     pub(crate) strikes: u32,
     /// How often it woke itself while it was cancelled and waited for nothing of ours (rule F14).
@@ -62,7 +64,15 @@ impl Tasks {
     }
 
     fn add(&mut self, nest: Key<Nest>, place: usize) -> Key<Task> {
-        self.tasks.insert(Task { nest, place, queued: false, strikes: 0, restless: 0, waker: None })
+        self.tasks.insert(Task {
+            nest,
+            place,
+            queued: false,
+            woken: 0,
+            strikes: 0,
+            restless: 0,
+            waker: None,
+        })
     }
 
     /// Wakes a task. One that is awake, or has ended, is left alone.
@@ -71,9 +81,21 @@ impl Tasks {
         if std::mem::replace(&mut task.queued, true) {
             return;
         }
+        task.woken = turn;
         let Some(nest) = self.nests.get_mut(task.nest) else { return };
         nest.ready.push_back((key, turn));
-        sweep.wake(nest.parent.take());
+        match nest.parent {
+            // Told each time: it may keep the nest without polling it. Being awake already costs it
+            // nothing.
+            Some(Whom::Task(parent)) => sweep.tasks.push(parent),
+            _ => sweep.wake(nest.parent.take()),
+        }
+    }
+
+    /// Whether a task was woken in a former turn and has not been polled since: nobody polls its nest.
+    pub(super) fn is_left_lying(&self, task: u64, turn: u64) -> bool {
+        let task = Key::from_bits(task).and_then(|task| self.tasks.get(task));
+        task.is_some_and(|task| task.queued && task.woken < turn)
     }
 
     pub(crate) fn is_queued(&self, key: Key<Task>) -> bool {

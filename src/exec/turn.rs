@@ -102,9 +102,10 @@ impl Run {
         })?;
         if rung {
             self.collect_mail();
-            if drive.ctrl_c.as_ref().is_some_and(CtrlC::take) {
-                self.cancel(self.root, Reason::Interrupt);
-            }
+        }
+        // Asked in every turn: a program that never waits does not drain the bell.
+        if drive.ctrl_c.as_ref().is_some_and(CtrlC::take) {
+            self.cancel(self.root, Reason::Interrupt);
         }
         // What is woken from now on is woken in this turn, and runs in the next.
         self.core.borrow_mut().turn += 1;

@@ -66,11 +66,9 @@ impl Address {
     /// The addresses behind it; only a name is looked up, in a thread. When the wait is cancelled the
     /// thread is left to itself: a look-up cannot be stopped and changes nothing.
     pub(super) async fn resolve(self, run: &Rc<Run>) -> Result<Vec<SocketAddr>> {
+        poll_fn(|_| run.cancel_point()).await?;
         let name = match self.form {
-            Form::Known(address) => {
-                poll_fn(|_| run.cancel_point()).await?;
-                return Ok(vec![address]);
-            }
+            Form::Known(address) => return Ok(vec![address]),
             Form::Named(name) => name,
         };
         let lookup = Arc::new(Mutex::new(Lookup::default()));

@@ -1,7 +1,7 @@
 //! Listening for TCP connections.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -128,6 +128,8 @@ impl ListenBuilder {
     pub async fn bind(self, address: impl Into<Address>) -> Result<TcpListener> {
         let run = exec::current()?;
         let addresses = address.into().resolve(&run).await?;
+        let mut pause = None;
+        poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
         let mut refused = None;
         for address in addresses {
             match run.host().listen(address, self.options) {

@@ -164,7 +164,8 @@ impl TcpStream {
         let writing = send::Writer::enter(self)?;
         poll_fn(|cx| writing.poll_former(cx)).await?;
         if self.sending.with(|half| half.is_shut()) {
-            poll_fn(|_| self.run.cancel_point()).await?;
+            let mut pause = None;
+            poll_fn(|cx| self.run.poll_budget(&mut pause, cx)).await;
             return Ok(());
         }
         self.shut(how).await?;

@@ -92,8 +92,11 @@ impl<V> Future for Child<'_, V> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<V>> {
         let this = &mut *self;
+        let run = exec::current()?;
+        if this.park.is_none() && this.pause.is_none() {
+            ready!(run.cancel_point())?;
+        }
         loop {
-            let run = exec::current()?;
             if this.result.over.get() {
                 ready!(run.poll_budget(&mut this.pause, cx));
                 this.park = None;
@@ -104,7 +107,6 @@ impl<V> Future for Child<'_, V> {
             let park = match &this.park {
                 Some(park) => park,
                 None => {
-                    ready!(run.cancel_point())?;
                     let park = this.park.insert(Park::new(&run, Subject::Park));
                     this.result.waiting.set(Some(park.key()));
                     park

@@ -342,7 +342,9 @@ impl<T, E: Unwind> Core<T, E> {
         match (cancelled, self.value.take()) {
             (Some(cancelled), _) => Err(cancelled),
             (None, Some(value)) => Ok(value),
-            (None, None) => unreachable!("a body ends with a value, an error or a panic"),
+            (None, None) => {
+                panic!("the nursery opened at {} was polled after it had ended", self.at)
+            }
         }
     }
 

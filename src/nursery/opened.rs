@@ -136,7 +136,9 @@ where
             if !state.waited {
                 ready!(run.poll_budget(&mut state.pause, cx));
             }
-            if state.core.is_cut_short() {
+            if !run.is_cancelled() {
+                run.progress();
+            } else if state.core.is_cut_short() {
                 ready!(run.count_strike());
             }
         }

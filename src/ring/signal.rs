@@ -38,7 +38,7 @@ impl CtrlC {
 
     /// Whether the signal has come since the last call.
     pub(crate) fn take(&self) -> bool {
-        CAUGHT.swap(false, Ordering::SeqCst)
+        CAUGHT.load(Ordering::Relaxed) && CAUGHT.swap(false, Ordering::SeqCst)
     }
 }
 

@@ -155,17 +155,19 @@ impl<S: Deref<Target = CancelScope>, X, T, E: Unwind> Entered<S, X, T, E> {
         });
     }
 
-    /// The scope has absorbed its own cancellation. In a task that is not cancelled that is progress;
-    /// in a cancelled one (behind a shield) it is not, and one that goes round and round is kept here
-    /// for whoever polls it to drop (rule F14). A body that never waited must not starve the ring.
-    fn poll_absorbed(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
+    /// The scope has been left. A task that is out of everything cancelled has got on; one that has
+    /// only absorbed a cancellation inside another one (behind a shield) has not, and is kept here
+    /// for whoever polls it to drop if it goes round and round (rule F14). A body that never waited
+    /// must not starve the ring by moving on again and again.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
         let run = current()?;
+        let moved_on = matches!(self.outcome, Some(Ok(None)));
         if !run.is_cancelled() {
             run.progress();
-        } else if run.is_exhausted() {
+        } else if moved_on && run.is_exhausted() {
             return Poll::Pending;
         }
-        if !self.waited {
+        if moved_on && !self.waited {
             ready!(run.poll_budget(&mut self.pause, cx));
         }
         Poll::Ready(Ok(()))
@@ -174,7 +176,7 @@ impl<S: Deref<Target = CancelScope>, X, T, E: Unwind> Entered<S, X, T, E> {
     /// A cancelled body that waits for nothing of ours is dropped (rules F13, F14). An exhausted
     /// task is left to whoever absorbs its cancellation, else it would only go round once more.
     fn is_stuck(&mut self, Place { run, node }: &Place, watch: &Watch) -> bool {
-        if run.look(|core| core.tree.has_wait(*node, false)) {
+        if run.look(|core| core.has_wait(*node, false)) {
             self.restless = 0;
             return false;
         }
@@ -229,9 +231,7 @@ where
             state.leave();
         }
         ready!(state.keeper.poll_leave(cx));
-        if let Some(Ok(None)) = state.outcome {
-            ready!(state.poll_absorbed(cx))?;
-        }
+        ready!(state.poll_left(cx))?;
         let reason = state.scope.reason.borrow().clone();
         Poll::Ready(match state.outcome.take() {
             Some(Ok(Some(value))) => Ok(X::finished(value)),
