@@ -1,0 +1,147 @@
+//! Ten thousand pending receives cancelled at once: every one is asked to end, and every one unwinds.
+
+mod common;
+
+use std::cell::Cell;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream as Peer};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use trine::net::TcpListener;
+use trine::{Builder, Result, nursery, stats, time::sleep};
+
+/// The other ends live in another process, because a process may have only so many descriptors.
+const ROLE: &str = "TRINE_TEST_PEERS";
+
+struct Peers(Child);
+
+impl Peers {
+    /// Has `count` connections made to `to`, by this very test program run once more.
+    fn connect(to: SocketAddr, count: usize) -> Peers {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["the_other_ends", "--exact", "--nocapture"])
+            .env(ROLE, format!("{count} {to}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.as_mut().unwrap().flush().unwrap();
+        Peers(child)
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        // Its standard input ends, and so does it.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// Not a test of its own: plays the peers when it is asked to.
+#[test]
+fn the_other_ends() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let (count, to) = role.split_once(' ').unwrap();
+    let count: usize = count.parse().unwrap();
+    trine::raise_descriptor_limit(count as u64 + 64).unwrap();
+    let to: SocketAddr = to.parse().unwrap();
+    let peers: Vec<Peer> = (0..count).map_while(|_| Peer::connect(to).ok()).collect();
+    let _ = BufReader::new(std::io::stdin()).lines().count();
+    drop(peers);
+}
+
+/// Opens as many pending receives as wanted and the limits allow, cancels them all in one nursery,
+/// and says how many there were.
+fn cancel_receives(builder: Builder, wanted: usize) -> usize {
+    let limit = trine::raise_descriptor_limit(wanted as u64 + 200).unwrap() as usize;
+    let count = wanted.min(limit.saturating_sub(200));
+    let pending = Cell::new(0);
+    let unwound = &Cell::new(0_usize);
+    let ended = common::within(60, || {
+        builder.run(async || {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let _peers = Peers::connect(listener.local_addr()?, count);
+            let mut streams = Vec::new();
+            for _ in 0..count {
+                streams.push(listener.accept().await?.0);
+            }
+            let streams = &streams;
+            let before = stats();
+            nursery(async |n| {
+                for stream in streams {
+                    n.spawn(async move {
+                        let received = stream.recv().await;
+                        unwound.set(unwound.get() + 1);
+                        received.map(drop)
+                    });
+                }
+                while stats().submitted < before.submitted + count as u64 {
+                    sleep(Duration::from_micros(100)).await?;
+                }
+                pending.set(stats().in_kernel);
+                n.cancel();
+                Ok(())
+            })
+            .await?;
+            let after = stats();
+            assert_eq!(unwound.get(), count, "not all have unwound");
+            let asked = after.cancels_sent - before.cancels_sent;
+            assert!(asked >= count as u64, "{asked} cancel requests for {count} receives");
+            // What is left is the accept, which belongs to the listener.
+            assert!(after.in_kernel + after.queued <= 1, "{after:?}");
+            assert_eq!(after.pool_leased, 0);
+            Ok(())
+        })
+    });
+    ended.unwrap();
+    assert!(pending.get() >= count, "only {} of {count} were pending", pending.get());
+    count
+}
+
+// B5: one request for every operation, though the queue for them is far smaller than their number.
+#[test]
+fn ten_thousand_receives_are_cancelled_through_a_queue_of_64() {
+    let count = cancel_receives(Builder::new().submissions(64), 10_000);
+    println!("{count} pending receives were cancelled and have unwound");
+    let allowed = trine::raise_descriptor_limit(0).unwrap() as usize;
+    assert!(count == 10_000 || allowed < 10_200, "{count}, though {allowed} descriptors are allowed");
+}
+
+// D5: completions that do not fit into their queue are not lost.
+#[test]
+fn a_completion_queue_that_overflows_loses_no_completion() {
+    let builder = Builder::new().submissions(32).completions(64);
+    assert!(cancel_receives(builder, 1_000) > 500);
+}
+
+// E11: what is dropped instead of cancelled is waited for as well.
+#[test]
+fn a_thousand_dropped_receives_are_let_go_before_the_nursery_returns() -> Result {
+    trine::run(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut peers = Vec::new();
+        let mut streams = Vec::new();
+        for _ in 0..300 {
+            peers.push(Peer::connect(listener.local_addr()?)?);
+            streams.push(listener.accept().await?.0);
+        }
+        nursery(async |_| {
+            let mut receives: Vec<_> = streams.iter().map(|stream| stream.recv()).collect();
+            for receive in &mut receives {
+                assert!(futures::poll!(receive).is_pending());
+            }
+            trine::checkpoint().await?;
+            assert!(stats().in_kernel >= 300);
+            Ok(())
+        })
+        .await?;
+        assert!(stats().in_kernel + stats().queued <= 1, "{:?}", stats());
+        for peer in &mut peers {
+            peer.set_nonblocking(true)?;
+            assert!(peer.read(&mut [0]).is_err(), "nothing was sent to the peers");
+        }
+        Ok(())
+    })
+}
