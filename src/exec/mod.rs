@@ -376,8 +376,8 @@ impl Core {
     }
 
     fn hands(&mut self) -> Hands<'_> {
-        let Core { table, tree, sweep, chores, began, .. } = self;
-        Hands { table, tree, sweep, chores, began: *began }
+        let Core { ring, table, tree, sweep, chores, began, .. } = self;
+        Hands { is_open: ring.is_some(), table, tree, sweep, chores, began: *began }
     }
 
     /// The second stroke (rule B5): every cancel request is queued before any task is polled. What
@@ -412,6 +412,8 @@ impl Core {
 
 /// What is needed to follow the table while the ring is being drained.
 struct Hands<'a> {
+    /// The run can still submit.
+    is_open: bool,
     table: &'a mut Table,
     tree: &'a mut Tree,
     sweep: &'a mut Sweep,
@@ -431,9 +433,11 @@ impl Hands<'_> {
             Action::Freed { waiter, mut remains } => {
                 let Some(wait) = Key::from_bits(waiter) else { return };
                 // The scope that waits for the operation waits for the close too.
-                let node = self.tree.node_of(wait);
-                if let (Some(node), Some(fd)) = (node, remains.take_sole_descriptor()) {
-                    self.submit_orphan(node, Submission::close(fd));
+                let node = self.tree.node_of(wait).filter(|_| self.is_open);
+                if let Some(node) = node {
+                    if let Some(fd) = remains.take_sole_descriptor() {
+                        self.submit_orphan(node, Submission::close(fd));
+                    }
                 }
                 self.tree.detach(wait, self.sweep);
                 if !remains.is_empty() {

@@ -217,7 +217,7 @@ impl Core {
             return Ok(false);
         }
         ring.turn(wait)?;
-        let mut hands = Hands { table, tree, sweep, chores, began: *began };
+        let mut hands = Hands { is_open: true, table, tree, sweep, chores, began: *began };
         let rung = ring.drain(|completion| match completion.token.kind() {
             TokenKind::Cancel => hands.table.missed(completion.token),
             _ => {
