@@ -13,8 +13,8 @@ mod twin;
 
 use twin::{Asked, Twin, TwinNode, TwinWait, Who};
 
-const PROGRAMS: u64 = if cfg!(miri) { 4 } else { 200 };
-const STEPS: usize = if cfg!(miri) { 100 } else { 250 };
+const PROGRAMS: u64 = if cfg!(miri) { 1 } else { 200 };
+const STEPS: usize = if cfg!(miri) { 40 } else { 250 };
 /// More nodes only make the programs slower, not stranger.
 const MOST: usize = 16;
 
@@ -437,7 +437,7 @@ impl Random {
 
 // Depth.
 
-const DEEP: usize = if cfg!(miri) { 500 } else { 100_000 };
+const DEEP: usize = if cfg!(miri) { 200 } else { 100_000 };
 /// A recursion over a hundred thousand nodes would need megabytes.
 const SMALL_STACK: usize = 64 << 10;
 

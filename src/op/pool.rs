@@ -312,3 +312,7 @@ impl<const N: usize> PartialEq<[u8; N]> for Chunk {
         **self == *other
     }
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

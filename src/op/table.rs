@@ -435,3 +435,7 @@ impl List {
         self.len -= 1;
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,0 +1,287 @@
+//! The pool behind a real ring: the kernel picks the buffers. What it owes is checked after every
+//! step of random programs: no buffer is in two places, none is lost, and no lease changes.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Weak;
+use std::time::Duration;
+
+use super::*;
+use crate::op::{Action, Fd, Home, Pushed, Submission, Table};
+use crate::ring::{Ring, RingSize};
+use crate::slots::Key;
+
+const LIMITS: PoolLimits = PoolLimits { buffer: 4096, least: 4, most: 32 };
+const GROUP: u16 = 7;
+
+/// A ring, a pool, and a connection through which the kernel fills its buffers.
+struct Bench {
+    ring: Option<Ring>,
+    pool: Rc<Pool>,
+    table: Table,
+    fd: Fd,
+    peer: UnixStream,
+    /// Leases, each with what it has to hold.
+    leases: VecDeque<(Chunk, Vec<u8>)>,
+    sent: u64,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let size = RingSize { submissions: 8, completions: 64 };
+        let ring = Ring::open(size).unwrap_or_else(|error| panic!("{error}"));
+        let buffers = ring.register_buffers(LIMITS.most, GROUP).unwrap();
+        let pool = Pool::new(Some(buffers), LIMITS);
+        let (ours, peer) = UnixStream::pair().unwrap();
+        let fd = Fd::new(OwnedFd::from(ours), Weak::<Nowhere>::new() as Weak<dyn Home>);
+        let table = Table::new(Rc::clone(&pool));
+        Bench { ring: Some(ring), pool, table, fd, peer, leases: VecDeque::new(), sent: 0 }
+    }
+
+    /// Has the kernel receive `len` bytes; `false`: it found no buffer, and the bytes wait.
+    fn receive(&mut self, len: usize) -> bool {
+        self.sent += 1;
+        let content: Vec<u8> = (0..len as u64).map(|n| (self.sent * 31 + n) as u8).collect();
+        self.peer.write_all(&content).unwrap();
+        if let Some(chunk) = self.receive_once() {
+            assert_eq!(chunk, *content);
+            self.leases.push_back((chunk, content));
+            return true;
+        }
+        // So that the next one finds its own.
+        self.drain(len);
+        false
+    }
+
+    fn submit(&mut self, multishot: bool) -> Key<crate::op::Slot> {
+        let receive = Submission::recv_pool(&self.fd, GROUP, multishot);
+        self.table.submit(receive, 0, Duration::ZERO)
+    }
+
+    fn receive_once(&mut self) -> Option<Chunk> {
+        let receive = self.submit(false);
+        loop {
+            self.turn();
+            if let Some((answer, _)) = self.table.take(receive) {
+                let no_buffers = answer.result == -libc::ENOBUFS;
+                assert_eq!(no_buffers, answer.chunk.is_none(), "{answer:?}");
+                return answer.chunk;
+            }
+        }
+    }
+
+    fn drain(&mut self, len: usize) {
+        let storage = crate::op::Storage::new(Vec::<u8>::with_capacity(len));
+        let receive = Submission::recv::<Vec<u8>>(&self.fd, storage);
+        let receive = self.table.submit(receive, 0, Duration::ZERO);
+        while self.table.take(receive).is_none() {
+            self.turn();
+        }
+    }
+
+    /// Hands over and waits for what comes of it.
+    fn turn(&mut self) -> Vec<Action> {
+        let Bench { ring, table, .. } = self;
+        let ring = ring.as_mut().unwrap();
+        let all = table.pump(|pushed| match pushed {
+            Pushed::Request(token, request) => ring.push(token, request),
+            Pushed::Cancel(token) => ring.push_cancel(token),
+        });
+        assert!(all, "the queue is large enough");
+        ring.turn(Some(Duration::from_secs(10))).unwrap();
+        let mut actions = Vec::new();
+        ring.drain(|completion| actions.push(table.complete(completion)));
+        actions
+    }
+
+    fn check(&self, story: &str) {
+        for (chunk, content) in &self.leases {
+            assert_eq!(chunk, &**content, "{story}: a lease has changed");
+        }
+        let (provided, leased, spare) = self.pool.census();
+        let inner = self.pool.inner.borrow();
+        assert_eq!(leased, self.leases.len(), "{story}: leases");
+        assert_eq!(provided + leased + spare, inner.memory.len(), "{story}: a buffer is lost");
+        assert!(inner.memory.len() <= LIMITS.most.into(), "{story}: the pool is too large");
+        assert_eq!(self.pool.has_buffers(), provided > 0, "{story}");
+        // Each buffer is in one place.
+        let mut ids: Vec<u16> = inner.spare.clone();
+        ids.extend(self.leases.iter().map(|(chunk, _)| id(chunk)));
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "{story}: a buffer is in two places");
+        let mut memory = inner.memory.clone();
+        memory.sort_unstable();
+        let overlap = memory.windows(2).any(|two| two[0].addr().get() + 4096 > two[1].addr().get());
+        assert!(!overlap, "{story}: two buffers overlap");
+    }
+}
+
+fn id(chunk: &Chunk) -> u16 {
+    match chunk.source {
+        Source::Pool { id, .. } => id,
+        Source::Heap(_) => panic!("not of the pool"),
+    }
+}
+
+struct Nowhere;
+
+impl Home for Nowhere {
+    fn close(&self, fd: i32) -> Result<(), i32> {
+        Err(fd)
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel with io_uring")]
+fn no_buffer_is_lost_or_lent_twice_and_no_lease_changes_in_random_programs() {
+    for seed in 0..10 {
+        let (mut bench, mut random) = (Bench::new(), Random(seed));
+        // How full it is kept changes, so that it grows and gets many back.
+        let mut fullness = 0;
+        for step in 0..2000 {
+            let story = format!("seed {seed}, step {step}");
+            if step % 100 == 0 {
+                fullness = random.below(40);
+            }
+            if random.below(40) < fullness {
+                let (before, len) = (bench.pool.has_buffers(), 1 + random.below(4096));
+                assert_eq!(bench.receive(len), before, "{story}");
+                if !before {
+                    let (_, leased, _) = bench.pool.census();
+                    let grown = bench.pool.grow();
+                    assert_eq!(grown, leased < LIMITS.most.into(), "{story}: it may grow");
+                }
+            } else if !bench.leases.is_empty() {
+                let taken = random.below(bench.leases.len());
+                drop(bench.leases.remove(taken));
+            }
+            bench.check(&story);
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel with io_uring")]
+fn the_pool_starts_small_doubles_when_asked_and_shrinks_when_most_of_it_lies_idle() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.pool.census(), (4, 0, 0));
+    for most in [8, 16, 32] {
+        while bench.receive(1) {}
+        assert!(bench.pool.grow());
+        assert_eq!(bench.pool.census(), (most / 2, most / 2, 0));
+    }
+    while bench.receive(1) {}
+    assert!(!bench.pool.grow(), "at the limit");
+    assert_eq!(bench.pool.census(), (0, 32, 0));
+    bench.leases.clear();
+    assert_eq!(bench.pool.census(), (32, 0, 0));
+    // One at a time for two windows: nothing more is needed in the second.
+    for _ in 0..2 * WINDOW + 64 {
+        assert!(bench.receive(1));
+        bench.leases.clear();
+    }
+    assert_eq!(bench.pool.census(), (4, 0, 28));
+    bench.check("shrunk");
+    while bench.receive(1) {}
+    assert!(bench.pool.grow(), "from what was laid aside");
+    assert_eq!(bench.pool.census(), (4, 4, 24));
+    bench.check("grown again");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel with io_uring")]
+fn what_a_multishot_brought_for_nobody_goes_back_to_the_pool() {
+    let mut bench = Bench::new();
+    let receive = bench.submit(true);
+    for byte in 0..3 {
+        bench.peer.write_all(&[byte]).unwrap();
+        bench.turn();
+    }
+    let (provided, leased, _) = bench.pool.census();
+    assert_eq!((provided + leased, leased), (4, 3));
+    let (first, _) = bench.table.take(receive).unwrap();
+    assert!(matches!(bench.table.orphan(receive), Action::Nothing));
+    assert_eq!(bench.pool.census(), (3, 1, 0), "all but the one that was taken");
+    assert_eq!(first.chunk.as_ref().unwrap(), &[0]);
+    // One more comes before the cancel request is there.
+    bench.peer.write_all(b"late").unwrap();
+    let is_freed = |action: &Action| matches!(action, Action::Freed { .. });
+    while !bench.turn().iter().any(is_freed) {}
+    assert_eq!((bench.pool.census(), bench.table.in_kernel()), ((3, 1, 0), 0));
+    drop(first);
+    assert_eq!(bench.pool.census(), (4, 0, 0));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel with io_uring")]
+fn a_lease_outlives_the_ring_and_everybody_else_who_has_the_pool() {
+    let mut bench = Bench::new();
+    assert!(bench.receive(4096));
+    let Bench { ring, pool, table, mut leases, .. } = bench;
+    ring.unwrap().close();
+    pool.close();
+    drop((table, pool));
+    let (mut chunk, content) = leases.pop_front().unwrap();
+    assert_eq!(chunk, *content);
+    chunk[0] = !content[0];
+    assert_eq!(chunk[1..], content[1..]);
+}
+
+#[test]
+fn without_a_buffer_ring_the_pool_is_always_empty() {
+    let pool = Pool::new(None, LIMITS);
+    assert!(!pool.has_buffers() && !pool.grow());
+    assert_eq!((pool.census(), pool.buffer_len()), ((0, 0, 0), 4096));
+}
+
+#[test]
+fn a_chunk_is_cut_as_its_bytes_are() {
+    for seed in 0..if cfg!(miri) { 3 } else { 100 } {
+        let mut random = Random(seed);
+        let mut twin: Vec<u8> = (0..random.below(50) as u8).collect();
+        let mut chunk = Chunk::from_vec(twin.clone());
+        for _ in 0..20 {
+            let count = random.below(twin.len() + 1);
+            match random.below(3) {
+                0 => {
+                    chunk.advance(count);
+                    twin.drain(..count);
+                }
+                1 => {
+                    // More than there is changes nothing.
+                    let len = [count, count + twin.len(), usize::MAX][random.below(3)];
+                    chunk.truncate(len);
+                    twin.truncate(len);
+                }
+                _ => {
+                    chunk.iter_mut().chain(&mut twin).for_each(|byte| *byte = byte.wrapping_mul(3));
+                }
+            }
+            assert_eq!(chunk, *twin, "seed {seed}");
+            assert_eq!(chunk.as_ref(), &*twin, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "cannot advance by 3: 2 bytes are left")]
+fn a_chunk_is_not_advanced_beyond_its_end() {
+    Chunk::from_vec(vec![1, 2]).advance(3);
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % end as u64) as usize
+    }
+}
