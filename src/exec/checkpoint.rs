@@ -1,6 +1,7 @@
 //! Cancel points and schedule points (section A).
 
 use std::future::{Future, poll_fn};
+use std::marker::PhantomData;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -131,7 +132,12 @@ pub fn checkpoint() -> impl Future<Output = Result> {
 /// # Ok::<(), trine::Error>(())
 /// ```
 pub fn checkpoint_if_cancelled() -> impl Future<Output = Result> {
-    poll_fn(|_| Poll::Ready(Ok(ready!(current()?.cancel_point())?)))
+    // Like every future of ours it stays on its thread (rule P6), though it holds nothing.
+    let here = PhantomData::<Rc<()>>;
+    poll_fn(move |_| {
+        let _stays: &PhantomData<Rc<()>> = &here;
+        Poll::Ready(Ok(ready!(current()?.cancel_point())?))
+    })
 }
 
 /// Lets other tasks run, and raises nothing (rule A1). Outside of a run it does nothing.

@@ -390,17 +390,24 @@ impl Core {
     }
 
     fn settle_sweep(&mut self) {
-        while let Some(operation) = self.sweep.operations.pop() {
+        // In order: who was woken first runs first. Following one may add others.
+        let mut at = 0;
+        while let Some(&operation) = self.sweep.operations.get(at) {
+            at += 1;
             if let Some(slot) = Key::from_bits(operation) {
                 let action = self.table.cancel(slot);
                 self.follow(action);
             }
         }
-        while let Some(task) = self.sweep.tasks.pop() {
+        self.sweep.operations.clear();
+        at = 0;
+        while let Some(&task) = self.sweep.tasks.get(at) {
+            at += 1;
             if let Some(task) = Key::from_bits(task) {
                 self.tasks.wake(task, self.turn, &mut self.sweep);
             }
         }
+        self.sweep.tasks.clear();
         if !self.sweep.wakers.is_empty() {
             self.chores.extend(self.sweep.wakers.drain(..).map(Chore::Wake));
         }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use crate::cancel::{Subject, Wait};
-use crate::error::{Cancelled, Reason, Result};
+use crate::error::{Cancelled, Reason, Result, Unwind};
 use crate::exec::{self, Park, Pause};
 use crate::op::Carry;
 use crate::slots::Key;
@@ -34,6 +34,8 @@ pub struct Child<'scope, V> {
 struct Outcome<V> {
     at: &'static Location<'static>,
     value: RefCell<Option<V>>,
+    /// Why the child was cancelled, if it was.
+    reason: RefCell<Option<Reason>>,
     /// The child is gone, with or without having left a value.
     over: Cell<bool>,
     waiting: Cell<Option<Key<Wait>>>,
@@ -45,13 +47,14 @@ pub(super) struct Forked<V> {
 }
 
 /// Makes a child that leaves its value for the handle.
-pub(super) fn fork<'scope, V, E>(
+pub(super) fn fork<'scope, V, E: Unwind>(
     child: impl Future<Output = Result<V, E>>,
     at: &'static Location<'static>,
 ) -> (impl Future<Output = Result<(), E>>, Child<'scope, V>) {
     let result = Rc::new(Outcome {
         at,
         value: RefCell::new(None),
+        reason: RefCell::new(None),
         over: Cell::new(false),
         waiting: Cell::new(None),
     });
@@ -59,12 +62,15 @@ pub(super) fn fork<'scope, V, E>(
     (Carry::new(Forked { result }, child), handle)
 }
 
-impl<V, E, F: Future<Output = Result<V, E>>> Future for Carry<Forked<V>, F> {
+impl<V, E: Unwind, F: Future<Output = Result<V, E>>> Future for Carry<Forked<V>, F> {
     type Output = Result<(), E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let (state, future) = self.parts();
-        let value = ready!(future.poll(cx))?;
+        let value = ready!(future.poll(cx)).inspect_err(|error| {
+            let reason = error.cancelled().map(|cancelled| cancelled.reason().clone());
+            *state.result.reason.borrow_mut() = reason;
+        })?;
         *state.result.value.borrow_mut() = Some(value);
         Poll::Ready(Ok(()))
     }
@@ -100,9 +106,14 @@ impl<V> Future for Child<'_, V> {
             if this.result.over.get() {
                 ready!(run.poll_budget(&mut this.pause, cx));
                 this.park = None;
-                let value = this.result.value.take();
-                let reason = Reason::SiblingFailed { child: this.result.at };
-                return Poll::Ready(value.ok_or_else(|| Cancelled::new(reason).into()));
+                if let Some(value) = this.result.value.take() {
+                    return Poll::Ready(Ok(value));
+                }
+                // The own scope's cancellation, else the child's, else that it failed (rule L1).
+                ready!(run.cancel_point())?;
+                let failed = || Reason::SiblingFailed { child: this.result.at };
+                let reason = this.result.reason.borrow().clone().unwrap_or_else(failed);
+                return Poll::Ready(Err(Cancelled::new(reason).into()));
             }
             let park = match &this.park {
                 Some(park) => park,

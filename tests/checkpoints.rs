@@ -1,0 +1,779 @@
+//! Checkpoints, how a cancellation is delivered, what it leaves of an operation, and deadlines
+//! (sections A, C, D, H).
+
+mod common;
+
+use std::cell::Cell;
+use std::future::Future;
+use std::net::{Shutdown, SocketAddr};
+use std::ops::AsyncFnOnce;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use futures::poll;
+use trine::net::{TcpListener, TcpStream};
+use trine::time::{Instant, sleep, sleep_forever, sleep_until};
+use trine::{
+    Builder, CancelScope, Error, Nursery, Result, checkpoint, checkpoint_if_cancelled,
+    is_cancelled, move_on_after, move_on_at, nop, nursery, shield, stats, tree, yield_shielded,
+};
+
+const LONG: Duration = Duration::from_secs(60);
+const MOMENT: Duration = Duration::from_millis(2);
+
+/// Runs a test. What nothing can wake any more is an error here, and not a hang.
+#[track_caller]
+fn run<T>(main: impl AsyncFnOnce() -> Result<T>) -> T {
+    let ended = common::within(10, || Builder::new().detect_deadlock_strictly(true).run(main));
+    ended.unwrap_or_else(|error| panic!("the test's main failed: {error}"))
+}
+
+/// Two ends of a connection.
+async fn pair() -> Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+    let (server, _) = listener.accept().await?;
+    listener.close().await?;
+    Ok((client, server))
+}
+
+/// Waits until the kernel has this many operations.
+async fn in_kernel(operations: usize) -> Result {
+    while stats().in_kernel < operations {
+        checkpoint().await?;
+    }
+    Ok(())
+}
+
+/// Works, without awaiting anything, until `deadline` has passed.
+fn spin_until(deadline: Instant) {
+    while Instant::now() < deadline {
+        std::hint::spin_loop();
+    }
+}
+
+/// Runs `busy` beside a child that counts its own polls, and says how many there were.
+async fn polls_of_a_neighbour(busy: impl Future<Output = Result>) -> Result<u32> {
+    let polls = &Cell::new(0);
+    nursery(async |n| {
+        n.spawn_daemon(async move {
+            loop {
+                polls.set(polls.get() + 1);
+                checkpoint().await?;
+            }
+        });
+        busy.await
+    })
+    .await?;
+    Ok(polls.get())
+}
+
+// A1: a cancel point and a schedule point.
+#[test]
+fn a_checkpoint_lets_others_run_and_raises() {
+    run(async || {
+        let turn = stats().turns;
+        checkpoint().await?;
+        assert_eq!(stats().turns, turn + 1);
+        let polls = polls_of_a_neighbour(async {
+            for _ in 0..100 {
+                checkpoint().await?;
+            }
+            Ok(())
+        });
+        assert!(polls.await? >= 99);
+        let scope = CancelScope::new();
+        scope.cancel();
+        assert!(scope.run(async |_| checkpoint().await).await?.is_none());
+        Ok(())
+    });
+}
+
+// A1: the halves exist separately. P2: a schedule point ends in a later turn.
+#[test]
+fn yielding_behind_a_shield_lets_others_run_and_raises_nothing() {
+    run(async || {
+        let scope = CancelScope::new();
+        scope.cancel();
+        let left = scope.run(async |_| {
+            let turn = stats().turns;
+            yield_shielded().await;
+            assert_eq!(stats().turns, turn + 1);
+            Ok(())
+        });
+        assert!(left.await?.is_some());
+        Ok(())
+    });
+}
+
+// A2: what finds its result ready returns at once, 128 times in one turn, and then yields.
+#[test]
+fn operations_that_need_not_wait_are_budgeted() {
+    run(async || {
+        let (client, _server) = pair().await?;
+        checkpoint().await?;
+        let turn = stats().turns;
+        for _ in 0..128 {
+            client.write_all("").await?;
+        }
+        assert_eq!(stats().turns, turn, "ready ones do not yield");
+        client.write_all("").await?;
+        assert_eq!(stats().turns, turn + 1, "until the budget is spent");
+        for _ in 0..1280 {
+            client.write_all("").await?;
+        }
+        assert!(stats().turns >= turn + 10, "which begins anew with every turn");
+        Ok(())
+    });
+}
+
+// A2: also when every single one is a nursery without children, whose exit is a schedule point (N8).
+#[test]
+fn nurseries_that_need_not_wait_cannot_starve_a_neighbour() {
+    run(async || {
+        let polls = polls_of_a_neighbour(async {
+            for _ in 0..12_800 {
+                nursery(async |_| Ok(())).await?;
+            }
+            Ok(())
+        });
+        assert!(polls.await? >= 99);
+        Ok(())
+    });
+}
+
+// A2: no task can starve the ring, not even one that lives on timeouts of zero.
+#[test]
+fn timeouts_that_have_passed_already_cannot_starve_a_neighbour() {
+    run(async || {
+        let polls = polls_of_a_neighbour(async {
+            for _ in 0..12_800 {
+                move_on_after(Duration::ZERO, async |_| sleep_forever().await).await?;
+            }
+            Ok(())
+        });
+        assert!(polls.await? >= 99, "12,800 operations of one task within a few turns");
+        Ok(())
+    });
+}
+
+// A2, N8: a sleep that is over before it began, an operation, a nursery: all let others run.
+#[test]
+fn everything_that_waits_lets_others_run() {
+    run(async || {
+        let turn = || stats().turns;
+        let before = turn();
+        sleep(Duration::ZERO).await?;
+        assert!(turn() > before, "a sleep of zero");
+        let before = turn();
+        sleep_until(Instant::now()).await?;
+        assert!(turn() > before, "a sleep until now");
+        let before = turn();
+        nop().await?;
+        assert!(turn() > before, "an operation");
+        Ok(())
+    });
+}
+
+// A2: however an operation comes by its result, a task cannot live on it without ever yielding.
+#[test]
+fn whatever_is_ready_at_once_is_budgeted() {
+    run(async || {
+        let (client, _server) = &pair().await?;
+        client.shutdown(Shutdown::Write).await?;
+        let turns_of_300 = async |operation: &dyn Fn() -> Pin<Box<dyn Future<Output = ()>>>| {
+            let turn = stats().turns;
+            for _ in 0..300 {
+                operation().await;
+            }
+            stats().turns - turn
+        };
+        let binding =
+            turns_of_300(&|| Box::pin(async { drop(TcpListener::bind("127.0.0.1:0").await) }));
+        assert!(binding.await >= 2, "binding to a number");
+        let turn = stats().turns;
+        for _ in 0..300 {
+            client.shutdown(Shutdown::Write).await?;
+        }
+        assert!(stats().turns >= turn + 2, "a second shutdown");
+        Ok(())
+    });
+}
+
+// A3: synchronous functions are never checkpoints: the code goes on in the same turn, and what they
+// did to others has not run.
+#[test]
+fn synchronous_functions_neither_raise_nor_let_others_run() {
+    run(async || {
+        let polled = &Cell::new(false);
+        let scope = CancelScope::new();
+        let left = scope.run(async |scope| {
+            nursery(async |n: Nursery<'_, '_>| {
+                let turn = stats().turns;
+                n.spawn(async move {
+                    polled.set(true);
+                    Ok(())
+                });
+                scope.set_deadline(Some(Instant::now()));
+                scope.set_shield(true);
+                drop(sleep_forever());
+                scope.cancel();
+                n.cancel();
+                assert!(!polled.get());
+                assert_eq!(stats().turns, turn);
+                Ok(())
+            })
+            .await
+        });
+        assert!(left.await?.is_some());
+        assert!(polled.get(), "N10: it starts all the same");
+        Ok(())
+    });
+}
+
+// A5: the schedule comes first, so this very checkpoint sees a deadline that has passed meanwhile.
+#[test]
+fn a_checkpoint_sees_a_deadline_that_passed_just_before_it() {
+    run(async || {
+        for round in ["checkpoint", "sleep of zero"] {
+            let deadline = Instant::now() + MOMENT / 2;
+            let left = move_on_at(deadline, async |_| {
+                checkpoint().await?;
+                spin_until(deadline);
+                assert!(!is_cancelled(), "no turn has passed");
+                match round {
+                    "checkpoint" => checkpoint().await,
+                    _ => sleep(Duration::ZERO).await,
+                }
+            });
+            assert!(left.await?.is_none(), "{round}");
+        }
+        Ok(())
+    });
+}
+
+// A5: and what a sibling does meanwhile.
+#[test]
+fn a_checkpoint_sees_a_cancellation_that_comes_while_others_run() {
+    run(async || {
+        let scope = &CancelScope::new();
+        let seen = &Cell::new(false);
+        nursery(async |n| {
+            n.spawn(async move {
+                let left = scope.run(async |_| {
+                    seen.set(checkpoint().await.is_err());
+                    Ok(())
+                });
+                left.await?;
+                Ok(())
+            });
+            n.spawn(async move {
+                scope.cancel();
+                Ok(())
+            });
+            Ok(())
+        })
+        .await?;
+        assert!(seen.get());
+        Ok(())
+    });
+}
+
+// A6: nothing at all, unless cancelled.
+#[test]
+fn checkpoint_if_cancelled_does_nothing_unless_cancelled() {
+    run(async || {
+        let turn = stats().turns;
+        for _ in 0..10_000 {
+            checkpoint_if_cancelled().await?;
+        }
+        assert_eq!(stats().turns, turn);
+        let scope = CancelScope::new();
+        let left = scope.run(async |scope| {
+            scope.cancel();
+            checkpoint_if_cancelled().await
+        });
+        assert!(left.await?.is_none());
+        Ok(())
+    });
+}
+
+// A8: the cancel check comes before the attempt: nothing is submitted, nothing is sent or taken.
+#[test]
+fn an_operation_begun_in_a_cancelled_scope_has_no_effect() {
+    run(async || {
+        let (client, server) = pair().await?;
+        client.write_all("kept").await?;
+        let submitted = stats().submitted;
+        let scope = CancelScope::new();
+        let left = scope.run(async |scope| {
+            scope.cancel();
+            assert!(nop().await.unwrap_err().is_cancelled());
+            assert!(server.recv().await.unwrap_err().is_cancelled());
+            let refused = server.read(Vec::with_capacity(8)).await.unwrap_err();
+            assert_eq!((refused.done, Error::from(refused).is_cancelled()), (0, true));
+            let refused = client.write_all("never sent").await.unwrap_err();
+            assert_eq!((refused.done, refused.buf), (0, "never sent"));
+            Ok(())
+        });
+        assert!(left.await?.is_some());
+        assert_eq!(stats().submitted, submitted);
+        client.write_all(" and sent").await?;
+        client.close().await?;
+        let mut received = Vec::new();
+        while let Some(chunk) = server.recv().await? {
+            received.extend_from_slice(&chunk);
+        }
+        assert_eq!(received, b"kept and sent");
+        Ok(())
+    });
+}
+
+// A8, A2: every one of them is a cancel point, also when its result is there already.
+#[test]
+fn every_async_function_raises_in_a_cancelled_scope_though_it_need_not_wait() {
+    run(async || {
+        let (client, server) = &pair().await?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        client.write_all("abc").await?;
+        // A receive and an accept that are dropped leave what comes with their objects.
+        assert!(poll!(pin!(server.recv())).is_pending());
+        assert!(poll!(pin!(listener.accept())).is_pending());
+        in_kernel(2).await?;
+        let waiting = TcpStream::connect_addr(listener.local_addr()?).await?;
+        waiting.shutdown(Shutdown::Write).await?;
+        nursery(async |n| {
+            let mut finished = n.fork(async { Ok(7) });
+            checkpoint().await?;
+            checkpoint().await?;
+            let left = move_on_after(LONG, async |scope| {
+                scope.cancel();
+                let raised = [
+                    ("recv", server.recv().await.err()),
+                    ("read", server.read(vec![0; 8]).await.err().map(Error::from)),
+                    ("write_all", client.write_all("").await.err().map(Error::from)),
+                    ("shutdown", waiting.shutdown(Shutdown::Write).await.err()),
+                    ("accept", listener.accept().await.err()),
+                    ("bind", TcpListener::bind("127.0.0.1:0").await.err()),
+                    ("sleep", sleep(Duration::ZERO).await.err()),
+                    ("fork", (&mut finished).await.err()),
+                ];
+                for (operation, raised) in raised {
+                    let raised = raised.unwrap_or_else(|| panic!("{operation} did not raise"));
+                    assert!(raised.is_cancelled(), "{operation}: {raised}");
+                }
+                Ok(())
+            });
+            left.await?;
+            assert_eq!(finished.await?, 7, "a cancelled wait loses nothing");
+            Ok(())
+        })
+        .await?;
+        assert_eq!(server.recv().await?.expect("kept"), *b"abc");
+        listener.accept().await?;
+        Ok(())
+    });
+}
+
+// A8: no look-up is begun, and so none can win.
+#[test]
+fn a_name_is_not_looked_up_in_a_cancelled_scope() {
+    run(async || {
+        let left = move_on_after(LONG, async |scope| {
+            scope.cancel();
+            for attempt in 0..300 {
+                let bound = TcpListener::bind("localhost:0").await;
+                assert!(bound.is_err(), "attempt {attempt}");
+            }
+            Ok(())
+        });
+        left.await?;
+        Ok(())
+    });
+}
+
+// C1: delivered when a wait begins, and to a wait that has begun.
+#[test]
+fn a_cancellation_reaches_waits_that_begin_later_and_waits_that_have_begun() {
+    run(async || {
+        let listener = &TcpListener::bind("127.0.0.1:0").await?;
+        let before = async || sleep_forever().await;
+        let scope = CancelScope::new();
+        let left = scope.run(async |scope| {
+            nursery(async |n| {
+                n.spawn(before());
+                n.spawn(async move { listener.accept().await.map(drop) });
+                in_kernel(1).await?;
+                scope.cancel();
+                n.spawn(before());
+                n.spawn(async move { listener.accept().await.map(drop) });
+                Ok(())
+            })
+            .await
+        });
+        assert!(left.await?.is_none());
+        Ok(())
+    });
+}
+
+// C3: an operation in the kernel wakes its task when it has ended, and not when it is asked to end.
+#[test]
+fn a_cancelled_operation_is_awaited_until_the_kernel_has_let_go() {
+    run(async || {
+        let (_client, server) = &pair().await?;
+        let scope = &CancelScope::new();
+        let held = &Cell::new(None);
+        nursery(async |n| {
+            n.spawn(async move {
+                let left = scope.run(async |_| {
+                    let cancelled = server.recv().await;
+                    held.set(Some(stats().in_kernel));
+                    cancelled
+                });
+                assert!(left.await?.is_none());
+                Ok(())
+            });
+            in_kernel(1).await?;
+            scope.cancel();
+            assert!(tree().contains("asked to cancel"));
+            assert_eq!((stats().in_kernel, held.get()), (1, None));
+            Ok(())
+        })
+        .await?;
+        assert_eq!(held.get(), Some(0));
+        Ok(())
+    });
+}
+
+/// A waker that counts.
+#[derive(Default)]
+struct Bell(AtomicU32);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// C3: a park is woken by the cancellation, an operation only by its own end.
+#[test]
+fn a_cancellation_wakes_what_is_parked_and_not_what_the_kernel_has() {
+    run(async || {
+        let (_client, server) = pair().await?;
+        let left = move_on_after(LONG, async |scope| {
+            let (parked, asked) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
+            let rung = || (parked.0.load(Ordering::Relaxed), asked.0.load(Ordering::Relaxed));
+            let mut asleep = pin!(sleep(LONG));
+            let mut receive = pin!(server.recv());
+            let waker = Waker::from(Arc::clone(&parked));
+            assert!(asleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            let waker = Waker::from(Arc::clone(&asked));
+            assert!(receive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            in_kernel(1).await?;
+            assert_eq!(rung(), (0, 0));
+            scope.cancel();
+            assert_eq!(rung(), (1, 0));
+            while stats().in_kernel > 0 {
+                assert_eq!(rung(), (1, 0));
+                yield_shielded().await;
+            }
+            assert_eq!(rung(), (1, 1));
+            assert!(asleep.await.unwrap_err().is_cancelled());
+            receive.await
+        });
+        assert!(left.await?.is_none());
+        Ok(())
+    });
+}
+
+/// Two children wait for the same turn; the one that runs first cancels both.
+async fn first_one_cancels_both(wait: impl AsyncFn() -> Result) -> Result {
+    let both = &CancelScope::new();
+    let (kept, raised) = (&Cell::new(0), &Cell::new(0));
+    let wait = &wait;
+    let left = both.run(async |_| {
+        nursery(async |n| {
+            for _ in 0..2 {
+                n.spawn(async move {
+                    wait().await?;
+                    kept.set(kept.get() + 1);
+                    both.cancel();
+                    let next = checkpoint_if_cancelled().await;
+                    raised.set(raised.get() + u32::from(next.is_err()));
+                    next
+                });
+            }
+            Ok(())
+        })
+        .await
+    });
+    assert!(left.await?.is_none());
+    assert_eq!((kept.get(), raised.get()), (2, 2));
+    Ok(())
+}
+
+// C4: a task already woken keeps what it was woken with.
+#[test]
+fn a_sleep_that_has_ended_is_not_cancelled_any_more() {
+    run(async || {
+        let until = Instant::now() + MOMENT;
+        first_one_cancels_both(async || sleep_until(until).await).await
+    });
+}
+
+// D1, C4: the completion is in the queue already, and the task has not been polled: the result wins.
+#[test]
+fn an_operation_that_has_completed_is_not_cancelled_any_more() {
+    run(async || first_one_cancels_both(async || nop().await).await);
+}
+
+// C8: in one turn a completion beats a deadline.
+#[test]
+fn a_completion_beats_a_deadline_of_the_same_turn() {
+    run(async || {
+        for _ in 0..20 {
+            let deadline = Instant::now() + MOMENT / 10;
+            let left = move_on_at(deadline, async |_| {
+                let mut operation = pin!(nop());
+                assert!(poll!(operation.as_mut()).is_pending());
+                spin_until(deadline);
+                operation.await?;
+                assert!(is_cancelled(), "the deadline has passed in that turn");
+                Ok("in time")
+            });
+            assert_eq!(left.await?, Some("in time"));
+        }
+        Ok(())
+    });
+}
+
+// C8, D1: the bytes have come, so they are received although the time is over.
+#[test]
+fn bytes_that_have_come_beat_a_deadline_of_the_same_turn() {
+    run(async || {
+        let (client, server) = pair().await?;
+        client.write_all("in time").await?;
+        let deadline = Instant::now() + MOMENT;
+        let left = move_on_at(deadline, async |_| {
+            let mut receive = pin!(server.recv());
+            assert!(poll!(receive.as_mut()).is_pending());
+            spin_until(deadline);
+            receive.await
+        });
+        let chunk = left.await?.flatten().expect("received");
+        assert_eq!(chunk, *b"in time");
+        Ok(())
+    });
+}
+
+// D1: what was cancelled did not happen: every byte is received or still there.
+#[test]
+fn receives_that_race_with_their_deadlines_lose_no_byte() {
+    run(async || {
+        let (client, server) = &pair().await?;
+        let (sent, received) = (&Cell::new(0_usize), &Cell::new(0));
+        nursery(async |n| {
+            n.spawn(async move {
+                for number in 0..200_u8 {
+                    client.write_all(vec![number; 3]).await?;
+                    sent.set(sent.get() + 3);
+                    if number % 4 == 0 {
+                        sleep(Duration::from_micros(40)).await?;
+                    }
+                }
+                client.shutdown(Shutdown::Write).await
+            });
+            let mut expected = (0..200_u8).flat_map(|number| [number; 3]);
+            for round in 0_u64.. {
+                let patience = Duration::from_micros(round % 7 * 10);
+                let chunk = match move_on_after(patience, async |_| server.recv().await).await? {
+                    Some(Some(chunk)) => chunk,
+                    Some(None) => break,
+                    None => continue,
+                };
+                for &byte in &*chunk {
+                    assert_eq!(Some(byte), expected.next());
+                    received.set(received.get() + 1);
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        assert_eq!((sent.get(), received.get()), (600, 600));
+        Ok(())
+    });
+}
+
+// D2: a partial operation says how much was done, and that is how much the other end gets.
+#[test]
+fn a_cancelled_write_says_how_much_went_out() {
+    run(async || {
+        let (client, server) = pair().await?;
+        let big = vec![7_u8; 32 << 20];
+        let scope = CancelScope::new().timeout(MOMENT);
+        let left = scope.run(async |_| {
+            let cut = client.write_all(big).await.unwrap_err();
+            let done = cut.done;
+            assert_eq!(cut.buf.len(), 32 << 20, "the buffer comes back");
+            Ok(done)
+        });
+        let done = left.await?.expect("the body has finished");
+        assert!(scope.cancel_called().is_some());
+        assert!(done > 0 && done < 32 << 20);
+        client.close().await?;
+        let mut received = 0;
+        while let Some(chunk) = server.recv().await? {
+            received += chunk.len();
+        }
+        assert_eq!(received, done);
+        Ok(())
+    });
+}
+
+/// An address where connecting takes for ever: its backlog is full. The rest keeps it so.
+async fn overrun() -> Result<(SocketAddr, TcpListener, Vec<TcpStream>)> {
+    let listener = TcpListener::builder().backlog(1).bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let mut connected = Vec::new();
+    while let Some(stream) =
+        move_on_after(2 * MOMENT, async |_| TcpStream::connect_addr(address).await).await?
+    {
+        connected.push(stream);
+    }
+    Ok((address, listener, connected))
+}
+
+// D2: a cancelled connect leaves nothing: its socket is closed, and the scope waits for that.
+#[test]
+fn a_cancelled_connect_closes_its_socket() {
+    run(async || {
+        let (address, _listener, _connected) = overrun().await?;
+        let submitted = stats().submitted;
+        let left = move_on_after(MOMENT, async |_| {
+            TcpStream::connect_addr(address).await?;
+            Ok(())
+        });
+        assert!(left.await?.is_none());
+        assert_eq!(stats().submitted, submitted + 2, "a connect and a close");
+        assert_eq!((stats().in_kernel, stats().queued), (0, 0));
+        Ok(())
+    });
+}
+
+// D4: the connect was asked to cancel, and is awaited where nothing is cancelled. It cannot be begun
+// again, and reports an ordinary error.
+#[test]
+fn a_connect_that_left_a_cancelled_scope_is_an_aborted_connection() {
+    run(async || {
+        let (address, _listener, _connected) = overrun().await?;
+        let mut connect = Box::pin(TcpStream::connect_addr(address));
+        let left = move_on_after(LONG, async |scope| {
+            assert!(poll!(connect.as_mut()).is_pending());
+            in_kernel(1).await?;
+            scope.cancel();
+            Ok(())
+        });
+        assert!(left.await?.is_some());
+        let aborted = connect.await.unwrap_err();
+        assert_eq!(aborted.io_kind(), Some(std::io::ErrorKind::ConnectionAborted));
+        Ok(())
+    });
+}
+
+// D4: total operations are submitted again; a sleep keeps the deadline it had.
+#[test]
+fn waits_that_left_a_cancelled_scope_go_on() {
+    run(async || {
+        let (client, server) = pair().await?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let until = Instant::now() + 2 * MOMENT;
+        let mut sleeping = pin!(sleep(2 * MOMENT));
+        let mut accepting = pin!(listener.accept());
+        let mut reading = pin!(server.read(Vec::with_capacity(8)));
+        let left = move_on_after(LONG, async |scope| {
+            assert!(poll!(sleeping.as_mut()).is_pending());
+            assert!(poll!(accepting.as_mut()).is_pending());
+            assert!(poll!(reading.as_mut()).is_pending());
+            in_kernel(2).await?;
+            scope.cancel();
+            Ok(())
+        });
+        assert!(left.await?.is_some());
+        sleeping.await?;
+        assert!(Instant::now() >= until);
+        assert!(until.elapsed() < MOMENT * 50, "not twice as long, at least");
+        assert!(poll!(reading.as_mut()).is_pending(), "no stray cancellation");
+        client.write_all("again").await?;
+        assert_eq!(reading.await.map_err(Error::from)?, b"again");
+        let _again = TcpStream::connect_addr(listener.local_addr()?).await?;
+        accepting.await?;
+        Ok(())
+    });
+}
+
+// D4: a shield went on around the one who polls.
+#[test]
+fn an_operation_that_was_asked_to_cancel_goes_on_behind_a_shield() {
+    run(async || {
+        let (client, server) = pair().await?;
+        let left = move_on_after(LONG, async |scope| {
+            let mut receive = pin!(server.recv());
+            assert!(poll!(receive.as_mut()).is_pending());
+            in_kernel(1).await?;
+            scope.cancel();
+            shield(async {
+                assert!(poll!(receive.as_mut()).is_pending());
+                client.write_all("behind").await?;
+                let chunk = receive.await?.expect("bytes");
+                assert_eq!(chunk, *b"behind");
+                Ok::<_, Error>(())
+            })
+            .await?;
+            checkpoint().await
+        });
+        assert!(left.await?.is_none());
+        Ok(())
+    });
+}
+
+// D4, A8: polled again after `Cancelled`, an operation starts anew.
+#[test]
+fn a_cancelled_accept_can_be_awaited_again() {
+    run(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut accept = pin!(listener.accept());
+        for _ in 0..3 {
+            let left = move_on_after(MOMENT / 4, async |_| accept.as_mut().await).await?;
+            assert!(left.is_none());
+        }
+        let _client = TcpStream::connect_addr(listener.local_addr()?).await?;
+        accept.await?;
+        Ok(())
+    });
+}
+
+// D6: what has not been handed over is withdrawn: the kernel never sees it, and it ends at once.
+#[test]
+fn an_operation_that_the_kernel_has_not_seen_is_withdrawn() {
+    run(async || {
+        let (_client, server) = pair().await?;
+        let before = stats();
+        let left = move_on_after(LONG, async |scope| {
+            let mut receive = pin!(server.recv());
+            assert!(poll!(receive.as_mut()).is_pending());
+            assert_eq!(stats().queued, before.queued + 1);
+            scope.cancel();
+            let cancelled = poll!(receive.as_mut());
+            assert!(matches!(cancelled, std::task::Poll::Ready(Err(_))), "at once");
+            Ok(())
+        });
+        left.await?;
+        let after = stats();
+        assert_eq!(after.withdrawn, before.withdrawn + 1);
+        assert_eq!((after.submitted, after.cancels_sent), (before.submitted, before.cancels_sent));
+        Ok(())
+    });
+}
