@@ -106,7 +106,10 @@ fn ten_thousand_receives_are_cancelled_through_a_queue_of_64() {
     let count = cancel_receives(Builder::new().submissions(64), 10_000);
     println!("{count} pending receives were cancelled and have unwound");
     let allowed = trine::raise_descriptor_limit(0).unwrap() as usize;
-    assert!(count == 10_000 || allowed < 10_200, "{count}, though {allowed} descriptors are allowed");
+    assert!(
+        count == 10_000 || allowed < 10_200,
+        "{count}, though {allowed} descriptors are allowed"
+    );
 }
 
 // D5: completions that do not fit into their queue are not lost.

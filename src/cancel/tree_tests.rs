@@ -190,7 +190,9 @@ impl Pair {
                 let shield = self.random.one_in(2);
                 self.tree.set_shield(key, shield, &mut self.sweep);
                 self.twin.change(&mut self.asked, |twin| {
-                    twin.nodes.get_mut(&node).map(|node| node.shield = shield);
+                    if let Some(node) = twin.nodes.get_mut(&node) {
+                        node.shield = shield;
+                    }
                 });
             }
             (5, _) => {

@@ -15,7 +15,7 @@ use trine::{
     Child, Error, Nursery, Result, Unwind, checkpoint, generic, move_on_after, nursery, stats,
 };
 
-use crate::{LONG, MOMENT, run};
+use crate::{LONG, MOMENT, run, sorted};
 
 /// Something that happens once.
 #[derive(Default)]
@@ -125,7 +125,7 @@ fn happy_eyeballs_staggers_its_attempts() {
 }
 
 /// The value borrows for `'a`, and children borrow a local.
-async fn first<'a>(names: &'a [String]) -> Result<Option<&'a str>> {
+async fn first(names: &[String]) -> Result<Option<&str>> {
     let gate = Event::default();
     nursery(async |n| {
         for name in names {
@@ -256,7 +256,7 @@ fn a_struct_may_keep_the_handle() {
             Ok((added, workers.add("c")))
         });
         assert_eq!(added.await?, ([true, true], false));
-        assert_eq!(*names.borrow(), ["a", "b"]);
+        assert_eq!(sorted(names.take()), ["a", "b"]);
         Ok(())
     });
 }
@@ -418,7 +418,7 @@ type Boxed = Box<
 /// In functions with other errors, `?` does.
 async fn caller() -> std::result::Result<u32, Box<dyn StdError + Send + Sync>> {
     let value = nursery(async |n| {
-        let child: Child<'_, u32> = n.fork(async { Ok("5".parse().map_err(Error::other)?) });
+        let child: Child<'_, u32> = n.fork(async { "5".parse().map_err(Error::other) });
         child.await
     });
     Ok(value.await?)

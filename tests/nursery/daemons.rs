@@ -70,7 +70,8 @@ fn a_nursery_of_daemons_ends_when_its_body_does() {
         nursery(async |n| {
             for _ in 0..3 {
                 n.spawn_daemon(async {
-                    reasons.borrow_mut().push(why().await);
+                    let why = why().await;
+                    reasons.borrow_mut().push(why);
                     checkpoint().await
                 });
             }
