@@ -175,9 +175,11 @@ impl TaskWaker {
         Key::from_bits(self.task.load(Ordering::Relaxed))
     }
 
-    /// Taken out of the inbox: the next wake from another thread posts again.
+    /// Taken out of the inbox: the next wake from another thread posts again. A swap and not a store:
+    /// it must be over before the task looks for what it was woken for, and it must see what the
+    /// waking thread did before a swap of its own that found the letter posted.
     pub(super) fn collected(&self) {
-        self.posted.store(false, Ordering::Release);
+        self.posted.swap(false, Ordering::AcqRel);
     }
 }
 

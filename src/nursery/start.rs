@@ -118,7 +118,12 @@ where
     let mut waiting = Waiting { run, starting, cancelled: None, park: None };
     poll_fn(|cx| waiting.poll(cx)).await;
     match value.take() {
-        Some(value) => Ok(value),
+        Some(value) => {
+            // A child that is ready at once must not let its spawner starve the ring (rule A2).
+            let mut pause = None;
+            poll_fn(|cx| waiting.run.poll_budget(&mut pause, cx)).await;
+            Ok(value)
+        }
         None => Err(waiting.failure(at)),
     }
 }
