@@ -167,7 +167,7 @@ impl<S: Deref<Target = CancelScope>, X, T, E: Unwind> Entered<S, X, T, E> {
         } else if moved_on && run.is_exhausted() {
             return Poll::Pending;
         }
-        if moved_on && !self.waited {
+        if !self.waited && self.scope.reason.borrow().is_some() {
             ready!(run.poll_budget(&mut self.pause, cx));
         }
         Poll::Ready(Ok(()))
