@@ -151,6 +151,7 @@ impl Kernel {
 
 impl Drop for Kernel {
     fn drop(&mut self) {
+        self.door.close(&self.ring);
         if !self.bell_armed {
             // SAFETY: made by `Box::leak` in `open`; the kernel's read of the bell has ended, so
             // nobody else has it.
@@ -182,6 +183,20 @@ impl Door {
             return Door { fd: update.offset, flags: flags | sys::REGISTERED_RING };
         }
         Door { fd: ring.as_raw_fd() as libc::c_uint, flags }
+    }
+
+    /// Takes the registration back. It would keep the ring for as long as the thread lives, and a
+    /// thread has only few.
+    fn close(&self, ring: &IoUring) {
+        if self.flags & sys::REGISTERED_RING == 0 {
+            return;
+        }
+        let mut update = sys::RingUpdate { offset: self.fd, resv: 0, data: 0 };
+        // SAFETY: one valid update, which the kernel reads. There is nothing to do about a failure.
+        unsafe {
+            let (fd, update) = (ring.as_raw_fd(), &raw mut update);
+            libc::syscall(libc::SYS_io_uring_register, fd, sys::UNREGISTER_RING_FDS, update, 1);
+        }
     }
 
     fn enter(&self, submit: u32, want: u32, timeout: Option<Duration>) -> io::Result<()> {
@@ -217,6 +232,7 @@ mod sys {
     pub(super) const REGISTERED_RING: u32 = 1 << 4;
     pub(super) const NO_IOWAIT: u32 = 1 << 7;
     pub(super) const REGISTER_RING_FDS: u32 = 20;
+    pub(super) const UNREGISTER_RING_FDS: u32 = 21;
 
     /// `struct io_uring_rsrc_update`.
     #[repr(C)]
@@ -236,7 +252,8 @@ fn open_ring(size: RingSize) -> io::Result<IoUring> {
         .setup_defer_taskrun()
         .setup_submit_all()
         .setup_clamp()
-        .setup_cqsize(size.completions)
+        // The kernel refuses a completion queue that is the smaller one.
+        .setup_cqsize(size.completions.max(size.submissions))
         .dontfork();
     let plain = builder.clone();
     match builder.setup_no_sqarray().build(size.submissions) {

@@ -111,8 +111,8 @@ pub(crate) struct RingSize {
     /// Entries of the submission queue: what one turn hands over in one system call. A turn with
     /// more only needs a second call.
     pub(crate) submissions: u32,
-    /// Entries of the completion queue. Eight thousand give the kernel its largest table of pending
-    /// polls, which is what cancels are looked up in.
+    /// Entries of the completion queue, at least as many as of the other one. Eight thousand give
+    /// the kernel its largest table of pending polls, which is what cancels are looked up in.
     pub(crate) completions: u32,
 }
 
@@ -241,6 +241,8 @@ impl Ring {
                 TokenKind::Operation => each(completion),
             }
         });
+        // One completion, however often it was rung.
+        traffic.completions += u64::from(rung);
         let came = (self.traffic.completions - before) as u32;
         // Half of the last batch and half of the history: follows the load within a few turns.
         self.expected = (self.expected + came).div_ceil(2).max(1);
