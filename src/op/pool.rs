@@ -4,7 +4,7 @@
 //! them in turn, so the whole pool goes through the cache; a small pool is a fast pool. It starts
 //! small, grows when a receive found it empty, and shrinks when most of it is not used.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc};
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -81,7 +81,7 @@ impl Pool {
         self.inner.borrow().provided > 0
     }
 
-    /// Doubles the buffers in use; `false` at the limit.
+    /// Doubles the buffers in use; `false` at the limit, or where there is no memory for more.
     pub(crate) fn grow(&self) -> bool {
         let inner = &mut *self.inner.borrow_mut();
         let now = inner.provided + inner.leased;
@@ -90,6 +90,7 @@ impl Pool {
             return false;
         }
         inner.target = inner.target.max(wanted);
+        let provided = inner.provided;
         for _ in now..wanted {
             if inner.spare.is_empty() {
                 inner.allocate();
@@ -98,7 +99,7 @@ impl Pool {
             inner.provide(id);
         }
         inner.publish();
-        true
+        inner.provided > provided
     }
 
     /// The kernel has put `len` bytes into buffer `id`.
@@ -152,7 +153,8 @@ impl Pool {
 const WINDOW: u32 = 8192;
 
 impl Inner {
-    /// Adds as many buffers as there are in use, at least the smallest number, to the spare ones.
+    /// Adds as many buffers as there are in use, at least the smallest number, to the spare ones; none
+    /// if there is no memory.
     fn allocate(&mut self) {
         let have = self.memory.len();
         let count = have.max(self.limits.least.into()).min(usize::from(self.limits.most) - have);
@@ -163,7 +165,7 @@ impl Inner {
         }
         // SAFETY: the size is not zero. Not zeroed: only what the kernel has written is ever read,
         // and untouched pages cost no memory.
-        let Some(base) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        let Some(base) = NonNull::new(unsafe { alloc(layout) }) else { return };
         self.segments.push((base, layout));
         for n in 0..count {
             self.spare.push((have + count - 1 - n) as u16);

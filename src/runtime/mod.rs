@@ -97,8 +97,8 @@ impl Builder {
     }
 
     /// Entries of the completion queue; 8,192 unless said otherwise, which is what gives the kernel
-    /// its largest table to look cancels up in. More completions than that at a time wait in the
-    /// kernel.
+    /// its largest table to look cancels up in. Never fewer than of the submission queue. More
+    /// completions than that at a time wait in the kernel.
     pub fn completions(mut self, entries: u32) -> Builder {
         self.ring.completions = entries.clamp(2, 65_536);
         self
@@ -187,6 +187,9 @@ impl Builder {
         let most = self.pool.most.max(self.pool.least);
         let buffers = ring.register_buffers(most, POOL_GROUP).map_err(no_buffers)?;
         let pool = Pool::new(Some(buffers), PoolLimits { most, ..self.pool });
+        if !pool.has_buffers() {
+            return Err(no_memory(self.pool));
+        }
         let ctrl_c = if self.ctrl_c { Some(CtrlC::catch(ring.bell())?) } else { None };
         let label = Label { what: What::Run, at };
         let run = Run::new(ring, pool, label, self.on_abandoned);
@@ -202,6 +205,13 @@ fn no_buffers(error: std::io::Error) -> Error {
     let remedy = "Use Linux 6.1 or newer; if memory is short, raise the limit on locked memory \
                   (ulimit -l) or ask for a smaller pool with Builder::pool_most";
     Unavailable::new(cause, remedy, error).into()
+}
+
+fn no_memory(PoolLimits { buffer, least, .. }: PoolLimits) -> Error {
+    let cause = format!("there is no memory for {least} receive buffers of {buffer} bytes");
+    let remedy = "Ask for fewer with Builder::pool_least or for smaller ones with \
+                  Builder::pool_buffer";
+    Unavailable::new(cause, remedy, std::io::ErrorKind::OutOfMemory.into()).into()
 }
 
 impl Default for Builder {
