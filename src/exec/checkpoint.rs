@@ -111,7 +111,9 @@ pub fn checkpoint() -> impl Future<Output = Result> {
     poll_fn(move |cx| {
         let run = current()?;
         if !paused {
-            ready!(pause.get_or_insert_with(|| Pause::new(&run)).poll(cx));
+            let waiting = pause.get_or_insert_with(|| Pause::new(&run));
+            waiting.check_running()?;
+            ready!(waiting.poll(cx));
             (pause, paused) = (None, true);
         }
         let delivered = ready!(run.cancel_point());

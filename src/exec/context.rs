@@ -46,10 +46,7 @@ pub(super) fn with_current<R>(f: impl FnOnce(&Run) -> R) -> Option<R> {
     CURRENT.try_with(|current| current.borrow().as_deref().map(f)).ok().flatten()
 }
 
-/// Makes a run the current one until the guard goes.
-///
-/// # Panics
-/// Inside another run (rule P3).
+/// Makes a run the current one until the guard goes. There is no other one (rule P3).
 pub(super) fn install(run: &Rc<Run>) -> Installed {
     CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(run)));
     Installed

@@ -9,7 +9,7 @@ use crate::error::{Cancelled, Error};
 use crate::op::{Answer, CancelClass, Kind, Slot, Storage, Submission};
 use crate::slots::Key;
 
-use super::{Run, current};
+use super::{Run, check_running, current};
 
 /// The owner's handle on an operation in flight. Dropping it leaves everything the kernel may touch
 /// where it is, asks for a cancel, and leaves the waiting to the scope (rules E11, F12).
@@ -184,6 +184,9 @@ pub(crate) fn judge(run: &Run, kind: &Kind, result: i32, attempts: &mut u8) -> P
     if !is_interruption(-result) {
         run.progress();
         return Poll::Ready(Verdict::Result(Err(os_error(-result))));
+    }
+    if let Err(finished) = check_running(run) {
+        return Poll::Ready(Verdict::Result(Err(finished)));
     }
     match run.cancel_point() {
         Poll::Pending => Poll::Pending,

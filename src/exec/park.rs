@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::cancel::{Outcome, Subject, Wait};
-use crate::error::Cancelled;
+use crate::error::Result;
 use crate::slots::Key;
 
-use super::Run;
+use super::{Run, check_running};
 
 /// One wait that [`Run::unpark`] or a cancellation ends (rules C2, C3). Whoever is to end it keeps
 /// the key; a key of a wait that has gone wakes nobody.
@@ -49,15 +49,14 @@ impl Park {
     }
 
     /// As [`poll`](Park::poll) for a park that a cancellation ends: `None` is a stray one, because
-    /// the park has moved or a shield went on, and the caller waits anew (rule D4).
-    pub(crate) fn poll_cancellable(
-        &self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<(), Cancelled>>> {
+    /// the park has moved or a shield went on, and the caller waits anew (rule D4). Nothing ends one
+    /// whose run has ended (rule P6).
+    pub(crate) fn poll_cancellable(&self, cx: &mut Context<'_>) -> Poll<Option<Result>> {
+        check_running(&self.run)?;
         match std::task::ready!(self.poll(cx)) {
             Outcome::Cancelled => match std::task::ready!(self.run.cancel_point()) {
                 Ok(()) => Poll::Ready(None),
-                Err(cancelled) => Poll::Ready(Some(Err(cancelled))),
+                Err(cancelled) => Poll::Ready(Some(Err(cancelled.into()))),
             },
             _ => {
                 self.run.progress();
@@ -74,7 +73,7 @@ impl Drop for Park {
 }
 
 /// A schedule point: it ends in a later turn, not merely in a later poll (rule P2). A cancellation
-/// does not end it.
+/// does not end it, but the end of its run does.
 pub(crate) struct Pause {
     park: Park,
     turn: u64,
@@ -90,7 +89,15 @@ impl Pause {
         Pause { park, turn }
     }
 
+    /// Whether its run has not ended meanwhile (rule P6).
+    pub(crate) fn check_running(&self) -> Result {
+        check_running(&self.park.run)
+    }
+
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.park.run.is_finished() {
+            return Poll::Ready(());
+        }
         match self.park.poll(cx) {
             Poll::Ready(_) => {
                 debug_assert!(self.park.run.look(|core| core.turn) > self.turn);

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::cancel::{Subject, Wait};
 use crate::error::{Cancelled, Reason, Result, Unwind};
-use crate::exec::{self, Park, Pause};
+use crate::exec::{self, Park, Pause, Run};
 use crate::op::Carry;
 use crate::slots::Key;
 
@@ -38,7 +38,7 @@ struct Outcome<V> {
     reason: RefCell<Option<Reason>>,
     /// The child is gone, with or without having left a value.
     over: Cell<bool>,
-    waiting: Cell<Option<Key<Wait>>>,
+    waiting: RefCell<Option<(Rc<Run>, Key<Wait>)>>,
 }
 
 /// The child's side.
@@ -56,7 +56,7 @@ pub(super) fn fork<'scope, V, E: Unwind>(
         value: RefCell::new(None),
         reason: RefCell::new(None),
         over: Cell::new(false),
-        waiting: Cell::new(None),
+        waiting: RefCell::new(None),
     });
     let handle = Child { result: Rc::clone(&result), park: None, pause: None, marker: PhantomData };
     (Carry::new(Forked { result }, child), handle)
@@ -79,8 +79,7 @@ impl<V, E: Unwind, F: Future<Output = Result<V, E>>> Future for Carry<Forked<V>,
 impl<V> Drop for Forked<V> {
     fn drop(&mut self) {
         self.result.over.set(true);
-        let waiting = self.result.waiting.take();
-        if let (Some(wait), Some(run)) = (waiting, exec::current_or_none()) {
+        if let Some((run, wait)) = self.result.waiting.take() {
             run.unpark(wait);
         }
     }
@@ -119,7 +118,7 @@ impl<V> Future for Child<'_, V> {
                 Some(park) => park,
                 None => {
                     let park = this.park.insert(Park::new(&run, Subject::Park));
-                    this.result.waiting.set(Some(park.key()));
+                    this.result.waiting.replace(Some((Rc::clone(&run), park.key())));
                     park
                 }
             };

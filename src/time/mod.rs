@@ -145,7 +145,7 @@ impl Future for Sleep {
                     let deadline = asleep.deadline;
                     this.state = State::New;
                     match woken {
-                        Some(result) => return Poll::Ready(Ok(result?)),
+                        Some(result) => return Poll::Ready(result),
                         // A stray cancellation (rule D4): sleep on, to the same deadline.
                         None => {
                             let run = exec::current()?;
@@ -155,6 +155,7 @@ impl Future for Sleep {
                 }
                 // Schedule first, then check (rule A5).
                 State::Pausing(pause, run) => {
+                    pause.check_running()?;
                     ready!(pause.poll(cx));
                     let delivered = ready!(run.cancel_point());
                     this.state = State::New;
