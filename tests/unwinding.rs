@@ -10,7 +10,7 @@ use std::ops::AsyncFnOnce;
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -346,6 +346,26 @@ fn a_child_that_waits_for_an_operation_and_for_something_foreign_is_dropped_afte
         });
         assert_eq!(ended, 1);
     }
+}
+
+// F13: when the last operation of a cancelled body ends, the body is looked at, whoever was woken.
+#[test]
+fn a_body_whose_operation_wakes_nobody_is_dropped_when_it_has_ended() {
+    let wakes_nobody = async |scoped: bool| {
+        let (_client, server) = shield(pair()).await.unwrap();
+        let wait = async || {
+            let mut receive = pin!(server.recv());
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(receive.as_mut().poll(&mut cx).is_pending());
+            foreign().await
+        };
+        let _ended = match scoped {
+            true => move_on_after(LONG, async |_| wait().await).await.map(drop),
+            false => wait().await,
+        };
+    };
+    rounds_until_dropped(async |_| wakes_nobody(false).await);
+    rounds_until_dropped(async |_| wakes_nobody(true).await);
 }
 
 // F13: cancellation reaches every operation behind other people's combinators.

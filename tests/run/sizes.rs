@@ -1,0 +1,171 @@
+//! The sizes of a run, sensible and absurd: work waits, nothing fails, and what cannot be had is said.
+
+use std::io::Write;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use trine::net::TcpListener;
+use trine::time::sleep_forever;
+use trine::{Builder, Error, Result, move_on_after, nop, nursery, stats};
+
+use super::{HERE, LONG, in_kernel, outcome, run_with, with_peer};
+
+/// Something of everything: many operations at once, cancellations, received bytes.
+async fn work() -> Result {
+    let before = stats().submitted;
+    nursery(async |n| {
+        for _ in 0..1_000 {
+            n.spawn(nop());
+        }
+        Ok(())
+    })
+    .await?;
+    assert_eq!(stats().submitted, before + 1_000);
+    let listener = &TcpListener::bind(HERE).await?;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        streams.push(with_peer().await?);
+    }
+    let left = move_on_after(LONG, async |scope| {
+        nursery(async |n| {
+            n.spawn(async { listener.accept().await.map(drop) });
+            for (stream, _) in &streams {
+                n.spawn(async { stream.recv().await.map(drop) });
+            }
+            n.spawn(sleep_forever());
+            in_kernel(21).await?;
+            scope.cancel();
+            Ok(())
+        })
+        .await
+    });
+    assert!(left.await?.is_none());
+    assert_eq!(stats().in_kernel, 0);
+    for (_, peer) in &mut streams {
+        peer.write_all(&[7; 5_000])?;
+    }
+    let received = streams.iter().map(async |(stream, _)| {
+        let mut received = 0;
+        while received < 5_000 {
+            received += stream.recv().await?.expect("not yet at its end").len();
+        }
+        Ok::<_, Error>(received)
+    });
+    let received: Vec<_> = received.collect::<FuturesUnordered<_>>().collect().await;
+    assert!(received.into_iter().all(|received| received.is_ok_and(|bytes| bytes == 5_000)));
+    Ok(())
+}
+
+#[test]
+fn a_run_works_with_the_smallest_queues() {
+    for entries in [0, 1, 2, 3, 7] {
+        run_with(Builder::new().submissions(entries), work);
+        run_with(Builder::new().completions(entries), work);
+        run_with(Builder::new().submissions(entries).completions(entries), work);
+    }
+}
+
+#[test]
+fn a_run_works_with_queues_as_large_as_one_can_ask_for() {
+    run_with(Builder::new().submissions(u32::MAX), work);
+    run_with(Builder::new().completions(u32::MAX), work);
+    run_with(Builder::new().submissions(u32::MAX).completions(u32::MAX), work);
+}
+
+// However the two sizes stand to each other.
+#[test]
+fn a_run_works_with_more_submissions_than_completions() {
+    for (submissions, completions) in [(256, 2), (256, 255), (32_768, 8_192), (1, 65_536)] {
+        run_with(Builder::new().submissions(submissions).completions(completions), work);
+    }
+}
+
+#[test]
+fn a_run_works_with_the_smallest_pools() {
+    for size in [0, 1, 2, 3] {
+        run_with(Builder::new().pool_least(size), work);
+        run_with(Builder::new().pool_most(size), work);
+        run_with(Builder::new().pool_buffer(size.into()), work);
+        let all = Builder::new().pool_least(size).pool_most(size).pool_buffer(size.into());
+        run_with(all.submissions(1).completions(1), work);
+    }
+}
+
+#[test]
+fn a_run_works_with_as_many_buffers_as_one_can_ask_for() {
+    run_with(Builder::new().pool_least(u16::MAX).pool_buffer(1), async || {
+        assert_eq!(stats().pool_free, 1 << 15);
+        work().await
+    });
+    run_with(Builder::new().pool_most(u16::MAX), work);
+}
+
+// The most wins over the least; both are powers of two.
+#[test]
+fn the_sizes_of_the_pool_are_rounded_up_and_agree() {
+    for (least, most, free) in [(5, 64, 8), (8, 8, 8), (100, 1, 128), (0, 0, 1)] {
+        run_with(Builder::new().pool_least(least).pool_most(most), async || {
+            assert_eq!((stats().pool_free, stats().pool_leased), (free, 0), "{least} to {most}");
+            Ok(())
+        });
+    }
+}
+
+// More memory than there can be is an error that says so, and no abort.
+#[test]
+fn a_pool_for_which_there_is_no_memory_is_refused_with_a_remedy() {
+    let greedy = Builder::new().pool_buffer(u32::MAX).pool_least(u16::MAX);
+    match outcome(greedy, async || nop().await) {
+        Err(Error::Unavailable(why)) => {
+            assert!(why.cause().contains("no memory for 32768 receive buffers"), "{why}");
+            assert!(why.remedy().contains("Builder::pool_least"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+    outcome(Builder::new(), async || nop().await).unwrap();
+}
+
+// One buffer may be large where there is memory for the least number of them.
+#[test]
+fn a_pool_of_large_buffers_costs_only_what_is_used() {
+    let large = Builder::new().pool_buffer(64 << 20).pool_least(1).pool_most(2);
+    run_with(large, async || {
+        let (stream, mut peer) = with_peer().await?;
+        peer.write_all(b"little")?;
+        assert_eq!(stream.recv().await?.expect("bytes")[..], *b"little");
+        Ok(())
+    });
+}
+
+// A pool that cannot grow any more falls back to memory of the receive's own.
+#[test]
+fn a_pool_that_finds_no_memory_to_grow_does_not_fail_a_receive() {
+    // Of address space. What is not written to costs nothing, but the kernel gives no piece that is
+    // larger than all its memory.
+    const GIBIBYTE: u32 = 1 << 30;
+    let builder = Builder::new().pool_buffer(GIBIBYTE).pool_least(1).pool_most(u16::MAX);
+    run_with(builder, async || {
+        let mut chunks = Vec::new();
+        for _ in 0..40 {
+            let (stream, mut peer) = with_peer().await?;
+            peer.write_all(b"x")?;
+            chunks.push(stream.recv().await?.expect("bytes"));
+        }
+        assert!(stats().pool_leased >= 1);
+        assert!(chunks.iter().all(|chunk| chunk[..] == *b"x"));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_builder_shows_what_it_was_told() {
+    let builder = Builder::new().submissions(64).completions(0).pool_least(3).ctrl_c(true);
+    let text = format!("{builder:?}");
+    for part in ["submissions: 64", "completions: 2", "least: 4", "ctrl_c: true"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let default = format!("{:?}", Builder::default());
+    for part in ["submissions: 256", "completions: 8192", "least: 64", "most: 4096"] {
+        assert!(default.contains(part), "{part} in {default}");
+    }
+    assert!(default.contains("buffer: 16384") && default.contains("ctrl_c: false"));
+}
