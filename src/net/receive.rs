@@ -27,6 +27,8 @@ pub(super) struct Receiving {
     ended: bool,
     /// The pool was empty and may not grow: the next receive brings its own memory.
     short: bool,
+    /// It was shut down.
+    shut: bool,
 }
 
 /// What the kernel is doing for the half.
@@ -46,6 +48,15 @@ impl Receiving {
             Active::Nothing => None,
             Active::Pool(operation) | Active::Owned(operation) => Some(operation),
         }
+    }
+
+    /// Whether there is nothing left to shut.
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut || self.ended
+    }
+
+    pub(super) fn shut(&mut self) {
+        self.shut = true;
     }
 
     /// Brings what has arrived into the stash; an error is returned once. Pending while the kernel

@@ -153,28 +153,34 @@ impl TcpStream {
     /// What the operating system says, `NotConnected` for one; [`Error::Busy`](crate::Error::Busy) if a task is writing;
     /// `Cancelled`.
     pub async fn shutdown(&self, how: Shutdown) -> Result {
-        let how = match how {
-            Shutdown::Read => libc::SHUT_RD,
-            Shutdown::Write => libc::SHUT_WR,
-            Shutdown::Both => libc::SHUT_RDWR,
+        exec::check_run(&self.run)?;
+        let (read, write) = (how != Shutdown::Write, how != Shutdown::Read);
+        let writing = if write { Some(send::Writer::enter(self)?) } else { None };
+        poll_fn(|cx| match &writing {
+            Some(writing) => writing.poll_former(cx),
+            None => self.run.cancel_point().map_err(Into::into),
+        })
+        .await?;
+        let read = read && !self.receiving.with(|half| half.is_shut());
+        let write = write && !self.sending.with(|half| half.is_shut());
+        let how = match (read, write) {
+            (true, true) => libc::SHUT_RDWR,
+            (true, false) => libc::SHUT_RD,
+            (false, true) => libc::SHUT_WR,
+            (false, false) => {
+                let mut pause = None;
+                poll_fn(|cx| self.run.poll_budget(&mut pause, cx)).await;
+                return Ok(());
+            }
         };
-        if how == libc::SHUT_RD {
-            return self.shut(how).await;
+        exec::submit_plain(|| Submission::shutdown(&self.fd, how)).await?;
+        if read {
+            self.receiving.with(Receiving::shut);
         }
-        let writing = send::Writer::enter(self)?;
-        poll_fn(|cx| writing.poll_former(cx)).await?;
-        if self.sending.with(|half| half.is_shut()) {
-            let mut pause = None;
-            poll_fn(|cx| self.run.poll_budget(&mut pause, cx)).await;
-            return Ok(());
+        if write {
+            self.sending.with(Sending::shut);
         }
-        self.shut(how).await?;
-        self.sending.with(Sending::shut);
         Ok(())
-    }
-
-    async fn shut(&self, how: i32) -> Result {
-        exec::submit_plain(|| Submission::shutdown(&self.fd, how)).await
     }
 
     /// Closes the connection and waits until that is done.
@@ -247,6 +253,9 @@ impl TcpStream {
 
     /// Sets how long closing waits for unsent data, in whole seconds, rounded up; zero makes closing
     /// reset the connection.
+    ///
+    /// The kernel waits in the thread that closes, which is the run's: everything stands still
+    /// meanwhile. Only zero, and `None`, do no harm.
     ///
     /// # Errors
     /// What the operating system says.
