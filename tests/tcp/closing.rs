@@ -1,0 +1,374 @@
+//! Closing: by `close` and by dropping, in a cancelled scope, and with something under way.
+
+use std::fs;
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream as Peer};
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::{Pin, pin};
+use std::sync::PoisonError;
+use std::thread;
+
+use futures::poll;
+use trine::net::{TcpListener, TcpStream};
+use trine::{Builder, CancelScope, Error, Result, nursery, shield, stats};
+
+use crate::{
+    DESCRIPTORS, HERE, assert_pattern, descriptors, pair, pattern, reset, run, run_alone, turns,
+    watched, with_peer,
+};
+
+fn is_open(fd: RawFd) -> bool {
+    fs::exists(format!("/proc/self/fd/{fd}")).unwrap()
+}
+
+/// What is closed, by what is under way in it. That was begun by futures that were dropped: nobody can
+/// be waiting for what somebody closes.
+const KINDS: [&str; 6] =
+    ["idle listener", "accepting listener", "idle stream", "recv", "read", "write_all"];
+
+enum Object {
+    Listener(TcpListener),
+    /// With its other end.
+    Stream(TcpStream, Peer),
+}
+
+impl Object {
+    async fn make(kind: &str) -> Result<Object> {
+        if kind.ends_with("listener") {
+            let listener = TcpListener::bind(HERE).await?;
+            if kind.starts_with("accepting") {
+                begin(listener.accept()).await;
+            }
+            return Ok(Object::Listener(listener));
+        }
+        let (stream, peer) = with_peer().await?;
+        match kind {
+            "recv" => begin(stream.recv()).await,
+            "read" => begin(stream.read(Vec::with_capacity(10))).await,
+            "write_all" => begin(stream.write_all(vec![1; 24 << 20])).await,
+            _ => {}
+        }
+        Ok(Object::Stream(stream, peer))
+    }
+
+    fn fd(&self) -> RawFd {
+        match self {
+            Object::Listener(listener) => listener.as_raw_fd(),
+            Object::Stream(stream, _) => stream.as_raw_fd(),
+        }
+    }
+
+    /// Closes it; the other end must hear of it.
+    fn close(self) -> Pin<Box<dyn Future<Output = Result>>> {
+        match self {
+            Object::Listener(listener) => Box::pin(listener.close()),
+            Object::Stream(stream, mut peer) => Box::pin(async move {
+                let closed = stream.close().await;
+                io::copy(&mut peer, &mut io::sink())?;
+                closed
+            }),
+        }
+    }
+}
+
+/// Hands an operation to the kernel, and drops its future.
+async fn begin(operation: impl Future) {
+    let mut operation = pin!(operation);
+    assert!(poll!(operation.as_mut()).is_pending());
+    turns(1).await;
+}
+
+// The doc of `close`: when it returns, it is closed, and the kernel has let go of everything.
+#[test]
+fn when_close_returns_the_descriptor_is_closed_and_nothing_is_under_way() {
+    run_alone(async || {
+        for kind in KINDS {
+            let before = (descriptors(), stats().in_kernel);
+            let object = Object::make(kind).await?;
+            let fd = object.fd();
+            assert!(is_open(fd));
+            object.close().await?;
+            assert!(!is_open(fd), "{kind}");
+            assert_eq!((descriptors(), stats().in_kernel), before, "{kind}");
+        }
+        Ok(())
+    });
+}
+
+// The doc of `TcpListener::close`.
+#[test]
+fn a_listener_that_was_closed_refuses_connections() {
+    run_alone(async || {
+        let listener = TcpListener::bind(HERE).await?;
+        let at = listener.local_addr()?;
+        let mut waiting = Peer::connect(at)?;
+        listener.close().await?;
+        let refused = Peer::connect(at).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        // Whoever was still in the backlog is sent away.
+        let ended = waiting.read(&mut [0]);
+        assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+        Ok(())
+    });
+}
+
+// M2: in a cancelled scope it is closed all the same, and `Cancelled` is what it says.
+#[test]
+fn a_close_in_a_cancelled_scope_closes_and_says_cancelled() {
+    run_alone(async || {
+        for kind in KINDS {
+            let before = (descriptors(), stats().in_kernel);
+            let object = Object::make(kind).await?;
+            let fd = object.fd();
+            let scope = CancelScope::new();
+            scope.cancel();
+            let closed = scope.run(async |_| {
+                let error = object.close().await.expect_err(kind);
+                assert!(error.is_cancelled(), "{kind}: {error}");
+                assert!(!is_open(fd), "{kind}: still open when it returned");
+                Err::<(), _>(error)
+            });
+            assert!(closed.await?.is_none());
+            assert_eq!((descriptors(), stats().in_kernel), before, "{kind}");
+        }
+        Ok(())
+    });
+}
+
+// M2: the same if the cancellation comes at any moment of it.
+#[test]
+fn a_close_that_is_cancelled_on_the_way_closes_and_says_cancelled() {
+    run_alone(async || {
+        for (kind, delay) in KINDS.iter().flat_map(|kind| (0..3).map(move |delay| (kind, delay))) {
+            let before = (descriptors(), stats().in_kernel);
+            let object = Object::make(kind).await?;
+            let fd = object.fd();
+            let scope = CancelScope::new();
+            let closed = scope.run(async |scope| {
+                let mut close = object.close();
+                assert!(poll!(&mut close).is_pending(), "{kind}");
+                turns(delay).await;
+                scope.cancel();
+                let closed = close.await;
+                assert!(!is_open(fd), "{kind}, {delay}: still open when it returned");
+                closed
+            });
+            assert!(closed.await?.is_none(), "{kind}, {delay}");
+            assert_eq!((descriptors(), stats().in_kernel), before, "{kind}, {delay}");
+        }
+        Ok(())
+    });
+}
+
+// G1, M2: behind a shield there is nothing to say.
+#[test]
+fn a_shielded_close_in_a_cancelled_scope_succeeds() {
+    run_alone(async || {
+        for kind in KINDS {
+            let object = Object::make(kind).await?;
+            let fd = object.fd();
+            let scope = CancelScope::new();
+            scope.cancel();
+            let closed = scope.run(async |_| shield(object.close()).await);
+            assert_eq!(closed.await?, Some(()), "{kind}");
+            assert!(!is_open(fd), "{kind}");
+        }
+        Ok(())
+    });
+}
+
+// F12, E11: a `close` that is dropped closes too, by the time that the scope around is left.
+#[test]
+fn a_close_that_is_dropped_on_the_way_closes() {
+    run_alone(async || {
+        for (kind, polls) in KINDS.iter().flat_map(|kind| (0..4).map(move |polls| (kind, polls))) {
+            let before = (descriptors(), stats().in_kernel);
+            nursery(async |_| {
+                let mut close = Object::make(kind).await?.close();
+                for _ in 0..polls {
+                    if poll!(&mut close).is_ready() {
+                        break;
+                    }
+                    turns(1).await;
+                }
+                Ok(())
+            })
+            .await?;
+            assert_eq!((descriptors(), stats().in_kernel), before, "{kind}, {polls}");
+        }
+        Ok(())
+    });
+}
+
+// E11, F12: what is dropped is closed by the time that the scope around is left, cancelled or not.
+#[test]
+fn a_scope_is_left_only_when_what_was_dropped_in_it_is_closed() {
+    run_alone(async || {
+        for (kind, cancel) in KINDS.iter().flat_map(|kind| [false, true].map(|how| (kind, how))) {
+            let before = (descriptors(), stats().in_kernel);
+            let scope = CancelScope::new();
+            let left = scope.run(async |scope| {
+                let object = Object::make(kind).await?;
+                if cancel {
+                    scope.cancel();
+                }
+                drop(object);
+                Ok(())
+            });
+            assert_eq!(left.await?, Some(()), "E5");
+            assert_eq!((descriptors(), stats().in_kernel), before, "{kind}, {cancel}");
+        }
+        Ok(())
+    });
+}
+
+// P1: what is dropped with nothing but the run around it is closed when the run returns.
+#[test]
+fn a_run_returns_only_when_what_was_dropped_in_it_is_closed() {
+    for kind in KINDS {
+        run_alone(async || {
+            drop(Object::make(kind).await?);
+            Ok(())
+        });
+    }
+}
+
+// D5: the number of a descriptor is not given to anybody else while the kernel works on it.
+#[test]
+fn a_dropped_stream_keeps_its_descriptor_until_the_kernel_has_let_go() {
+    run_alone(async || {
+        for kind in ["recv", "read", "write_all"] {
+            let object = Object::make(kind).await?;
+            let (fd, waiting) = (object.fd(), stats().in_kernel);
+            drop(object);
+            assert_eq!((is_open(fd), stats().in_kernel), (true, waiting), "{kind}");
+            turns(5).await;
+            assert_eq!((is_open(fd), stats().in_kernel), (false, waiting - 1), "{kind}");
+        }
+        Ok(())
+    });
+}
+
+// A close waits for nobody at the other end: what was written goes out by itself.
+#[test]
+fn everything_that_was_written_arrives_before_the_end() {
+    const LEN: usize = 1 << 20;
+    run(async || {
+        for drop_it in [false, true] {
+            let (stream, mut peer) = with_peer().await?;
+            let (sent, _) = stream.write(pattern(0, LEN)).await?;
+            if drop_it {
+                nursery(async |_| {
+                    drop(stream);
+                    Ok(())
+                })
+                .await?;
+            } else {
+                stream.close().await?;
+            }
+            let mut bytes = Vec::new();
+            peer.read_to_end(&mut bytes)?;
+            assert_eq!(bytes.len(), sent);
+            assert_pattern(0, &bytes);
+        }
+        Ok(())
+    });
+}
+
+// Half-closed: the one end has said everything, the other one answers, then both close.
+#[test]
+fn a_half_closed_connection_carries_the_answer() {
+    run(async || {
+        let (client, server) = pair().await?;
+        nursery(async |n| {
+            n.spawn(async move {
+                let mut question = Vec::new();
+                while let Some(chunk) = server.recv().await? {
+                    question.extend_from_slice(&chunk);
+                }
+                assert_eq!(question, b"how much is the fish?");
+                server.write_all(question.len().to_string()).await?;
+                server.close().await
+            });
+            client.write_all("how much ").await?;
+            client.write_all("is the fish?").await?;
+            client.shutdown(Shutdown::Write).await?;
+            assert_eq!(client.recv().await?.unwrap(), *b"21");
+            assert!(client.recv().await?.is_none());
+            client.close().await
+        })
+        .await
+    });
+}
+
+// D7: only when the object is gone is what it kept disposed of.
+#[test]
+fn bytes_that_nobody_read_go_back_to_the_pool_with_their_stream() {
+    run(async || {
+        for drop_it in [false, true] {
+            nursery(async |_| {
+                let (stream, mut peer) = with_peer().await?;
+                begin(stream.recv()).await;
+                for piece in [b"abc", b"def"] {
+                    peer.write_all(piece)?;
+                    turns(2).await;
+                }
+                assert_eq!(stats().pool_leased, 2, "both wait for a reader");
+                if drop_it {
+                    drop(stream);
+                    return Ok(());
+                }
+                stream.close().await?;
+                assert_eq!((stats().pool_leased, stats().in_kernel), (0, 0));
+                Ok(())
+            })
+            .await?;
+            assert_eq!((stats().pool_leased, stats().in_kernel), (0, 0));
+        }
+        Ok(())
+    });
+}
+
+// However a connection has ended, closing what is left of it is no error.
+#[test]
+fn a_connection_that_has_ended_is_closed_without_an_error() {
+    run(async || {
+        // Reset, unnoticed and noticed.
+        for notice in [false, true] {
+            let (stream, peer) = with_peer().await?;
+            reset(peer);
+            if notice {
+                let error = stream.recv().await.unwrap_err();
+                assert_eq!(error.io_kind(), Some(io::ErrorKind::ConnectionReset));
+            }
+            stream.close().await?;
+        }
+        // Shut on both ends.
+        let (stream, peer) = with_peer().await?;
+        stream.shutdown(Shutdown::Both).await?;
+        drop(peer);
+        stream.close().await?;
+        // Broken.
+        let (stream, _peer) = with_peer().await?;
+        begin(stream.write_all(vec![0; 24 << 20])).await;
+        turns(1).await;
+        let broken = stream.write_all("x").await.unwrap_err();
+        assert!(matches!(broken.error, Error::Broken(_)));
+        stream.close().await
+    });
+}
+
+// A peer that does not read keeps a writer waiting, and neither a close nor the end of a run.
+#[test]
+fn closing_does_not_wait_for_a_peer_that_does_not_read() {
+    let _others = DESCRIPTORS.read().unwrap_or_else(PoisonError::into_inner);
+    let mut peer = watched(Builder::new(), async || {
+        let (stream, peer) = with_peer().await?;
+        begin(stream.write_all(vec![1; 24 << 20])).await;
+        stream.close().await?;
+        Ok(peer)
+    });
+    let reader = thread::spawn(move || io::copy(&mut peer, &mut io::sink()).unwrap());
+    assert!((1..24 << 20).contains(&reader.join().unwrap()));
+}

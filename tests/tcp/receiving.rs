@@ -1,0 +1,774 @@
+//! Receiving: `recv`, `read`, `read_exact`, and how a stream ends.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::pin::pin;
+use std::thread;
+use std::time::Duration;
+
+use futures::poll;
+use trine::net::TcpStream;
+use trine::{
+    BufError, Builder, CancelScope, Error, IoBuf, IoBufMut, Result, move_on_after, nursery, shield,
+    stats,
+};
+
+use crate::{LONG, MOMENT, assert_pattern, pair, pattern, reset, run, run_with, turns, with_peer};
+
+// `recv` and `read` share one read half, whose bytes come in order whoever asks for them.
+#[test]
+fn every_mixture_of_recv_read_and_read_exact_keeps_the_order_of_bytes() {
+    const LEN: usize = 3_000_000;
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        let sender = thread::spawn(move || {
+            let bytes = pattern(0, LEN);
+            let (mut from, mut piece) = (0, 1);
+            while from < LEN {
+                let to = (from + piece).min(LEN);
+                peer.write_all(&bytes[from..to]).unwrap();
+                (from, piece) = (to, piece * 7 % 60_013 + 1);
+            }
+        });
+        let (mut at, mut random) = (0, 1_u32);
+        loop {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let room = (random >> 8) as usize % 20_000 + 1;
+            let bytes = match random >> 30 {
+                0 => stream.recv().await?.map_or(Vec::new(), |chunk| chunk.to_vec()),
+                1 => stream.read(Vec::with_capacity(room)).await?,
+                2 => stream.read(vec![0; 10 + room].slice(10..)).await?.to_vec(),
+                _ => match stream.read_exact(vec![0; room]).await {
+                    Ok(bytes) => bytes,
+                    Err(short) => short.buf,
+                },
+            };
+            if bytes.is_empty() {
+                break;
+            }
+            assert_pattern(at, &bytes);
+            at += bytes.len();
+        }
+        assert_eq!(at, LEN);
+        sender.join().unwrap();
+        Ok(())
+    });
+}
+
+// The doc of `read`: replaces the content, at most the capacity.
+#[test]
+fn a_read_replaces_the_content_and_does_not_grow_the_buffer() {
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        peer.write_all(b"abcdefghij")?;
+        let mut buf = Vec::with_capacity(4);
+        buf.extend_from_slice(b"old");
+        let (room, place) = (buf.capacity(), buf.as_ptr());
+        let buf = stream.read(buf).await?;
+        assert_eq!(buf, b"abcdefghij"[..room.min(10)]);
+        assert_eq!((buf.capacity(), buf.as_ptr()), (room, place));
+        // Fewer bytes than the content had: the rest of the content is gone.
+        let mut rest = vec![b'x'; 64];
+        rest = stream.read(rest).await?;
+        assert_eq!(rest, b"abcdefghij"[room.min(10)..]);
+        Ok(())
+    });
+}
+
+// The doc of `read`: to add to a buffer, pass a slice of it.
+#[test]
+fn slices_fill_a_part_of_a_buffer_and_leave_the_rest_alone() {
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        peer.write_all(b"abcdefgh")?;
+        let mut buf = Vec::with_capacity(16);
+        buf.extend_from_slice(b"head");
+        // Behind the content.
+        let buf = stream.read_exact(buf.slice(4..7)).await?.into_inner();
+        assert_eq!(buf, b"headabc");
+        // In the middle of it.
+        let slice = stream.read_exact(buf.slice(1..3)).await?;
+        assert_eq!((&slice[..], slice.begin(), slice.end()), (&b"de"[..], 1, 3));
+        let buf = slice.into_inner();
+        assert_eq!(buf, b"hdedabc");
+        // A slice of a slice, and shorter than its room.
+        let slice = stream.read(buf.slice(3..16).slice(1..10)).await?;
+        assert_eq!(&slice[..], b"fgh");
+        let buf = slice.into_inner().into_inner();
+        assert_eq!(buf, b"hdedfgh");
+        // The whole buffer as one that begins with its content.
+        peer.write_all(b"1234")?;
+        assert_eq!(stream.read_exact(buf.slice(..4)).await?.into_inner(), b"1234fgh");
+        Ok(())
+    });
+}
+
+// The doc of `read`: `InvalidInput` for a buffer without room; the buffer comes back.
+#[test]
+fn a_buffer_without_room_is_refused_and_takes_no_byte() {
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        peer.write_all(b"abc")?;
+        let refused = |failed: &BufError<Vec<u8>>| {
+            assert_eq!(
+                (failed.error.io_kind(), failed.done),
+                (Some(io::ErrorKind::InvalidInput), 0)
+            );
+        };
+        refused(&stream.read(Vec::new()).await.unwrap_err());
+        refused(&stream.read_exact(Vec::new()).await.unwrap_err());
+        let full = stream.read(vec![1, 2, 3].slice(3..)).await.unwrap_err();
+        assert_eq!(full.error.io_kind(), Some(io::ErrorKind::InvalidInput));
+        assert_eq!(full.buf.into_inner(), [1, 2, 3]);
+        // A gap between content and slice would be uninitialised bytes: no room either.
+        let gap = stream.read(Vec::with_capacity(10).slice(5..8)).await.unwrap_err();
+        assert_eq!(IoBufMut::capacity(&gap.buf), 0);
+        assert_eq!(stream.recv().await?.unwrap(), *b"abc");
+        Ok(())
+    });
+}
+
+// The end of a stream is no error, comes after all bytes, and stays.
+#[test]
+fn the_end_of_a_stream_comes_after_its_bytes_and_stays() {
+    for first in 0..3 {
+        run(async || {
+            let (stream, mut peer) = with_peer().await?;
+            peer.write_all(b"last words")?;
+            peer.shutdown(Shutdown::Write)?;
+            match first {
+                0 => assert_eq!(stream.recv().await?.unwrap(), *b"last words"),
+                1 => assert_eq!(stream.read(Vec::with_capacity(50)).await?, b"last words"),
+                _ => {
+                    let short = stream.read_exact(Vec::with_capacity(50)).await.unwrap_err();
+                    assert_eq!(short.error.io_kind(), Some(io::ErrorKind::UnexpectedEof));
+                    assert_eq!((short.done, &short.buf[..]), (10, &b"last words"[..]));
+                }
+            }
+            for _ in 0..3 {
+                assert!(stream.recv().await?.is_none());
+                assert!(stream.read(vec![1; 9]).await?.is_empty());
+                let none = stream.read_exact(vec![1; 9]).await.unwrap_err();
+                assert_eq!((none.done, none.buf.len()), (0, 0));
+                assert_eq!(none.error.io_kind(), Some(io::ErrorKind::UnexpectedEof));
+            }
+            // The other direction is not concerned.
+            stream.write_all("heard").await?;
+            let mut heard = [0; 5];
+            peer.read_exact(&mut heard)?;
+            assert_eq!(heard, *b"heard");
+            Ok(())
+        });
+    }
+}
+
+// What came before a reset is delivered; then the reset is an error and not the end of the stream.
+#[test]
+fn a_reset_is_an_error_after_the_bytes_before_it() {
+    for first in 0..3 {
+        run(async || {
+            let (stream, mut peer) = with_peer().await?;
+            peer.write_all(b"abc")?;
+            assert_eq!(stream.read_exact(Vec::with_capacity(3)).await?, b"abc");
+            // Meanwhile the kernel waits for more, or it does not.
+            if first == 0 {
+                assert!(poll!(pin!(stream.recv())).is_pending());
+                turns(2).await;
+            }
+            peer.write_all(b"def")?;
+            reset(peer);
+            let mut came = Vec::new();
+            let error = loop {
+                let part = match first {
+                    0 => stream.recv().await.map(|chunk| chunk.map_or(vec![], |c| c.to_vec())),
+                    1 => stream.read(Vec::with_capacity(2)).await.map_err(Into::into),
+                    _ => match stream.read_exact(Vec::with_capacity(5)).await {
+                        Ok(_) => panic!("only three bytes came"),
+                        Err(failed) => {
+                            assert_eq!(failed.done, failed.buf.len());
+                            came.extend(failed.buf);
+                            Err(failed.error)
+                        }
+                    },
+                };
+                match part {
+                    Ok(bytes) => {
+                        assert!(!bytes.is_empty(), "a reset is no end of the stream");
+                        came.extend(bytes);
+                    }
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(
+                (&came[..], error.io_kind()),
+                (&b"def"[..], Some(io::ErrorKind::ConnectionReset))
+            );
+            Ok(())
+        });
+    }
+}
+
+// The doc of `TcpStream`: two readers at a time get `Busy`; a dropped one is none.
+#[test]
+fn one_task_at_a_time_reads() {
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        let busy = async || {
+            assert!(matches!(stream.recv().await, Err(Error::Busy(_))));
+            let read = stream.read(vec![7; 3]).await.unwrap_err();
+            assert!(matches!(read.error, Error::Busy(_)));
+            assert_eq!((read.done, read.buf), (0, vec![7; 3]));
+            assert!(matches!(
+                stream.read_exact(vec![0; 3]).await.unwrap_err().error,
+                Error::Busy(_)
+            ));
+        };
+        {
+            let mut first = pin!(stream.recv());
+            assert!(poll!(first.as_mut()).is_pending());
+            busy().await;
+            turns(1).await;
+            busy().await;
+        }
+        {
+            let mut second = pin!(stream.read(Vec::with_capacity(3)));
+            assert!(poll!(second.as_mut()).is_pending());
+            busy().await;
+            turns(1).await;
+            busy().await;
+            // A reader does not keep a writer out.
+            stream.write_all("x").await?;
+        }
+        let mut third = pin!(stream.read_exact(Vec::with_capacity(3)));
+        assert!(poll!(third.as_mut()).is_pending());
+        busy().await;
+        peer.write_all(b"abcdef")?;
+        assert_eq!(third.await?, b"abc");
+        assert_eq!(stream.recv().await?.unwrap(), *b"def");
+        Ok(())
+    });
+}
+
+// An unpolled future is no reader yet.
+#[test]
+fn who_has_not_begun_to_read_keeps_nobody_out() {
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        let idle = (stream.recv(), stream.read(vec![0; 3]), stream.write_all("never"));
+        peer.write_all(b"abc")?;
+        assert_eq!(stream.recv().await?.unwrap(), *b"abc");
+        stream.write_all("said").await?;
+        drop(idle);
+        let mut said = [0; 4];
+        peer.read_exact(&mut said)?;
+        assert_eq!(said, *b"said");
+        Ok(())
+    });
+}
+
+// D2: `read_exact` is partial: the error says how much came, and has it.
+#[test]
+fn a_cancelled_read_exact_gives_what_came_and_takes_no_more() {
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        peer.write_all(b"abcd")?;
+        let read = async |scope: &CancelScope| {
+            scope.set_deadline(Some(trine::time::Instant::now() + MOMENT));
+            let failed = stream.read_exact(Vec::with_capacity(10)).await.unwrap_err();
+            assert!(failed.error.is_cancelled());
+            assert_eq!((failed.done, &failed.buf[..]), (4, &b"abcd"[..]));
+            // B7: and so does every one after it, which takes nothing.
+            peer.write_all(b"ef")?;
+            let again = stream.read_exact(vec![9; 2]).await.unwrap_err();
+            assert!(again.error.is_cancelled());
+            assert_eq!(again.done, 0);
+            Err::<(), _>(failed.error)
+        };
+        assert!(CancelScope::new().run(read).await?.is_none());
+        assert_eq!(stream.read_exact(Vec::with_capacity(2)).await?, b"ef");
+        Ok(())
+    });
+}
+
+// D4: a result wins over the cancellation, which waits for the next cancel point.
+#[test]
+fn a_receive_that_finished_in_time_is_not_cancelled_after_all() {
+    run(async || {
+        for way in 0..3 {
+            let (stream, mut peer) = with_peer().await?;
+            let scope = CancelScope::new();
+            let came = scope.run(async |scope| {
+                let mut receive = pin!(take(&stream, way, 3));
+                assert!(poll!(receive.as_mut()).is_pending());
+                // To the kernel.
+                turns(1).await;
+                peer.write_all(b"abc")?;
+                // The kernel has finished it by then, and nobody has looked.
+                turns(3).await;
+                scope.cancel();
+                let came = receive.await?;
+                // B7: the cancellation was not forgotten.
+                assert!(stream.recv().await.unwrap_err().is_cancelled());
+                Ok(came)
+            });
+            // E5: and so the value of the scope is there.
+            assert_eq!(came.await?.as_deref(), Some(&b"abc"[..]), "{way}");
+        }
+        Ok(())
+    });
+}
+
+async fn take(stream: &TcpStream, way: u32, room: usize) -> Result<Vec<u8>> {
+    Ok(match way {
+        0 => stream.recv().await?.map_or(Vec::new(), |chunk| chunk.to_vec()),
+        1 => stream.read(Vec::with_capacity(room)).await?,
+        _ => stream.read_exact(Vec::with_capacity(room)).await?,
+    })
+}
+
+// "A receive polled again after `Cancelled` starts anew instead of panicking."
+#[test]
+fn a_recv_that_was_cancelled_can_be_awaited_again() {
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        let mut receive = pin!(stream.recv());
+        for _ in 0..3 {
+            assert!(move_on_after(MOMENT, async |_| receive.as_mut().await).await?.is_none());
+        }
+        peer.write_all(b"abc")?;
+        assert_eq!(receive.as_mut().await?.unwrap(), *b"abc");
+        peer.write_all(b"def")?;
+        assert_eq!(receive.await?.unwrap(), *b"def");
+        Ok(())
+    });
+}
+
+// D4: stray interruptions. The receive was asked to end by a scope that it has left meanwhile; it is
+// submitted again, eight times at least.
+#[test]
+fn a_receive_that_has_left_the_cancelled_scope_goes_on() {
+    for way in 0..3 {
+        run(async || {
+            let (stream, mut peer) = with_peer().await?;
+            let mut receive = pin!(take(&stream, way, 3));
+            for _ in 0..8 {
+                let scope = CancelScope::new();
+                let left = scope.run(async |scope| {
+                    assert!(poll!(receive.as_mut()).is_pending());
+                    turns(1).await;
+                    scope.cancel();
+                    // E5: a body that finished is finished.
+                    Ok("left")
+                });
+                assert_eq!(left.await?, Some("left"));
+                assert!(poll!(receive.as_mut()).is_pending());
+                turns(1).await;
+            }
+            peer.write_all(b"abc")?;
+            assert_eq!(receive.await?, b"abc", "{way}");
+            Ok(())
+        });
+    }
+}
+
+// G1: behind a shield a receive goes on in a cancelled scope.
+#[test]
+fn a_shielded_receive_is_not_cancelled() {
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        for way in 0..3 {
+            let scope = CancelScope::new();
+            let came = scope.run(async |scope| {
+                let mut receive = pin!(shield(take(&stream, way, 3)));
+                assert!(poll!(receive.as_mut()).is_pending());
+                turns(1).await;
+                scope.cancel();
+                turns(1).await;
+                assert!(poll!(receive.as_mut()).is_pending());
+                peer.write_all(b"abc")?;
+                receive.await
+            });
+            assert_eq!(came.await?.as_deref(), Some(&b"abc"[..]), "{way}");
+        }
+        Ok(())
+    });
+}
+
+// One child reads while another writes: the halves are independent.
+#[test]
+fn sixty_four_mebibytes_go_both_ways_at_once() {
+    const LEN: usize = 64 << 20;
+    run(async || {
+        let (stream, peer) = with_peer().await?;
+        let (mut reader, mut writer) = (peer.try_clone()?, peer);
+        let sending = thread::spawn(move || {
+            let (bytes, mut from) = (pattern(0, 1_000_003), 0);
+            while from < LEN {
+                let start = from % crate::PERIOD;
+                let len = (LEN - from).min(900_001);
+                writer.write_all(&bytes[start..start + len]).unwrap();
+                from += len;
+            }
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let receiving = thread::spawn(move || {
+            let (mut buf, mut at) = (vec![0; 500_000], 0);
+            loop {
+                let count = reader.read(&mut buf).unwrap();
+                if count == 0 {
+                    return at;
+                }
+                assert_pattern(at, &buf[..count]);
+                at += count;
+            }
+        });
+        let stream = &stream;
+        let received = nursery(async |n| {
+            n.spawn(async move {
+                let mut from = 0;
+                while from < LEN {
+                    let len = (LEN - from).min(3_000_001);
+                    stream.write_all(pattern(from, len)).await?;
+                    from += len;
+                }
+                stream.shutdown(Shutdown::Write).await
+            });
+            let mut at = 0;
+            while let Some(chunk) = stream.recv().await? {
+                assert_pattern(at, &chunk);
+                at += chunk.len();
+            }
+            Ok(at)
+        });
+        assert_eq!(received.await?, LEN);
+        sending.join().unwrap();
+        assert_eq!(receiving.join().unwrap(), LEN);
+        Ok(())
+    });
+}
+
+// A read of much at once, which needs many receives.
+#[test]
+fn a_read_exact_collects_what_comes_in_pieces() {
+    const LEN: usize = 8 << 20;
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        let sender = thread::spawn(move || {
+            for (n, piece) in pattern(0, LEN).chunks(70_001).enumerate() {
+                peer.write_all(piece).unwrap();
+                if n % 30 == 0 {
+                    thread::sleep(Duration::from_micros(300));
+                }
+            }
+        });
+        let bytes = stream.read_exact(Vec::with_capacity(LEN)).await?;
+        assert_eq!(bytes.len(), LEN);
+        assert_pattern(0, &bytes);
+        sender.join().unwrap();
+        Ok(())
+    });
+}
+
+// An idle stream costs no buffer, and asking again does not cost another operation.
+#[test]
+fn a_stream_that_waits_has_one_operation_and_no_buffer() {
+    run(async || {
+        let (one, other) = pair().await?;
+        let before = stats();
+        for _ in 0..3 {
+            assert!(poll!(pin!(one.recv())).is_pending());
+            turns(1).await;
+        }
+        let after = stats();
+        assert_eq!(
+            (after.in_kernel, after.submitted),
+            (before.in_kernel + 1, before.submitted + 1)
+        );
+        assert_eq!(after.pool_leased, 0);
+        for n in 0..20_u8 {
+            other.write_all([n]).await?;
+            let received = move_on_after(LONG, async |_| one.recv().await).await?;
+            assert_eq!(received.flatten().unwrap(), [n]);
+        }
+        Ok(())
+    });
+}
+
+/// Polls a receive of each kind once, lets `meanwhile` turns go by, and drops it.
+async fn abandon(stream: &TcpStream, way: u32, room: usize, meanwhile: usize) {
+    let mut receive = Box::pin(take(stream, way, room));
+    assert!(poll!(&mut receive).is_pending());
+    turns(meanwhile).await;
+}
+
+// D7: what comes for a dropped receive stays with the stream, whichever it was, however far it had
+// got, and whichever comes next; and it makes nobody `Busy`.
+#[test]
+fn the_bytes_of_a_dropped_receive_are_what_the_next_one_returns() {
+    run(async || {
+        for (way, next) in (0..9).map(|both| (both / 3, both % 3)) {
+            for meanwhile in 0..3 {
+                let (stream, mut peer) = with_peer().await?;
+                // Before they come.
+                abandon(&stream, way, 3, meanwhile).await;
+                peer.write_all(b"abc")?;
+                turns(meanwhile).await;
+                assert_eq!(take(&stream, next, 3).await?, b"abc", "{way} {next} {meanwhile}");
+                // When they have come.
+                let mut receive = Box::pin(take(&stream, way, 3));
+                assert!(poll!(&mut receive).is_pending());
+                peer.write_all(b"def")?;
+                turns(meanwhile).await;
+                drop(receive);
+                assert_eq!(take(&stream, next, 3).await?, b"def", "{way} {next} {meanwhile}");
+            }
+        }
+        Ok(())
+    });
+}
+
+// D7: the part that a dropped `read_exact` has got comes before what came after it.
+#[test]
+fn what_a_dropped_read_exact_has_collected_comes_first() {
+    run(async || {
+        for next in 0..3 {
+            let (stream, mut peer) = with_peer().await?;
+            {
+                let mut exact = pin!(stream.read_exact(Vec::with_capacity(100)));
+                for piece in [b"ab", b"cd"] {
+                    assert!(poll!(exact.as_mut()).is_pending());
+                    peer.write_all(piece)?;
+                    turns(2).await;
+                }
+                assert!(poll!(exact.as_mut()).is_pending());
+            }
+            peer.write_all(b"ef")?;
+            peer.shutdown(Shutdown::Write)?;
+            let mut came = Vec::new();
+            while came.len() < 6 {
+                came.extend(take(&stream, next, 2).await?);
+            }
+            assert_eq!(came, b"abcdef", "{next}");
+            assert!(stream.recv().await?.is_none());
+        }
+        Ok(())
+    });
+}
+
+// D7: the same where it took from what the stream had kept, and had to wait before it could go on: for
+// the end of a former receive, or for its turn (A2).
+#[test]
+fn what_a_dropped_read_exact_took_from_the_stream_is_given_back() {
+    run(async || {
+        for spent in [0, 125, 126, 127, 128, 129] {
+            let (stream, mut peer) = with_peer().await?;
+            abandon(&stream, 0, 3, 1).await;
+            for piece in [b"ab", b"cd"] {
+                peer.write_all(piece)?;
+                turns(2).await;
+            }
+            for _ in 0..spent {
+                stream.write_all("").await?;
+            }
+            abandon(&stream, 2, 100, 0).await;
+            peer.write_all(b"ef")?;
+            let mut came = Vec::new();
+            while came.len() < 6 {
+                came.extend_from_slice(&stream.recv().await?.unwrap());
+            }
+            assert_eq!(came, b"abcdef", "{spent}");
+        }
+        Ok(())
+    });
+}
+
+// D7: bytes that were kept are given away in parts if the next reader has less room.
+#[test]
+fn kept_bytes_are_handed_out_in_parts_of_any_size() {
+    const LEN: usize = 100_000;
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        let mut dropped = Box::pin(stream.read_exact(Vec::with_capacity(2 * LEN)));
+        assert!(poll!(&mut dropped).is_pending());
+        let sent = pattern(0, LEN);
+        for half in sent.chunks(LEN / 2) {
+            peer.write_all(half)?;
+            turns(2).await;
+            assert!(poll!(&mut dropped).is_pending());
+        }
+        drop(dropped);
+        let mut at = 0;
+        for room in [1, 2, 1000, 30_000] {
+            let bytes = stream.read_exact(Vec::with_capacity(room)).await?;
+            assert_pattern(at, &bytes);
+            at += bytes.len();
+        }
+        while at < LEN {
+            let chunk = stream.recv().await?.unwrap();
+            assert_pattern(at, &chunk);
+            at += chunk.len();
+        }
+        Ok(())
+    });
+}
+
+// E11: the scope in which a receive was dropped waits until the kernel has let go of it.
+#[test]
+fn a_scope_is_left_only_when_the_kernel_has_let_go_of_dropped_receives() {
+    run(async || {
+        for way in 0..3 {
+            let (stream, mut peer) = with_peer().await?;
+            let before = stats().in_kernel;
+            let scope = CancelScope::new();
+            let left = scope.run(async |_| {
+                abandon(&stream, way, 3, 1).await;
+                assert_eq!(stats().in_kernel, before + 1, "{way}");
+                peer.write_all(b"abc")?;
+                Ok(())
+            });
+            assert_eq!(left.await?, Some(()));
+            assert_eq!(stats().in_kernel, before, "{way}");
+            assert_eq!(take(&stream, 0, 3).await?, b"abc", "{way}");
+        }
+        Ok(())
+    });
+}
+
+// A8: a receive in a cancelled scope takes nothing, also of what has come already.
+#[test]
+fn a_receive_in_a_cancelled_scope_takes_nothing() {
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        peer.write_all(b"abc")?;
+        abandon(&stream, 0, 3, 2).await;
+        for way in 0..3 {
+            let scope = CancelScope::new();
+            scope.cancel();
+            assert!(scope.run(async |_| take(&stream, way, 3).await).await?.is_none());
+        }
+        assert_eq!(stream.recv().await?.unwrap(), *b"abc");
+        Ok(())
+    });
+}
+
+// A2: results that are ready do not keep the task from letting others run.
+#[test]
+fn a_task_that_always_finds_bytes_lets_others_run() {
+    const LEN: usize = 10_000;
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        peer.write_all(&pattern(0, LEN))?;
+        let mut ready = Box::pin(stream.read_exact(Vec::with_capacity(LEN + 1)));
+        assert!(poll!(&mut ready).is_pending());
+        turns(2).await;
+        // All of it is kept by the stream from now on.
+        assert!(poll!(&mut ready).is_pending());
+        drop(ready);
+        let before = stats().turns;
+        for at in 0..LEN {
+            assert_pattern(at, &stream.read(Vec::with_capacity(1)).await?);
+        }
+        assert!(stats().turns - before > LEN as u64 / 200, "{}", stats().turns - before);
+        Ok(())
+    });
+}
+
+// Design, "Buffers": a chunk is the reader's until it is dropped, whatever becomes of the rest.
+#[test]
+fn chunks_outlive_their_stream_and_their_run() {
+    let mut chunk = run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        peer.write_all(b"abcdef")?;
+        let chunk = stream.recv().await?.unwrap();
+        assert_eq!(stats().pool_leased, 1);
+        stream.close().await?;
+        Ok(chunk)
+    });
+    chunk.make_ascii_uppercase();
+    chunk.advance(1);
+    chunk.truncate(4);
+    assert_eq!(chunk, *b"BCDE");
+    assert_eq!(format!("{chunk:?}"), "Chunk(4 bytes)");
+    let last = run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        let chunk = stream.write_all(chunk).await?;
+        let mut said = [0; 4];
+        peer.read_exact(&mut said)?;
+        assert_eq!(said, *b"BCDE");
+        Ok(chunk)
+    });
+    assert_eq!(last, *b"BCDE");
+}
+
+// The doc of `pool_most`: when all buffers are in use, a receive gets memory of its own.
+#[test]
+fn a_receive_succeeds_however_many_chunks_are_held() {
+    let small = Builder::new().pool_buffer(4096).pool_least(1).pool_most(4);
+    run_with(small, async || {
+        let (stream, mut peer) = with_peer().await?;
+        let mut held = Vec::new();
+        for n in 0..20 {
+            peer.write_all(&pattern(n * 100, 100))?;
+            held.push(stream.recv().await?.unwrap());
+            assert!(stats().pool_leased <= 4);
+        }
+        for (n, chunk) in held.iter().enumerate() {
+            assert_eq!(chunk.len(), 100);
+            assert_pattern(n * 100, chunk);
+        }
+        drop(held);
+        assert_eq!(stats().pool_leased, 0);
+        // The pool is used again.
+        peer.write_all(b"pool")?;
+        let chunk = stream.recv().await?.unwrap();
+        assert_eq!(stats().pool_leased, 1);
+        assert_eq!(chunk, *b"pool");
+        Ok(())
+    });
+}
+
+// Design, "Buffers": one slow reader cannot take the whole pool; it is paused, and loses nothing.
+#[test]
+fn a_stream_that_nobody_reads_takes_a_few_buffers_only() {
+    const LEN: usize = 4 << 20;
+    let large = Builder::new().pool_buffer(4096).pool_least(2048);
+    run_with(large, async || {
+        let (slow, mut peer) = with_peer().await?;
+        let sender = thread::spawn(move || peer.write_all(&pattern(0, LEN)).unwrap());
+        // Armed, and read no further.
+        let mut receive = Box::pin(slow.recv());
+        assert!(poll!(&mut receive).is_pending());
+        let (quick, mut other) = with_peer().await?;
+        for n in 0..200_u8 {
+            other.write_all(&[n])?;
+            assert_eq!(quick.recv().await?.unwrap(), [n]);
+            // The kernel fills some dozens before it hears of the pause; there would be a thousand.
+            assert!(stats().pool_leased < 200, "{:?}", stats());
+        }
+        let mut at = receive.as_mut().await?.unwrap().len();
+        drop(receive);
+        while at < LEN {
+            let chunk = slow.recv().await?.unwrap();
+            assert_pattern(at, &chunk);
+            at += chunk.len();
+        }
+        sender.join().unwrap();
+        Ok(())
+    });
+}
+
+// The doc of `shutdown`, with a reader that waits: it is the end of the stream to that one.
+#[test]
+fn a_shutdown_of_both_halves_ends_a_receive_that_waits() {
+    run(async || {
+        for way in 0..2 {
+            let (stream, _peer) = with_peer().await?;
+            let mut receive = pin!(take(&stream, way, 3));
+            assert!(poll!(receive.as_mut()).is_pending());
+            turns(1).await;
+            stream.shutdown(Shutdown::Both).await?;
+            assert!(receive.await?.is_empty());
+        }
+        Ok(())
+    });
+}
