@@ -3,9 +3,8 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem;
 use std::num::NonZeroU32;
-
-use slab::Slab;
 
 /// Names one value of a [`Slots`]; outlives it harmlessly.
 pub(crate) struct Key<T> {
@@ -36,55 +35,103 @@ impl<T> Key<T> {
     }
 }
 
-/// Values under generational keys; the places of removed values are used again.
+/// Values under generational keys; the places of removed values are used again, the last one first.
 pub(crate) struct Slots<T> {
-    slab: Slab<(NonZeroU32, T)>,
-    /// The generation that the next value of each place will get.
-    generations: Vec<NonZeroU32>,
+    places: Vec<Place<T>>,
+    /// The first free place, which names the next one, and so on. The end is a place that does not
+    /// exist yet.
+    free: u32,
+    len: usize,
+}
+
+struct Place<T> {
+    /// Of the value that is here, or of the next one.
+    generation: NonZeroU32,
+    content: Content<T>,
+}
+
+enum Content<T> {
+    Value(T),
+    Free { next: u32 },
 }
 
 impl<T> Slots<T> {
     pub(crate) fn new() -> Self {
-        Slots { slab: Slab::new(), generations: Vec::new() }
+        Slots { places: Vec::new(), free: 0, len: 0 }
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, value: T) -> Key<T> {
-        let entry = self.slab.vacant_entry();
-        let index = entry.key();
-        if index == self.generations.len() {
-            self.generations.push(NonZeroU32::MIN);
+        if self.free as usize == self.places.len() {
+            self.add_place();
         }
-        let generation = self.generations[index];
-        entry.insert((generation, value));
-        Key::new(index as u32, generation)
+        let place = &mut self.places[self.free as usize];
+        let Content::Free { next } = place.content else { unreachable!("a free place is free") };
+        place.content = Content::Value(value);
+        let key = Key::new(self.free, place.generation);
+        self.free = next;
+        self.len += 1;
+        key
     }
 
+    #[cold]
+    fn add_place(&mut self) {
+        let next = self.free + 1;
+        self.places.push(Place { generation: NonZeroU32::MIN, content: Content::Free { next } });
+    }
+
+    /// The key that the next value will get.
+    #[inline]
+    pub(crate) fn next_key(&self) -> Key<T> {
+        let place = self.places.get(self.free as usize);
+        Key::new(self.free, place.map_or(NonZeroU32::MIN, |place| place.generation))
+    }
+
+    #[inline]
     pub(crate) fn remove(&mut self, key: Key<T>) -> Option<T> {
-        self.get(key)?;
-        let index = key.index as usize;
-        let next = self.generations[index].get().wrapping_add(1);
-        self.generations[index] = NonZeroU32::new(next).unwrap_or(NonZeroU32::MIN);
-        Some(self.slab.remove(index).1)
+        let place = self.places.get_mut(key.index as usize)?;
+        if place.generation != key.generation || matches!(place.content, Content::Free { .. }) {
+            return None;
+        }
+        place.generation = key.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        let content = mem::replace(&mut place.content, Content::Free { next: self.free });
+        self.free = key.index;
+        self.len -= 1;
+        match content {
+            Content::Value(value) => Some(value),
+            Content::Free { .. } => None,
+        }
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: Key<T>) -> Option<&T> {
-        let (generation, value) = self.slab.get(key.index as usize)?;
-        (*generation == key.generation).then_some(value)
+        match self.places.get(key.index as usize)? {
+            Place { generation, content: Content::Value(value) } if *generation == key.generation => {
+                Some(value)
+            }
+            _ => None,
+        }
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
-        let (generation, value) = self.slab.get_mut(key.index as usize)?;
-        (*generation == key.generation).then_some(value)
+        match self.places.get_mut(key.index as usize)? {
+            Place { generation, content: Content::Value(value) } if *generation == key.generation => {
+                Some(value)
+            }
+            _ => None,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.slab.len()
+        self.len
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
-        self.slab
-            .iter()
-            .map(|(index, (generation, value))| (Key::new(index as u32, *generation), value))
+        self.places.iter().enumerate().filter_map(|(index, place)| match &place.content {
+            Content::Value(value) => Some((Key::new(index as u32, place.generation), value)),
+            Content::Free { .. } => None,
+        })
     }
 }
 
@@ -126,5 +173,22 @@ mod tests {
         assert_eq!(slots.remove(first), None);
         assert_eq!(slots.get(second), Some(&"second"));
         assert_eq!(Key::from_bits(second.to_bits()), Some(second));
+    }
+
+    #[test]
+    fn free_places_are_used_again_before_new_ones_are_made_and_the_next_key_is_known() {
+        let mut slots = Slots::new();
+        let mut keys: Vec<_> = (0..4).map(|value| slots.insert(value)).collect();
+        for gone in [2, 0, 3] {
+            assert_eq!(slots.remove(keys[gone]), Some(gone));
+        }
+        for (value, index) in [3, 0, 2, 4].into_iter().enumerate() {
+            let next = slots.next_key();
+            assert_eq!((slots.insert(value), next.index()), (next, index));
+            keys.push(next);
+        }
+        assert_eq!(slots.len(), 5);
+        let values: Vec<_> = slots.iter().map(|(key, value)| (key.index(), *value)).collect();
+        assert_eq!(values, [(0, 1), (1, 1), (2, 2), (3, 0), (4, 3)]);
     }
 }

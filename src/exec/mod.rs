@@ -351,9 +351,10 @@ impl Core {
         submission: Submission,
         whom: Whom,
     ) -> (Key<Slot>, Key<Wait>) {
-        let slot = self.table.submit(submission, 0, self.began);
-        let wait = self.tree.attach(node, Subject::Operation(slot.to_bits()), Some(whom));
-        self.table.set_waiter(slot, wait.to_bits());
+        let next = self.table.next_key();
+        let wait = self.tree.attach(node, Subject::Operation(next.to_bits()), Some(whom));
+        let slot = self.table.submit(submission, wait.to_bits(), self.began);
+        debug_assert_eq!(slot, next);
         (slot, wait)
     }
 
@@ -455,10 +456,11 @@ impl Hands<'_> {
     }
 
     fn submit_orphan(&mut self, node: Key<Node>, submission: Submission) {
-        let slot = self.table.submit_orphan(submission, 0, self.began);
-        let wait = self.tree.attach(node, Subject::Operation(slot.to_bits()), None);
+        let next = self.table.next_key();
+        let wait = self.tree.attach(node, Subject::Operation(next.to_bits()), None);
         self.tree.set_orphan(wait, true, self.sweep);
-        self.table.set_waiter(slot, wait.to_bits());
+        let slot = self.table.submit_orphan(submission, wait.to_bits(), self.began);
+        debug_assert_eq!(slot, next);
     }
 }
 

@@ -20,10 +20,9 @@ pub(crate) struct Table {
     slots: Slots<Slot>,
     pool: Rc<Pool>,
     /// Requests that wait to be pushed, in order.
-    queue: List,
-    /// Operations whose cancel request waits to be pushed. They wait in the slots themselves, so
-    /// that there is always room for them.
-    cancels: List,
+    queue: Queue,
+    /// Operations whose cancel request waits to be pushed.
+    cancels: Queue,
     in_kernel: usize,
     submitted: u64,
     withdrawn: u64,
@@ -38,14 +37,11 @@ pub(crate) struct Slot {
     storage: Option<Storage>,
     /// The oldest result that was not taken yet. Mostly it is the only one, and costs no memory.
     answer: Option<Answer>,
-    /// Those after it.
-    answers: VecDeque<Answer>,
+    /// Those after it. Only multishots ever have any, so they lie elsewhere.
+    later: Option<Box<VecDeque<Answer>>>,
     /// Who waits, in the words of whoever submitted it.
     waiter: u64,
     since: Duration,
-    /// Neighbours in `queue` or `cancels`; an operation is in one of them at most.
-    next: Option<Key<Slot>>,
-    previous: Option<Key<Slot>>,
 }
 
 /// A completion as its taker sees it. Dropping it disposes of it (rule D7): a descriptor is closed, a
@@ -104,15 +100,21 @@ impl Table {
         Table {
             slots: Slots::new(),
             pool,
-            queue: List::default(),
-            cancels: List::default(),
+            queue: Queue::default(),
+            cancels: Queue::default(),
             in_kernel: 0,
             submitted: 0,
             withdrawn: 0,
         }
     }
 
+    /// The key of the operation that is submitted next.
+    pub(crate) fn next_key(&self) -> Key<Slot> {
+        self.slots.next_key()
+    }
+
     /// Takes an operation in; it goes to the kernel with the next [`pump`](Table::pump).
+    #[inline]
     pub(crate) fn submit(
         &mut self,
         submission: Submission,
@@ -127,13 +129,11 @@ impl Table {
             fd,
             storage,
             answer: None,
-            answers: VecDeque::new(),
+            later: None,
             waiter,
             since: now,
-            next: None,
-            previous: None,
         });
-        self.queue.push_back(&mut self.slots, key);
+        self.queue.push(key);
         key
     }
 
@@ -149,62 +149,63 @@ impl Table {
         key
     }
 
-    /// Says who waits, where that was not known at submission.
-    pub(crate) fn set_waiter(&mut self, key: Key<Slot>, waiter: u64) {
-        if let Some(slot) = self.slots.get_mut(key) {
-            slot.waiter = waiter;
-        }
-    }
-
     /// Pushes requests, then cancels: a cancel must not overtake its target. `false` if there was no
     /// room for all; flush, and call again.
     pub(crate) fn pump(&mut self, mut push: impl FnMut(Pushed<'_>) -> bool) -> bool {
-        while let Some(key) = self.queue.first {
-            let slot = self.slots.get_mut(key).expect("queued slots exist");
+        let Table { slots, queue, cancels, in_kernel, submitted, .. } = self;
+        let all = queue.drain(|key| {
+            let Some(slot) = slots.get_mut(key).filter(|slot| slot.state.phase == Phase::Queued)
+            else {
+                return Drained::Stale;
+            };
             if !push(Pushed::Request(token(key), &slot.request)) {
-                return false;
+                return Drained::NoRoom;
             }
             let step = slot.state.step(Event::Pushed);
             debug_assert_eq!(step, Step::Nothing);
-            self.queue.remove(&mut self.slots, key);
-            self.in_kernel += 1;
-            self.submitted += 1;
-        }
-        while let Some(key) = self.cancels.first {
+            *in_kernel += 1;
+            *submitted += 1;
+            Drained::Pushed
+        });
+        all && cancels.drain(|key| {
+            let Some(slot) =
+                slots.get_mut(key).filter(|slot| slot.state.phase == Phase::CancelQueued)
+            else {
+                return Drained::Stale;
+            };
             if !push(Pushed::Cancel(token(key))) {
-                return false;
+                return Drained::NoRoom;
             }
-            let slot = self.slots.get_mut(key).expect("slots with a queued cancel exist");
             let step = slot.state.step(Event::CancelPushed);
             debug_assert_eq!(step, Step::Nothing);
-            self.cancels.remove(&mut self.slots, key);
-        }
-        true
+            Drained::Pushed
+        })
     }
 
     /// Whether something waits to be pushed.
     pub(crate) fn has_queued(&self) -> bool {
-        self.queue.first.is_some() || self.cancels.first.is_some()
+        self.queue.len > 0 || self.cancels.len > 0
     }
 
     /// A completion has come. One of a token that is unknown or of a former life changes nothing.
+    #[inline]
     pub(crate) fn complete(&mut self, completion: Completion) -> Action {
         let Some(key) = key(completion.token) else { return Action::Nothing };
         let Some(slot) = self.slots.get_mut(key) else { return Action::Nothing };
         let answer = answer(slot, &self.pool, completion);
-        let event = if completion.more { Event::More } else { Event::Terminal };
+        let event = if answer.more { Event::More } else { Event::Terminal };
         let had_queued_cancel = slot.state.phase == Phase::CancelQueued;
         let step = slot.state.step(event);
         if event == Event::Terminal && step != Step::Nothing {
             self.in_kernel -= 1;
-            if had_queued_cancel {
-                self.cancels.remove(&mut self.slots, key);
-            }
+            self.cancels.len -= usize::from(had_queued_cancel);
         }
         match step {
             Step::Deliver => {
-                let action = self.deliver(key, answer);
-                self.pause_if_unread(key);
+                let action = slot.deliver(answer);
+                if event == Event::More && slot.is_to_be_paused() {
+                    self.cancels.push(key);
+                }
                 action
             }
             Step::DisposeAndFree => self.free(key),
@@ -217,7 +218,7 @@ impl Table {
         let Some(key) = key(cancel) else { return };
         let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.kind.polled) else { return };
         if slot.state.step(Event::CancelMissed) == Step::QueueCancel {
-            self.cancels.push_back(&mut self.slots, key);
+            self.cancels.push(key);
         }
     }
 
@@ -230,8 +231,7 @@ impl Table {
     pub(crate) fn orphan(&mut self, key: Key<Slot>) -> Action {
         if let Some(slot) = self.slots.get_mut(key) {
             // What nobody will take goes where it belongs at once.
-            slot.answer = None;
-            slot.answers.clear();
+            (slot.answer, slot.later) = (None, None);
         }
         self.end(key, Event::Orphaned)
     }
@@ -240,17 +240,18 @@ impl Table {
         let Some(slot) = self.slots.get_mut(key) else { return Action::Nothing };
         match slot.state.step(event) {
             Step::QueueCancel => {
-                self.cancels.push_back(&mut self.slots, key);
+                self.cancels.push(key);
                 Action::Nothing
             }
             Step::Withdraw => {
-                self.withdraw(key);
                 let answer =
                     Answer { result: -libc::ECANCELED, descriptor: None, chunk: None, more: false };
-                self.deliver(key, answer)
+                let action = slot.deliver(answer);
+                self.withdraw();
+                action
             }
             Step::WithdrawAndFree => {
-                self.withdraw(key);
+                self.withdraw();
                 self.free(key)
             }
             Step::Free => self.free(key),
@@ -258,30 +259,10 @@ impl Table {
         }
     }
 
-    fn withdraw(&mut self, key: Key<Slot>) {
-        self.queue.remove(&mut self.slots, key);
+    /// What is withdrawn is not in its phase any more, and passed over by the queue.
+    fn withdraw(&mut self) {
+        self.queue.len -= 1;
         self.withdrawn += 1;
-    }
-
-    fn deliver(&mut self, key: Key<Slot>, answer: Answer) -> Action {
-        let slot = self.slots.get_mut(key).expect("looked up by the caller");
-        let last = !answer.more;
-        if slot.answer.is_none() {
-            slot.answer = Some(answer);
-        } else {
-            slot.answers.push_back(answer);
-        }
-        Action::Wake { waiter: slot.waiter, last }
-    }
-
-    /// A multishot that nobody reads is paused: its owner starts it anew when it has caught up. So
-    /// one slow reader does not take the whole pool, nor an idle listener all descriptors.
-    fn pause_if_unread(&mut self, key: Key<Slot>) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        if slot.unread() >= slot.kind.unread && slot.state.step(Event::Cancel) == Step::QueueCancel
-        {
-            self.cancels.push_back(&mut self.slots, key);
-        }
     }
 
     fn free(&mut self, key: Key<Slot>) -> Action {
@@ -298,7 +279,7 @@ impl Table {
         let slot = self.slots.get_mut(key)?;
         let answer = slot.answer.take()?;
         if answer.more {
-            slot.answer = slot.answers.pop_front();
+            slot.answer = slot.later.as_mut().and_then(|later| later.pop_front());
             return Some((answer, None));
         }
         Some((answer, self.slots.remove(key)?.storage))
@@ -373,7 +354,23 @@ impl Slot {
 
     /// Results that wait to be taken.
     pub(crate) fn unread(&self) -> usize {
-        usize::from(self.answer.is_some()) + self.answers.len()
+        usize::from(self.answer.is_some()) + self.later.as_ref().map_or(0, |later| later.len())
+    }
+
+    fn deliver(&mut self, answer: Answer) -> Action {
+        let last = !answer.more;
+        if self.answer.is_none() {
+            self.answer = Some(answer);
+        } else {
+            self.later.get_or_insert_default().push_back(answer);
+        }
+        Action::Wake { waiter: self.waiter, last }
+    }
+
+    /// A multishot that nobody reads is paused: its owner starts it anew when it has caught up. So
+    /// one slow reader does not take the whole pool, nor an idle listener all descriptors.
+    fn is_to_be_paused(&mut self) -> bool {
+        self.unread() >= self.kind.unread && self.state.step(Event::Cancel) == Step::QueueCancel
     }
 }
 
@@ -401,38 +398,39 @@ fn key(token: Token) -> Option<Key<Slot>> {
     Some(Key::new(token.index(), token.generation().try_into().ok()?))
 }
 
-/// A queue threaded through the slots.
+/// Operations in the order in which they came. One that is not meant any more stays, and is passed
+/// over when its turn comes: its slot has gone, or is in another phase.
 #[derive(Default)]
-struct List {
-    first: Option<Key<Slot>>,
-    last: Option<Key<Slot>>,
+struct Queue {
+    keys: VecDeque<Key<Slot>>,
+    /// How many are still meant.
     len: usize,
 }
 
-impl List {
-    fn push_back(&mut self, slots: &mut Slots<Slot>, key: Key<Slot>) {
-        let last = self.last.replace(key);
-        match last {
-            Some(last) => slots.get_mut(last).expect("listed slots exist").next = Some(key),
-            None => self.first = Some(key),
-        }
-        let slot = slots.get_mut(key).expect("the caller's slot exists");
-        (slot.previous, slot.next) = (last, None);
+/// What became of the first one of a queue.
+enum Drained {
+    Pushed,
+    NoRoom,
+    Stale,
+}
+
+impl Queue {
+    fn push(&mut self, key: Key<Slot>) {
+        self.keys.push_back(key);
         self.len += 1;
     }
 
-    fn remove(&mut self, slots: &mut Slots<Slot>, key: Key<Slot>) {
-        let slot = slots.get_mut(key).expect("listed slots exist");
-        let (previous, next) = (slot.previous.take(), slot.next.take());
-        match previous {
-            Some(previous) => slots.get_mut(previous).expect("listed slots exist").next = next,
-            None => self.first = next,
+    /// `false`: there was no room for all.
+    fn drain(&mut self, mut each: impl FnMut(Key<Slot>) -> Drained) -> bool {
+        while let Some(&key) = self.keys.front() {
+            match each(key) {
+                Drained::Pushed => self.len -= 1,
+                Drained::NoRoom => return false,
+                Drained::Stale => {}
+            }
+            self.keys.pop_front();
         }
-        match next {
-            Some(next) => slots.get_mut(next).expect("listed slots exist").previous = previous,
-            None => self.last = previous,
-        }
-        self.len -= 1;
+        true
     }
 }
 

@@ -261,9 +261,7 @@ impl Pair {
         let key = if twin.is_orphan {
             self.table.submit_orphan(submission, twin.waiter, Duration::ZERO)
         } else {
-            let key = self.table.submit(submission, 0, Duration::ZERO);
-            self.table.set_waiter(key, twin.waiter);
-            key
+            self.table.submit(submission, twin.waiter, Duration::ZERO)
         };
         let is_new = self.twins.iter().all(|other| other.key != key);
         assert!(is_new, "{}: {key:?} was the name of another operation", self.story);
@@ -566,9 +564,13 @@ impl Pair {
         assert_eq!(table.counts(), self.counts, "{story}: submitted and withdrawn");
         let has_queued = !self.queue.is_empty() || !self.cancels.is_empty();
         assert_eq!(table.has_queued(), has_queued, "{story}: something to push");
-        for (list, twin) in [(&table.queue, &self.queue), (&table.cancels, &self.cancels)] {
-            assert_eq!(listed(table, list), names(twins, twin), "{story}: a list");
-            assert_eq!(list.len, twin.len(), "{story}: the length of a list");
+        let queues = [
+            (&table.queue, Phase::Queued, &self.queue),
+            (&table.cancels, Phase::CancelQueued, &self.cancels),
+        ];
+        for (queue, phase, twin) in queues {
+            assert_eq!(meant(table, queue, phase), names(twins, twin), "{story}: {phase:?}");
+            assert_eq!(queue.len, twin.len(), "{story}: the length of a queue");
         }
     }
 
@@ -620,18 +622,10 @@ fn names(twins: &[Twin], ops: &[usize]) -> Vec<(u32, u32)> {
     ops.iter().map(|&op| name(token(twins[op].key))).collect()
 }
 
-/// What a list holds, if the links of each agree with its neighbours'.
-fn listed(table: &Table, list: &List) -> Vec<(u32, u32)> {
-    let mut all = Vec::new();
-    let (mut previous, mut at) = (None, list.first);
-    while let Some(key) = at {
-        let slot = table.get(key).expect("no link dangles");
-        assert_eq!(slot.previous, previous);
-        all.push(name(token(key)));
-        (previous, at) = (at, slot.next);
-    }
-    assert_eq!(list.last, previous);
-    all
+/// What a queue holds that is not to be passed over.
+fn meant(table: &Table, queue: &Queue, phase: Phase) -> Vec<(u32, u32)> {
+    let is_meant = |key: &Key<Slot>| table.get(*key).is_some_and(|slot| slot.state.phase == phase);
+    queue.keys.iter().copied().filter(is_meant).map(|key| name(token(key))).collect()
 }
 
 /// SplitMix64.
