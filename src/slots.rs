@@ -4,34 +4,41 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 /// Names one value of a [`Slots`]; outlives it harmlessly.
 pub(crate) struct Key<T> {
-    index: u32,
-    generation: NonZeroU32,
+    /// The place, and above it the generation, which is never zero.
+    bits: NonZeroU64,
     names: PhantomData<fn() -> T>,
 }
 
 impl<T> Key<T> {
     pub(crate) fn new(index: u32, generation: NonZeroU32) -> Self {
-        Key { index, generation, names: PhantomData }
+        let bits = NonZeroU64::from(generation).get() << 32 | u64::from(index);
+        Key { bits: NonZeroU64::new(bits).expect("a generation is not zero"), names: PhantomData }
     }
 
     pub(crate) fn index(self) -> u32 {
-        self.index
+        self.bits.get() as u32
     }
 
-    pub(crate) fn generation(self) -> NonZeroU32 {
-        self.generation
+    pub(crate) fn generation(self) -> u32 {
+        (self.bits.get() >> 32) as u32
     }
 
     pub(crate) fn to_bits(self) -> u64 {
-        u64::from(self.generation.get()) << 32 | u64::from(self.index)
+        self.bits.get()
     }
 
     pub(crate) fn from_bits(bits: u64) -> Option<Self> {
-        NonZeroU32::new((bits >> 32) as u32).map(|generation| Key::new(bits as u32, generation))
+        NonZeroU64::new(bits).map(|bits| Key { bits, names: PhantomData })
+    }
+
+    /// Of the next value at the same place.
+    fn next(self) -> Self {
+        let generation = NonZeroU32::new(self.generation().wrapping_add(1));
+        Key::new(self.index(), generation.unwrap_or(NonZeroU32::MIN))
     }
 }
 
@@ -46,7 +53,7 @@ pub(crate) struct Slots<T> {
 
 struct Place<T> {
     /// Of the value that is here, or of the next one.
-    generation: NonZeroU32,
+    key: Key<T>,
     content: Content<T>,
 }
 
@@ -62,63 +69,71 @@ impl<T> Slots<T> {
 
     #[inline]
     pub(crate) fn insert(&mut self, value: T) -> Key<T> {
+        self.insert_with(|_| value)
+    }
+
+    /// Makes a value at its place, which spares copying it there.
+    #[inline]
+    pub(crate) fn insert_with(&mut self, value: impl FnOnce(Key<T>) -> T) -> Key<T> {
         if self.free as usize == self.places.len() {
             self.add_place();
         }
         let place = &mut self.places[self.free as usize];
         let Content::Free { next } = place.content else { unreachable!("a free place is free") };
-        place.content = Content::Value(value);
-        let key = Key::new(self.free, place.generation);
+        // What was there is free: there is nothing to drop.
+        mem::forget(mem::replace(&mut place.content, Content::Value(value(place.key))));
         self.free = next;
         self.len += 1;
-        key
+        place.key
     }
 
     #[cold]
     fn add_place(&mut self) {
-        let next = self.free + 1;
-        self.places.push(Place { generation: NonZeroU32::MIN, content: Content::Free { next } });
-    }
-
-    /// The key that the next value will get.
-    #[inline]
-    pub(crate) fn next_key(&self) -> Key<T> {
-        let place = self.places.get(self.free as usize);
-        Key::new(self.free, place.map_or(NonZeroU32::MIN, |place| place.generation))
+        let (key, next) = (Key::new(self.free, NonZeroU32::MIN), self.free + 1);
+        self.places.push(Place { key, content: Content::Free { next } });
     }
 
     #[inline]
     pub(crate) fn remove(&mut self, key: Key<T>) -> Option<T> {
-        let place = self.places.get_mut(key.index as usize)?;
-        if place.generation != key.generation || matches!(place.content, Content::Free { .. }) {
-            return None;
-        }
-        place.generation = key.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
-        let content = mem::replace(&mut place.content, Content::Free { next: self.free });
-        self.free = key.index;
-        self.len -= 1;
-        match content {
+        let (content, next) = self.vacate(key)?;
+        match mem::replace(content, Content::Free { next }) {
             Content::Value(value) => Some(value),
             Content::Free { .. } => None,
         }
     }
 
+    /// Drops a value where it is.
+    #[inline]
+    pub(crate) fn discard(&mut self, key: Key<T>) {
+        if let Some((content, next)) = self.vacate(key) {
+            *content = Content::Free { next };
+        }
+    }
+
+    /// Frees a place, and says what has to be put there.
+    #[inline]
+    fn vacate(&mut self, key: Key<T>) -> Option<(&mut Content<T>, u32)> {
+        let place = self.places.get_mut(key.index() as usize)?;
+        if place.key != key || matches!(place.content, Content::Free { .. }) {
+            return None;
+        }
+        place.key = key.next();
+        self.len -= 1;
+        Some((&mut place.content, mem::replace(&mut self.free, key.index())))
+    }
+
     #[inline]
     pub(crate) fn get(&self, key: Key<T>) -> Option<&T> {
-        match self.places.get(key.index as usize)? {
-            Place { generation, content: Content::Value(value) } if *generation == key.generation => {
-                Some(value)
-            }
+        match self.places.get(key.index() as usize)? {
+            Place { key: here, content: Content::Value(value) } if *here == key => Some(value),
             _ => None,
         }
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
-        match self.places.get_mut(key.index as usize)? {
-            Place { generation, content: Content::Value(value) } if *generation == key.generation => {
-                Some(value)
-            }
+        match self.places.get_mut(key.index() as usize)? {
+            Place { key: here, content: Content::Value(value) } if *here == key => Some(value),
             _ => None,
         }
     }
@@ -128,8 +143,8 @@ impl<T> Slots<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
-        self.places.iter().enumerate().filter_map(|(index, place)| match &place.content {
-            Content::Value(value) => Some((Key::new(index as u32, place.generation), value)),
+        self.places.iter().filter_map(|place| match &place.content {
+            Content::Value(value) => Some((place.key, value)),
             Content::Free { .. } => None,
         })
     }
@@ -146,7 +161,7 @@ impl<T> Copy for Key<T> {}
 
 impl<T> PartialEq for Key<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.index == other.index && self.generation == other.generation
+        self.bits == other.bits
     }
 }
 
@@ -154,7 +169,7 @@ impl<T> Eq for Key<T> {}
 
 impl<T> fmt::Debug for Key<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.index, self.generation)
+        write!(f, "{}.{}", self.index(), self.generation())
     }
 }
 
@@ -176,16 +191,16 @@ mod tests {
     }
 
     #[test]
-    fn free_places_are_used_again_before_new_ones_are_made_and_the_next_key_is_known() {
+    fn free_places_are_used_again_before_new_ones_are_made() {
         let mut slots = Slots::new();
         let mut keys: Vec<_> = (0..4).map(|value| slots.insert(value)).collect();
         for gone in [2, 0, 3] {
             assert_eq!(slots.remove(keys[gone]), Some(gone));
         }
         for (value, index) in [3, 0, 2, 4].into_iter().enumerate() {
-            let next = slots.next_key();
-            assert_eq!((slots.insert(value), next.index()), (next, index));
-            keys.push(next);
+            let key = slots.insert_with(|key| value * (key.index() == index) as usize);
+            assert_eq!(key.index(), index);
+            keys.push(key);
         }
         assert_eq!(slots.len(), 5);
         let values: Vec<_> = slots.iter().map(|(key, value)| (key.index(), *value)).collect();

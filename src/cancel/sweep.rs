@@ -19,13 +19,13 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.operations.is_empty()
-            && self.tasks.is_empty()
-            && self.wakers.is_empty()
-            && self.dead.is_empty()
+        let Sweep { operations, tasks, wakers, dead } = self;
+        operations.len() | tasks.len() | wakers.len() | dead.len() == 0
     }
 
+    #[inline]
     pub(crate) fn wake(&mut self, whom: Option<Whom>) {
         match whom {
             Some(Whom::Task(task)) => self.tasks.push(task),
@@ -35,6 +35,7 @@ impl Sweep {
     }
 
     /// Notes somebody who will not be woken.
+    #[inline]
     pub(crate) fn bury(&mut self, whom: Option<Whom>) {
         if let Some(Whom::Waker(waker)) = whom {
             self.dead.push(waker);

@@ -24,7 +24,7 @@ pub(crate) struct Node {
     label: Label,
     shield: bool,
     /// Its own cancellation; never taken back (rule B6).
-    cause: Option<Cause>,
+    cause: Option<Box<Cause>>,
     /// What B3 says, kept up to date: own, or the parent's unless shielded.
     effective: bool,
     pub(crate) deadline: Option<Instant>,
@@ -114,7 +114,7 @@ impl Tree {
         shield: bool,
     ) -> Key<Node> {
         let effective = !shield && parent.is_some_and(|parent| self.is_effective(parent));
-        let key = self.nodes.insert(Node {
+        let key = self.nodes.insert_with(|_| Node {
             parent: None,
             first_child: None,
             previous: None,
@@ -140,16 +140,10 @@ impl Tree {
     /// Takes a node out. What still waits in it and what is still open below it moves up to its
     /// parent; orphans are asked to end (rules E11, F12). Its timer comes back.
     pub(crate) fn close(&mut self, key: Key<Node>, sweep: &mut Sweep) -> Option<Key<Timer>> {
-        let parent = self.nodes.get(key)?.parent;
-        if let Some(parent) = parent {
-            while let Some(child) = self.node(key).first_child {
-                self.unlink_node(child);
-                self.link_node(child, parent);
-                self.recompute(child, sweep);
-            }
-            while let Some(wait) = self.node(key).first_wait {
-                self.ask_orphan(wait, sweep);
-                self.move_wait(wait, parent, sweep);
+        let node = self.nodes.get(key)?;
+        if let Some(parent) = node.parent {
+            if node.first_child.is_some() || node.first_wait.is_some() {
+                self.hand_up(key, parent, sweep);
             }
             self.unlink_node(key);
             self.lost_a_wait(parent, sweep);
@@ -157,6 +151,18 @@ impl Tree {
         let node = self.nodes.remove(key)?;
         sweep.bury(node.body);
         node.timer
+    }
+
+    fn hand_up(&mut self, key: Key<Node>, parent: Key<Node>, sweep: &mut Sweep) {
+        while let Some(child) = self.node(key).first_child {
+            self.unlink_node(child);
+            self.link_node(child, parent);
+            self.recompute(child, sweep);
+        }
+        while let Some(wait) = self.node(key).first_wait {
+            self.ask_orphan(wait, sweep);
+            self.move_wait(wait, parent, sweep);
+        }
     }
 
     /// Moves a node, with everything below it, under another parent (rule B2).
@@ -227,7 +233,7 @@ impl Tree {
         if node.cause.is_some() {
             return None;
         }
-        node.cause = Some(Cause { reason, at: now });
+        node.cause = Some(Box::new(Cause { reason, at: now }));
         let timer = node.timer.take();
         self.recompute(key, sweep);
         timer
@@ -394,36 +400,33 @@ impl Tree {
 
     // Waits.
 
+    #[inline]
     pub(crate) fn attach(
         &mut self,
         node: Key<Node>,
         subject: Subject,
         whom: Option<Whom>,
     ) -> Key<Wait> {
-        let key = self.waits.insert(Wait {
-            node,
-            previous: None,
-            next: None,
-            subject,
-            outcome: Outcome::Waiting,
-            orphan: false,
-            whom,
-        });
-        self.link_wait(key, node);
+        let host = self.nodes.get_mut(node).expect("the caller's node exists");
+        let (next, outcome) = (host.first_wait, Outcome::Waiting);
+        let wait = Wait { node, previous: None, next, subject, outcome, orphan: false, whom };
+        let key = self.waits.insert(wait);
+        host.first_wait = Some(key);
+        host.pending += 1;
+        if let Some(next) = next {
+            self.waits.get_mut(next).expect("attached waits exist").previous = Some(key);
+        }
         key
     }
 
     /// Takes a wait out, whether it has ended or not.
     pub(crate) fn detach(&mut self, key: Key<Wait>, sweep: &mut Sweep) {
-        if self.waits.get(key).is_none() {
-            return;
-        }
-        let node = self.unlink_wait(key);
         let Some(wait) = self.waits.remove(key) else { return };
+        self.unlink_wait(wait.link());
         sweep.bury(wait.whom);
         if wait.outcome == Outcome::Waiting {
-            self.orphan_ended(node, wait.orphan, sweep);
-            self.lost_a_wait(node, sweep);
+            self.orphan_ended(wait.node, wait.orphan, sweep);
+            self.lost_a_wait(wait.node, sweep);
         }
     }
 
@@ -439,8 +442,10 @@ impl Tree {
         let host = self.node_mut(node);
         host.pending -= 1;
         host.orphans -= u32::from(orphan);
-        self.orphan_ended(node, orphan, sweep);
-        self.lost_a_wait(node, sweep);
+        if host.effective || host.closing {
+            self.orphan_ended(node, orphan, sweep);
+            self.lost_a_wait(node, sweep);
+        }
     }
 
     /// Notes who polls: the wait belongs where it is polled (rule B2), has a living owner, and wakes
@@ -452,7 +457,9 @@ impl Tree {
         whom: Whom,
         sweep: &mut Sweep,
     ) {
-        self.set_orphan(key, false, sweep);
+        if self.waits.get(key).is_some_and(|wait| wait.orphan) {
+            self.set_orphan(key, false, sweep);
+        }
         if self.waits.get(key).is_some_and(|wait| wait.node != node) {
             self.move_wait(key, node, sweep);
         }
@@ -545,8 +552,9 @@ impl Tree {
     // Links.
 
     fn move_wait(&mut self, key: Key<Wait>, to: Key<Node>, sweep: &mut Sweep) {
-        let from = self.unlink_wait(key);
-        let orphan = self.wait(key).orphan;
+        let link = self.wait(key).link();
+        let (from, orphan) = (link.node, self.wait(key).orphan);
+        self.unlink_wait(link);
         let was_effective = self.is_effective(from);
         self.link_wait(key, to);
         self.orphan_ended(from, orphan, sweep);
@@ -565,29 +573,24 @@ impl Tree {
         }
         let wait = self.waits.get_mut(key).expect("the caller's wait exists");
         (wait.node, wait.previous, wait.next) = (to, None, first);
-        let waiting = u32::from(wait.outcome == Outcome::Waiting);
-        let orphan = waiting * u32::from(wait.orphan);
+        let Link { pending, orphans, .. } = wait.link();
         let node = self.node_mut(to);
-        node.pending += waiting;
-        node.orphans += orphan;
+        node.pending += pending;
+        node.orphans += orphans;
     }
 
-    fn unlink_wait(&mut self, key: Key<Wait>) -> Key<Node> {
-        let wait = self.waits.get_mut(key).expect("the caller's wait exists");
-        let (from, previous, next) = (wait.node, wait.previous.take(), wait.next.take());
-        let waiting = u32::from(wait.outcome == Outcome::Waiting);
-        let orphan = waiting * u32::from(wait.orphan);
+    #[inline]
+    fn unlink_wait(&mut self, Link { node, previous, next, pending, orphans }: Link) {
+        let host = self.nodes.get_mut(node).expect("linked nodes exist");
+        host.pending -= pending;
+        host.orphans -= orphans;
         match previous {
             Some(previous) => self.waits.get_mut(previous).expect("linked").next = next,
-            None => self.node_mut(from).first_wait = next,
+            None => host.first_wait = next,
         }
         if let Some(next) = next {
             self.waits.get_mut(next).expect("linked").previous = previous;
         }
-        let node = self.node_mut(from);
-        node.pending -= waiting;
-        node.orphans -= orphan;
-        from
     }
 
     fn link_node(&mut self, key: Key<Node>, parent: Key<Node>) {
@@ -652,7 +655,22 @@ impl Node {
     }
 }
 
+/// Where a wait is linked, and what it counts for there.
+struct Link {
+    node: Key<Node>,
+    previous: Option<Key<Wait>>,
+    next: Option<Key<Wait>>,
+    pending: u32,
+    orphans: u32,
+}
+
 impl Wait {
+    fn link(&self) -> Link {
+        let Wait { node, previous, next, .. } = *self;
+        let pending = u32::from(self.outcome == Outcome::Waiting);
+        Link { node, previous, next, pending, orphans: pending * u32::from(self.orphan) }
+    }
+
     pub(crate) fn subject(&self) -> Subject {
         self.subject
     }

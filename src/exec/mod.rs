@@ -345,17 +345,19 @@ impl Core {
     }
 
     /// Submits an operation that `whom` waits for in `node`.
+    #[inline]
     pub(crate) fn submit(
         &mut self,
         node: Key<Node>,
-        submission: Submission,
+        submission: impl FnOnce() -> Submission,
         whom: Whom,
     ) -> (Key<Slot>, Key<Wait>) {
-        let next = self.table.next_key();
-        let wait = self.tree.attach(node, Subject::Operation(next.to_bits()), Some(whom));
-        let slot = self.table.submit(submission, wait.to_bits(), self.began);
-        debug_assert_eq!(slot, next);
-        (slot, wait)
+        let mut wait = None;
+        let slot = self.table.submit(submission, self.began, |slot| {
+            let subject = Subject::Operation(slot.to_bits());
+            wait.insert(self.tree.attach(node, subject, Some(whom))).to_bits()
+        });
+        (slot, wait.expect("the table asks who waits"))
     }
 
     /// Submits an operation whose result nobody wants; the scope waits for it (rule E11).
@@ -430,6 +432,7 @@ struct Hands<'a> {
 }
 
 impl Hands<'_> {
+    #[inline]
     fn follow(&mut self, action: Action) {
         match action {
             Action::Nothing => {}
@@ -456,11 +459,11 @@ impl Hands<'_> {
     }
 
     fn submit_orphan(&mut self, node: Key<Node>, submission: Submission) {
-        let next = self.table.next_key();
-        let wait = self.tree.attach(node, Subject::Operation(next.to_bits()), None);
-        self.tree.set_orphan(wait, true, self.sweep);
-        let slot = self.table.submit_orphan(submission, wait.to_bits(), self.began);
-        debug_assert_eq!(slot, next);
+        self.table.submit_orphan(submission, self.began, |slot| {
+            let wait = self.tree.attach(node, Subject::Operation(slot.to_bits()), None);
+            self.tree.set_orphan(wait, true, self.sweep);
+            wait.to_bits()
+        });
     }
 }
 

@@ -17,7 +17,6 @@ pub(crate) struct Operation {
     run: Rc<Run>,
     slot: Key<Slot>,
     wait: Key<Wait>,
-    kind: &'static Kind,
     /// The last result was taken, and the slot with it.
     over: bool,
 }
@@ -32,9 +31,19 @@ impl Operation {
     /// Submits; it goes to the kernel with the next turn, and its first result wakes whoever is being
     /// polled with `cx`.
     pub(crate) fn start(run: &Rc<Run>, submission: Submission, cx: &Context<'_>) -> Operation {
-        let (node, kind, whom) = (run.context.node(), submission.kind(), run.context.whom(cx));
+        Operation::start_with(run, || submission, cx)
+    }
+
+    /// As [`start`](Operation::start), with a submission that is made in its place.
+    #[inline]
+    fn start_with(
+        run: &Rc<Run>,
+        submission: impl FnOnce() -> Submission,
+        cx: &Context<'_>,
+    ) -> Operation {
+        let (node, whom) = (run.context.node(), run.context.whom(cx));
         let (slot, wait) = run.act(|core| core.submit(node, submission, whom));
-        Operation { run: Rc::clone(run), slot, wait, kind, over: false }
+        Operation { run: Rc::clone(run), slot, wait, over: false }
     }
 
     /// Submits when it is first polled, and waits for the last result.
@@ -62,38 +71,48 @@ impl Operation {
 
     /// The next result; for all but multishots it is the last one.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Finished> {
-        let (node, whom) = (self.run.context.node(), self.run.context.whom(cx));
         let (slot, wait) = (self.slot, self.wait);
         let taken = self.run.act(|core| {
-            if let Some((answer, storage)) = core.table.take(slot) {
-                core.sweep.bury(Some(whom));
-                if !answer.more {
-                    core.tree.detach(wait, &mut core.sweep);
-                }
-                return Some(Finished { answer, storage });
+            let (answer, storage) = core.table.take(slot)?;
+            if !answer.more {
+                core.tree.detach(wait, &mut core.sweep);
             }
-            core.tree.polled(wait, node, whom, &mut core.sweep);
-            None
+            Some(Finished { answer, storage })
         });
         match taken {
             Some(finished) => {
                 self.over = !finished.answer.more;
                 Poll::Ready(finished)
             }
-            None => Poll::Pending,
+            None => self.wait(cx),
         }
+    }
+
+    /// The last result of an operation whose result is a number and nothing else.
+    #[inline]
+    fn poll_number(&mut self, cx: &mut Context<'_>) -> Poll<(&'static Kind, i32)> {
+        let taken = self.run.act(|core| {
+            let taken = core.table.take_number(self.slot)?;
+            core.tree.detach(self.wait, &mut core.sweep);
+            Some(taken)
+        });
+        self.over = taken.is_some();
+        taken.map_or_else(|| self.wait(cx), Poll::Ready)
+    }
+
+    /// Notes who waits.
+    #[cold]
+    fn wait<T>(&self, cx: &Context<'_>) -> Poll<T> {
+        let (node, whom) = (self.run.context.node(), self.run.context.whom(cx));
+        self.run.act(|core| core.tree.polled(self.wait, node, whom, &mut core.sweep));
+        Poll::Pending
     }
 
     /// Waits for the last result of a receive whose buffer nobody wants back: its bytes.
     pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<(i32, Vec<u8>)> {
-        let (node, whom) = (self.run.context.node(), self.run.context.whom(cx));
         let (slot, wait) = (self.slot, self.wait);
         let taken = self.run.act(|core| {
-            let Some((result, bytes, remains)) = core.table.take_bytes(slot) else {
-                core.tree.polled(wait, node, whom, &mut core.sweep);
-                return None;
-            };
-            core.sweep.bury(Some(whom));
+            let (result, bytes, remains) = core.table.take_bytes(slot)?;
             core.tree.detach(wait, &mut core.sweep);
             core.dispose(remains);
             Some((result, bytes))
@@ -103,7 +122,7 @@ impl Operation {
                 self.over = true;
                 Poll::Ready(taken)
             }
-            None => Poll::Pending,
+            None => self.wait(cx),
         }
     }
 
@@ -151,13 +170,13 @@ pub(crate) fn submit_plain(
             let Some(active) = &mut operation else {
                 let run = current()?;
                 ready!(run.cancel_point())?;
-                operation = Some(Operation::start(&run, make(), cx));
+                operation = Some(Operation::start_with(&run, &make, cx));
                 return Poll::Pending;
             };
-            let Finished { answer, .. } = ready!(active.poll(cx));
-            let (run, kind) = (Rc::clone(&active.run), active.kind);
+            let (kind, result) = ready!(active.poll_number(cx));
+            let verdict = judge(&active.run, kind, result, &mut attempts);
             operation = None;
-            match ready!(judge(&run, kind, answer.result, &mut attempts)) {
+            match ready!(verdict) {
                 Verdict::Result(result) => return Poll::Ready(result.map(drop)),
                 Verdict::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.into())),
                 Verdict::Again => {}

@@ -123,10 +123,9 @@ impl Run {
     }
 
     fn main_is_ready(&self, nest: Key<Nest>) -> Option<(u32, bool)> {
-        self.act(|core| {
-            let (_, strikes) = core.tasks.next(nest, core.turn)?;
-            Some((strikes, core.tree.is_effective(self.root)))
-        })
+        let core = &mut *self.core.borrow_mut();
+        let (_, strikes) = core.tasks.next(nest, core.turn)?;
+        Some((strikes, core.tree.is_effective(self.root)))
     }
 
     /// Notes how many cancellations the task has swallowed so far; it came with `former`.
@@ -249,10 +248,10 @@ impl Core {
 
     /// Ends the schedule points of the last turn.
     fn end_pauses(&mut self) {
-        for wait in std::mem::take(&mut self.next_turn) {
+        for wait in self.next_turn.drain(..) {
             self.tree.fire(wait, true, &mut self.sweep);
         }
-        for whom in std::mem::take(&mut self.wake_later) {
+        for whom in self.wake_later.drain(..) {
             self.sweep.wake(Some(whom));
         }
     }

@@ -57,7 +57,7 @@ impl Bench {
 
     fn submit(&mut self, multishot: bool) -> Key<crate::op::Slot> {
         let receive = Submission::recv_pool(&self.fd, GROUP, multishot);
-        self.table.submit(receive, 0, Duration::ZERO)
+        self.table.submit(|| receive, Duration::ZERO, |_| 0)
     }
 
     fn receive_once(&mut self) -> Option<Chunk> {
@@ -75,7 +75,7 @@ impl Bench {
     fn drain(&mut self, len: usize) {
         let storage = crate::op::Storage::new(Vec::<u8>::with_capacity(len));
         let receive = Submission::recv::<Vec<u8>>(&self.fd, storage);
-        let receive = self.table.submit(receive, 0, Duration::ZERO);
+        let receive = self.table.submit(|| receive, Duration::ZERO, |_| 0);
         while self.table.take(receive).is_none() {
             self.turn();
         }

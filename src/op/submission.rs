@@ -19,10 +19,7 @@ pub(crate) struct Submission {
 }
 
 impl Submission {
-    pub(crate) fn kind(&self) -> &'static Kind {
-        self.kind
-    }
-
+    #[inline]
     pub(crate) fn nop() -> Submission {
         Submission { kind: &Kind::NOP, request: Request::Nop, fd: None, storage: None }
     }

@@ -108,30 +108,30 @@ impl Table {
         }
     }
 
-    /// The key of the operation that is submitted next.
-    pub(crate) fn next_key(&self) -> Key<Slot> {
-        self.slots.next_key()
-    }
-
-    /// Takes an operation in; it goes to the kernel with the next [`pump`](Table::pump).
+    /// Takes an operation in; it goes to the kernel with the next [`pump`](Table::pump). `waiter`
+    /// tells who waits for it. The submission is made where it is to stay: copying it would cost as
+    /// much as all the rest.
     #[inline]
     pub(crate) fn submit(
         &mut self,
-        submission: Submission,
-        waiter: u64,
+        submission: impl FnOnce() -> Submission,
         now: Duration,
+        waiter: impl FnOnce(Key<Slot>) -> u64,
     ) -> Key<Slot> {
-        let Submission { kind, request, fd, storage } = submission;
-        let key = self.slots.insert(Slot {
-            state: State::new(kind.cancellable),
-            kind,
-            request,
-            fd,
-            storage,
-            answer: None,
-            later: None,
-            waiter,
-            since: now,
+        let key = self.slots.insert_with(|key| {
+            let waiter = waiter(key);
+            let Submission { kind, request, fd, storage } = submission();
+            Slot {
+                state: State::new(kind.cancellable),
+                kind,
+                request,
+                fd,
+                storage,
+                answer: None,
+                later: None,
+                waiter,
+                since: now,
+            }
         });
         self.queue.push(key);
         key
@@ -141,10 +141,10 @@ impl Table {
     pub(crate) fn submit_orphan(
         &mut self,
         submission: Submission,
-        waiter: u64,
         now: Duration,
+        waiter: impl FnOnce(Key<Slot>) -> u64,
     ) -> Key<Slot> {
-        let key = self.submit(submission, waiter, now);
+        let key = self.submit(|| submission, now, waiter);
         self.slots.get_mut(key).expect("just submitted").state.orphan = true;
         key
     }
@@ -192,8 +192,7 @@ impl Table {
     pub(crate) fn complete(&mut self, completion: Completion) -> Action {
         let Some(key) = key(completion.token) else { return Action::Nothing };
         let Some(slot) = self.slots.get_mut(key) else { return Action::Nothing };
-        let answer = answer(slot, &self.pool, completion);
-        let event = if answer.more { Event::More } else { Event::Terminal };
+        let event = if completion.more { Event::More } else { Event::Terminal };
         let had_queued_cancel = slot.state.phase == Phase::CancelQueued;
         let step = slot.state.step(event);
         if event == Event::Terminal && step != Step::Nothing {
@@ -202,14 +201,20 @@ impl Table {
         }
         match step {
             Step::Deliver => {
-                let action = slot.deliver(answer);
+                slot.deliver(&self.pool, completion);
                 if event == Event::More && slot.is_to_be_paused() {
                     self.cancels.push(key);
                 }
-                action
+                Action::Wake { waiter: slot.waiter, last: event == Event::Terminal }
             }
-            Step::DisposeAndFree => self.free(key),
-            _ => Action::Nothing,
+            Step::DisposeAndFree => {
+                drop(answer(slot, &self.pool, completion));
+                self.free(key)
+            }
+            _ => {
+                drop(answer(slot, &self.pool, completion));
+                Action::Nothing
+            }
         }
     }
 
@@ -244,11 +249,11 @@ impl Table {
                 Action::Nothing
             }
             Step::Withdraw => {
-                let answer =
-                    Answer { result: -libc::ECANCELED, descriptor: None, chunk: None, more: false };
-                let action = slot.deliver(answer);
+                let result = -libc::ECANCELED;
+                slot.answer = Some(Answer { result, descriptor: None, chunk: None, more: false });
+                let waiter = slot.waiter;
                 self.withdraw();
-                action
+                Action::Wake { waiter, last: true }
             }
             Step::WithdrawAndFree => {
                 self.withdraw();
@@ -282,7 +287,18 @@ impl Table {
             slot.answer = slot.later.as_mut().and_then(|later| later.pop_front());
             return Some((answer, None));
         }
-        Some((answer, self.slots.remove(key)?.storage))
+        let storage = slot.storage.take();
+        self.slots.discard(key);
+        Some((answer, storage))
+    }
+
+    /// Takes the last result of an operation whose result is a number and nothing else.
+    #[inline]
+    pub(crate) fn take_number(&mut self, key: Key<Slot>) -> Option<(&'static Kind, i32)> {
+        let slot = self.slots.get(key)?;
+        let taken = (slot.kind, slot.answer.as_ref()?.result);
+        self.slots.discard(key);
+        Some(taken)
     }
 
     /// Takes the last result of a receive whose buffer nobody wants back: its bytes alone.
@@ -357,14 +373,22 @@ impl Slot {
         usize::from(self.answer.is_some()) + self.later.as_ref().map_or(0, |later| later.len())
     }
 
-    fn deliver(&mut self, answer: Answer) -> Action {
-        let last = !answer.more;
+    /// Keeps a result for whoever takes it.
+    #[inline]
+    fn deliver(&mut self, pool: &Rc<Pool>, completion: Completion) {
+        let Completion { result, more, buffer, .. } = completion;
+        let is_plain = buffer.is_none() && self.storage.is_none();
+        if is_plain && self.kind.disposer != Disposer::CloseDescriptor && self.answer.is_none() {
+            // The usual case, for which nothing is copied.
+            self.answer = Some(Answer { result, descriptor: None, chunk: None, more });
+            return;
+        }
+        let answer = answer(self, pool, completion);
         if self.answer.is_none() {
             self.answer = Some(answer);
         } else {
             self.later.get_or_insert_default().push_back(answer);
         }
-        Action::Wake { waiter: self.waiter, last }
     }
 
     /// A multishot that nobody reads is paused: its owner starts it anew when it has caught up. So
@@ -391,7 +415,7 @@ fn answer(slot: &mut Slot, pool: &Rc<Pool>, completion: Completion) -> Answer {
 }
 
 fn token(key: Key<Slot>) -> Token {
-    Token::new(TokenKind::Operation, key.index(), key.generation().get())
+    Token::new(TokenKind::Operation, key.index(), key.generation())
 }
 
 fn key(token: Token) -> Option<Key<Slot>> {

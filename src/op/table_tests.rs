@@ -248,7 +248,7 @@ impl Pair {
         let (has_fd, has_share) = (submission.fd.is_some(), submission.storage.is_some());
         let twin = Twin {
             key: Key::new(0, std::num::NonZeroU32::MIN),
-            kind: submission.kind(),
+            kind: submission.kind,
             waiter: 1 + op as u64,
             is_orphan: kind == 3,
             place: Place::Queued,
@@ -259,9 +259,9 @@ impl Pair {
         };
         // A scope's own close is nobody's from the start.
         let key = if twin.is_orphan {
-            self.table.submit_orphan(submission, twin.waiter, Duration::ZERO)
+            self.table.submit_orphan(submission, Duration::ZERO, |_| twin.waiter)
         } else {
-            self.table.submit(submission, twin.waiter, Duration::ZERO)
+            self.table.submit(|| submission, Duration::ZERO, |_| twin.waiter)
         };
         let is_new = self.twins.iter().all(|other| other.key != key);
         assert!(is_new, "{}: {key:?} was the name of another operation", self.story);
