@@ -21,7 +21,8 @@ pub(crate) struct Node {
     first_child: Option<Key<Node>>,
     previous: Option<Key<Node>>,
     next: Option<Key<Node>>,
-    label: Label,
+    what: What,
+    at: &'static Location<'static>,
     shield: bool,
     /// Its own cancellation; never taken back (rule B6).
     cause: Option<Box<Cause>>,
@@ -119,7 +120,8 @@ impl Tree {
             first_child: None,
             previous: None,
             next: None,
-            label,
+            what: label.what,
+            at: label.at,
             shield,
             cause: None,
             effective,
@@ -353,6 +355,7 @@ impl Tree {
     }
 
     /// Says who polls the body of a node from now on.
+    #[inline]
     pub(crate) fn set_body(&mut self, key: Key<Node>, whom: Whom, sweep: &mut Sweep) {
         match self.nodes.get_mut(key) {
             Some(node) => sweep.bury(node.body.replace(whom)),
@@ -381,7 +384,7 @@ impl Tree {
         let mut at = key;
         loop {
             let Some(node) = self.nodes.get(at) else { return false };
-            let is_task = matches!(node.label.what, What::Child | What::Daemon);
+            let is_task = matches!(node.what, What::Child | What::Daemon);
             let skip = at != key && is_task && but_children && node.parent == Some(key);
             if node.pending > 0 && !skip {
                 return true;
@@ -503,6 +506,11 @@ impl Tree {
     /// Asks the orphans of a node, and of what is still open below it, to end, and counts them: all
     /// of them are the node's own from now on.
     pub(crate) fn end_orphans(&mut self, key: Key<Node>, sweep: &mut Sweep) -> u32 {
+        let node = self.node_mut(key);
+        if node.first_child.is_none() && node.orphans == 0 {
+            node.closing = true;
+            return 0;
+        }
         let mut at = key;
         loop {
             let mut wait = self.node(at).first_wait.filter(|_| self.node(at).orphans > 0);
@@ -634,7 +642,7 @@ impl Node {
     }
 
     pub(crate) fn label(&self) -> Label {
-        self.label
+        Label { what: self.what, at: self.at }
     }
 
     pub(crate) fn is_shielded(&self) -> bool {

@@ -18,7 +18,7 @@ thread_local! {
 
 /// The run of this thread.
 pub(crate) fn current() -> Result<Rc<Run>, Error> {
-    current_or_none().ok_or(Error::NoRun)
+    current_or_none().ok_or_else(|| Error::NoRun)
 }
 
 /// The run of this thread, also while the thread is being torn down.

@@ -19,7 +19,7 @@ use super::{Core, Run, RunId, context};
 pub(crate) struct Task {
     nest: Key<Nest>,
     /// Which one of its nest it is, in the nest owner's words.
-    place: usize,
+    place: u64,
     queued: bool,
     /// In which turn it was last woken.
     woken: u64,
@@ -63,7 +63,7 @@ impl Tasks {
         }
     }
 
-    fn add(&mut self, nest: Key<Nest>, place: usize) -> Key<Task> {
+    fn add(&mut self, nest: Key<Nest>, place: u64) -> Key<Task> {
         self.tasks.insert(Task {
             nest,
             place,
@@ -106,7 +106,7 @@ impl Tasks {
         self.tasks.get_mut(key)
     }
 
-    pub(super) fn next(&mut self, nest: Key<Nest>, turn: u64) -> Option<(usize, u32)> {
+    pub(super) fn next(&mut self, nest: Key<Nest>, turn: u64) -> Option<(u64, u32)> {
         let nest = self.nests.get_mut(nest)?;
         loop {
             let &(key, woken) = nest.ready.front()?;
@@ -217,11 +217,12 @@ impl TaskWaker {
 
 impl Run {
     /// Opens a child's node, and a task for it that is woken.
+    #[inline]
     pub(crate) fn add_child(
         &self,
         nursery: Key<Node>,
         nest: Key<Nest>,
-        place: usize,
+        place: u64,
         label: Label,
     ) -> (Key<Node>, Key<Task>, Waker) {
         self.act(|core| {
@@ -238,7 +239,7 @@ impl Run {
         &self,
         nursery: Key<Node>,
         nest: Key<Nest>,
-        place: usize,
+        place: u64,
     ) -> (Key<Task>, Waker) {
         self.act(|core| {
             let (task, waker) = self.add(core, nest, place);
@@ -247,7 +248,8 @@ impl Run {
         })
     }
 
-    fn add(&self, core: &mut Core, nest: Key<Nest>, place: usize) -> (Key<Task>, Waker) {
+    #[inline]
+    fn add(&self, core: &mut Core, nest: Key<Nest>, place: u64) -> (Key<Task>, Waker) {
         let key = core.tasks.add(nest, place);
         let (shared, waker) = core.tasks.retired.pop().unwrap_or_else(|| {
             let shared = Arc::new(TaskWaker {
@@ -279,7 +281,7 @@ impl Run {
     }
 
     /// The next task of a nest that was woken before `turn`: its place and its strikes.
-    pub(crate) fn next_task(&self, nest: Key<Nest>, turn: u64) -> Option<(usize, u32)> {
+    pub(crate) fn next_task(&self, nest: Key<Nest>, turn: u64) -> Option<(u64, u32)> {
         self.core.borrow_mut().tasks.next(nest, turn)
     }
 }

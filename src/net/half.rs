@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 /// them, so what arrives for a dropped future is still there (rule D7).
 #[derive(Default)]
 pub(super) struct Half<T> {
-    state: Cell<T>,
+    /// Boxed, so that taking it out is cheap; `None` is the default.
+    state: Cell<Option<Box<T>>>,
     busy: Cell<bool>,
 }
 
@@ -28,13 +29,13 @@ impl<T: Default> Half<T> {
     /// Works on the state. It is taken out meanwhile, not borrowed: waiting may wake and drop, which
     /// is other people's code, and that may come here again.
     pub(super) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-        let mut state = self.state.take();
+        let mut state = self.state.take().unwrap_or_default();
         let result = work(&mut state);
-        self.state.set(state);
+        self.state.set(Some(state));
         result
     }
 
     pub(super) fn into_inner(self) -> T {
-        self.state.into_inner()
+        self.state.into_inner().map_or_else(T::default, |state| *state)
     }
 }

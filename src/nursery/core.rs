@@ -7,13 +7,11 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use slab::Slab;
-
 use crate::cancel::{Label, Node, What};
 use crate::error::{Reason, Result, Unwind};
 use crate::exec::{Nest, Run, Task};
 use crate::scope::absorb;
-use crate::slots::Key;
+use crate::slots::{Key, Slots};
 
 use super::shared::Erased;
 use super::start::Starting;
@@ -22,7 +20,7 @@ pub(super) struct Core<T, E: 'static> {
     at: &'static Location<'static>,
     /// Where it was entered; children spawned before wait for that.
     home: RefCell<Option<Home>>,
-    children: RefCell<Slab<ChildEntry<E>>>,
+    children: RefCell<Slots<ChildEntry<E>>>,
     /// Children that keep it open.
     living: Cell<usize>,
     daemons: Cell<usize>,
@@ -58,15 +56,11 @@ pub(super) enum Role<E: 'static> {
 }
 
 struct ChildEntry<E: 'static> {
-    /// Out while it is being polled.
-    alive: Option<Alive<E>>,
+    /// Out while it is being polled, as is its seat.
+    future: Option<Erased<E>>,
+    seat: Option<Seat>,
     role: Role<E>,
     at: &'static Location<'static>,
-}
-
-struct Alive<E: 'static> {
-    future: Erased<E>,
-    seat: Option<Seat>,
 }
 
 /// A child's place in the run.
@@ -76,15 +70,15 @@ pub(super) struct Seat {
     pub(super) waker: Waker,
 }
 
-/// The body is polled as the first task of its nest, children follow.
-pub(super) const BODY: usize = 0;
+/// The place of the body in its nest. A child's is its key, which is never zero.
+pub(super) const BODY: u64 = 0;
 
 impl<T, E> Core<T, E> {
     pub(super) fn new(at: &'static Location<'static>) -> Core<T, E> {
         Core {
             at,
             home: RefCell::new(None),
-            children: RefCell::new(Slab::new()),
+            children: RefCell::new(Slots::new()),
             living: Cell::new(0),
             daemons: Cell::new(0),
             errors: RefCell::new(Vec::new()),
@@ -110,10 +104,10 @@ impl<T, E> Core<T, E> {
         if self.finished.get() {
             home.run.cancel(home.node, Reason::Finished);
         }
-        let early: Vec<_> = self.children.borrow().iter().map(|(index, _)| index).collect();
+        let early: Vec<_> = self.children.borrow().iter().map(|(key, _)| key).collect();
         *self.home.borrow_mut() = Some(home.clone());
-        for index in early {
-            self.seat(&home, index);
+        for key in early {
+            self.seat(&home, key);
         }
     }
 
@@ -136,28 +130,26 @@ impl<T, E> Core<T, E> {
             return;
         }
         self.count(&role).set(self.count(&role).get() + 1);
-        let alive = Alive { future: Erased::new(future), seat: None };
-        let index = self.children.borrow_mut().insert(ChildEntry { alive: Some(alive), role, at });
-        if let Some(home) = self.home() {
-            self.seat(&home, index);
+        let future = Some(Erased::new(future));
+        let key = self.children.borrow_mut().insert(ChildEntry { future, seat: None, role, at });
+        if let Some(home) = &*self.home.borrow() {
+            self.seat(home, key);
         }
     }
 
     /// Gives a child its node in the tree and its task, and wakes it. Nothing is borrowed while it is
     /// woken.
-    fn seat(&self, home: &Home, index: usize) {
-        let (label, starting) = match self.children.borrow().get(index) {
+    fn seat(&self, home: &Home, key: Key<ChildEntry<E>>) {
+        let (label, starting) = match self.children.borrow().get(key) {
             Some(child) => (child.label(), child.starting()),
             None => return,
         };
-        let (node, task, waker) = home.run.add_child(home.node, home.nest, index + 1, label);
+        let (node, task, waker) = home.run.add_child(home.node, home.nest, key.to_bits(), label);
         if let Some(starting) = starting {
             starting.seated(&home.run, node);
         }
-        if let Some(alive) =
-            self.children.borrow_mut().get_mut(index).and_then(|c| c.alive.as_mut())
-        {
-            alive.seat = Some(Seat { node, task, waker });
+        if let Some(child) = self.children.borrow_mut().get_mut(key) {
+            child.seat = Some(Seat { node, task, waker });
         }
     }
 
@@ -193,19 +185,16 @@ impl<T, E> Core<T, E> {
     pub(super) fn drop_children(&self) -> Option<Payload> {
         self.closing.set(true);
         let mut panicked = None;
-        loop {
-            let entry = {
-                let mut children = self.children.borrow_mut();
-                let index = children.iter().next().map(|(index, _)| index);
-                index.map(|index| children.remove(index))
-            };
-            let Some(entry) = entry else { return panicked };
-            if let Some(Alive { future, seat }) = entry.alive {
+        let left: Vec<_> = self.children.borrow().iter().map(|(key, _)| key).collect();
+        for key in left {
+            let entry = self.children.borrow_mut().remove(key);
+            if let Some(ChildEntry { future, seat, .. }) = entry {
                 let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(future)));
                 panicked = panicked.or(dropped.err());
                 self.unseat(seat);
             }
         }
+        panicked
     }
 
     fn unseat(&self, seat: Option<Seat>) {
@@ -218,8 +207,9 @@ impl<T, E> Core<T, E> {
 
 impl<T, E: Unwind> Core<T, E> {
     /// Polls a woken child; if it ends, deals with its end.
-    pub(super) fn poll_child(&self, run: &Run, index: usize, strikes: u32) {
-        let Some((mut future, seat)) = self.take_out(index) else { return };
+    pub(super) fn poll_child(&self, run: &Run, place: u64, strikes: u32) {
+        let Some(key) = Key::from_bits(place) else { return };
+        let Some((mut future, seat)) = self.take_out(key) else { return };
         let mut cx = Context::from_waker(&seat.waker);
         let entered = run.enter_task(seat.node, seat.task, strikes, &cx);
         let cancelled = run.is_cancelled();
@@ -233,7 +223,7 @@ impl<T, E: Unwind> Core<T, E> {
             }
             Ok(Poll::Pending) => {
                 drop(entered);
-                return self.put_back(index, future, seat);
+                return self.put_back(key, future, seat);
             }
             Err(payload) => Err(payload),
         };
@@ -242,29 +232,31 @@ impl<T, E: Unwind> Core<T, E> {
             end = Err(payload);
         }
         drop(entered);
-        self.child_ended(run, index, seat, end);
+        self.child_ended(run, key, seat, end);
     }
 
-    fn take_out(&self, index: usize) -> Option<(Erased<E>, Seat)> {
+    fn take_out(&self, key: Key<ChildEntry<E>>) -> Option<(Erased<E>, Seat)> {
         let mut children = self.children.borrow_mut();
-        let Alive { future, seat } = children.get_mut(index)?.alive.take()?;
-        Some((future, seat?))
+        let child = children.get_mut(key)?;
+        Some((child.future.take()?, child.seat.take()?))
     }
 
-    fn put_back(&self, index: usize, future: Erased<E>, seat: Seat) {
-        if let Some(child) = self.children.borrow_mut().get_mut(index) {
-            child.alive = Some(Alive { future, seat: Some(seat) });
+    fn put_back(&self, key: Key<ChildEntry<E>>, future: Erased<E>, seat: Seat) {
+        if let Some(child) = self.children.borrow_mut().get_mut(key) {
+            (child.future, child.seat) = (Some(future), Some(seat));
         }
     }
 
     fn child_ended(
         &self,
         run: &Run,
-        index: usize,
+        key: Key<ChildEntry<E>>,
         seat: Seat,
         end: Result<Result<(), E>, Payload>,
     ) {
-        let ChildEntry { role, at, .. } = self.children.borrow_mut().remove(index);
+        let Some(ChildEntry { role, at, .. }) = self.children.borrow_mut().remove(key) else {
+            return;
+        };
         let count = self.count(&role);
         count.set(count.get() - 1);
         // A daemon runs in a scope of its own, which absorbs its own cancellation.
@@ -368,6 +360,6 @@ impl<E> ChildEntry<E> {
     }
 
     fn node(&self) -> Option<Key<Node>> {
-        self.alive.as_ref()?.seat.as_ref().map(|seat| seat.node)
+        self.seat.as_ref().map(|seat| seat.node)
     }
 }

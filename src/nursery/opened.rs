@@ -117,9 +117,9 @@ where
             let run = &home.run;
             let turn = run.turn_number();
             while let Some((place, strikes)) = run.next_task(home.nest, turn) {
-                match place.checked_sub(1) {
-                    None => state.poll_body(&home, body.as_mut()),
-                    Some(index) => state.core.poll_child(run, index, strikes),
+                match place {
+                    BODY => state.poll_body(&home, body.as_mut()),
+                    child => state.core.poll_child(run, child, strikes),
                 }
             }
             let ended = body.is_none() && !state.core.has_living();

@@ -15,7 +15,7 @@ use crate::op::Carry;
 use crate::slots::Key;
 
 use super::keeper::{Keeper, Place};
-use super::{CancelScope, Stage};
+use super::CancelScope;
 
 /// What being absorbed by its own scope means to a body.
 pub(super) trait Ending {
@@ -86,19 +86,22 @@ impl<S: Deref<Target = CancelScope>, X, T, E> Entered<S, X, T, E> {
     /// Rules F1 to F4.
     fn enter(&mut self) -> Result<Place> {
         let scope = &*self.scope;
-        let is_new = matches!(*scope.stage.borrow(), Stage::New);
+        let is_new = !scope.entered.get();
         assert!(is_new, "the scope made at {} is entered a second time; make a new one", scope.at);
         let place = self.keeper.open(scope.label(), scope.shield.get())?;
         let Place { run, node } = &place;
-        *scope.stage.borrow_mut() = Stage::Inside { run: Rc::clone(run), node: *node };
+        scope.entered.set(true);
+        *scope.place.borrow_mut() = Some((Rc::clone(run), *node));
         if let Some(reason) = scope.reason.borrow_mut().take() {
             run.cancel(*node, reason);
         }
-        if let Some(timeout) = scope.timeout.take() {
-            scope.deadline.set(Some(run.now() + timeout));
-            self.note_deadline(run, *node, run.now());
-        } else if scope.deadline.get().is_some() {
-            self.note_deadline(run, *node, run.now());
+        let timeout = scope.timeout.take();
+        if timeout.is_some() || scope.deadline.get().is_some() {
+            let now = run.now();
+            if let Some(timeout) = timeout {
+                scope.deadline.set(Some(now + timeout));
+            }
+            self.note_deadline(run, *node, now);
         }
         Ok(place)
     }
@@ -137,31 +140,33 @@ impl<S: Deref<Target = CancelScope>, X, T, E> Entered<S, X, T, E> {
     fn leave(&self) {
         if let Some(Place { run, node }) = self.keeper.place() {
             let reason = run.look(|core| Some(core.tree.get(*node)?.cause()?.0.clone()));
-            *self.scope.reason.borrow_mut() = reason;
+            if reason.is_some() {
+                *self.scope.reason.borrow_mut() = reason;
+            }
         }
-        *self.scope.stage.borrow_mut() = Stage::Left;
+        *self.scope.place.borrow_mut() = None;
     }
 }
 
 impl<S: Deref<Target = CancelScope>, X, T, E: Unwind> Entered<S, X, T, E> {
     /// The body has ended with this: decides now, at its arrival, what becomes of an error (E12).
-    fn arrive(&mut self, Place { run, node }: &Place, result: Result<T, E>) {
-        self.outcome = Some(match result {
+    fn arrive(&self, Place { run, node }: &Place, result: Result<T, E>) -> Result<Option<T>, E> {
+        match result {
             Ok(value) => Ok(Some(value)),
             Err(error) => match absorb(run, *node, error) {
                 Some(error) => Err(error),
                 None => Ok(None),
             },
-        });
+        }
     }
 
-    /// The scope has been left. A task that is out of everything cancelled has got on; one that has
+    /// Leaves the scope, and then: a task that is out of everything cancelled has got on; one that has
     /// only absorbed a cancellation inside another one (behind a shield) has not, and is kept here
     /// for whoever polls it to drop if it goes round and round (rule F14). A body that never waited
     /// must not starve the ring by moving on again and again.
-    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
+    fn poll_left(&mut self, moved_on: bool, cx: &mut Context<'_>) -> Poll<Result> {
+        ready!(self.keeper.poll_leave(cx));
         let run = current()?;
-        let moved_on = matches!(self.outcome, Some(Ok(None)));
         if !run.is_cancelled() {
             run.progress();
         } else if moved_on && run.is_exhausted() {
@@ -202,6 +207,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (state, mut body) = self.parts();
         let place = state.keeper.follow()?;
+        let mut outcome = state.outcome.take();
         if let Some(future) = body.as_mut().as_pin_mut() {
             let place = match place {
                 Some(place) => place,
@@ -225,18 +231,21 @@ where
                     return Poll::Pending;
                 }
             };
-            state.arrive(&place, result);
+            outcome = Some(state.arrive(&place, result));
             body.set(None);
             drop(inside);
             state.leave();
         }
-        ready!(state.keeper.poll_leave(cx));
-        ready!(state.poll_left(cx))?;
-        let reason = state.scope.reason.borrow().clone();
-        Poll::Ready(match state.outcome.take() {
+        let Poll::Ready(left) = state.poll_left(matches!(outcome, Some(Ok(None))), cx) else {
+            state.outcome = outcome;
+            return Poll::Pending;
+        };
+        left?;
+        Poll::Ready(match outcome {
             Some(Ok(Some(value))) => Ok(X::finished(value)),
             Some(Ok(None)) => {
                 state.scope.caught.set(true);
+                let reason = state.scope.reason.borrow().clone();
                 X::moved_on(reason.unwrap_or(Reason::Shutdown))
             }
             Some(Err(error)) => Err(error),

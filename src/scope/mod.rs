@@ -5,6 +5,7 @@ mod keeper;
 mod shield;
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::Future;
 use std::ops::AsyncFnOnce;
 use std::panic::Location;
@@ -46,33 +47,18 @@ pub use shield::shield;
 /// })?;
 /// # Ok::<(), trine::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct CancelScope {
     at: &'static Location<'static>,
     deadline: Cell<Option<Instant>>,
     /// Becomes a deadline at entry (rule F4).
     timeout: Cell<Option<Duration>>,
     shield: Cell<bool>,
-    stage: RefCell<Stage>,
+    entered: Cell<bool>,
+    /// Where it is while it is inside.
+    place: RefCell<Option<(Rc<Run>, Key<Node>)>>,
     /// Its own cancellation, as far as the tree does not keep it: before entry and after exit.
     reason: RefCell<Option<Reason>>,
     caught: Cell<bool>,
-}
-
-enum Stage {
-    New,
-    Inside { run: Rc<Run>, node: Key<Node> },
-    Left,
-}
-
-impl std::fmt::Debug for Stage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Stage::New => "New",
-            Stage::Inside { .. } => "Inside",
-            Stage::Left => "Left",
-        })
-    }
 }
 
 impl CancelScope {
@@ -88,7 +74,8 @@ impl CancelScope {
             deadline: Cell::new(None),
             timeout: Cell::new(None),
             shield: Cell::new(false),
-            stage: RefCell::new(Stage::New),
+            entered: Cell::new(false),
+            place: RefCell::new(None),
             reason: RefCell::new(None),
             caught: Cell::new(false),
         }
@@ -214,14 +201,30 @@ impl CancelScope {
     }
 
     fn inside(&self) -> Option<(Rc<Run>, Key<Node>)> {
-        match &*self.stage.borrow() {
-            Stage::Inside { run, node } => Some((Rc::clone(run), *node)),
-            _ => None,
-        }
+        self.place.borrow().clone()
     }
 
     fn label(&self) -> Label {
         Label { what: What::Scope, at: self.at }
+    }
+}
+
+impl fmt::Debug for CancelScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match (self.entered.get(), self.inside()) {
+            (false, _) => "new",
+            (true, Some(_)) => "inside",
+            (true, None) => "left",
+        };
+        f.debug_struct("CancelScope")
+            .field("at", &self.at)
+            .field("deadline", &self.deadline.get())
+            .field("timeout", &self.timeout.get())
+            .field("shield", &self.shield.get())
+            .field("stage", &stage)
+            .field("reason", &self.cancel_called())
+            .field("caught", &self.caught.get())
+            .finish()
     }
 }
 
@@ -232,28 +235,48 @@ impl Default for CancelScope {
     }
 }
 
+/// A scope that is made where it stays.
+#[track_caller]
+fn within(duration: Duration) -> Rc<CancelScope> {
+    let scope = Rc::new(CancelScope::new());
+    scope.timeout.set(Some(duration));
+    scope
+}
+
+#[track_caller]
+fn until(deadline: Instant) -> Rc<CancelScope> {
+    let scope = Rc::new(CancelScope::new());
+    scope.deadline.set(Some(deadline));
+    scope
+}
+
+#[track_caller]
+fn shielded_within(duration: Duration) -> Rc<CancelScope> {
+    let scope = within(duration);
+    scope.shield.set(true);
+    scope
+}
+
 /// Runs `body` in a scope that is made here.
 fn scoped<T, E: Unwind, B>(
-    scope: CancelScope,
+    scope: Rc<CancelScope>,
     body: B,
 ) -> impl Future<Output = Result<Option<T>, E>>
 where
     B: AsyncFnOnce(&CancelScope) -> Result<T, E>,
 {
-    let scope = Rc::new(scope);
     let state = Entered::<_, MoveOn, T, E>::new(Rc::clone(&scope));
     Carry::new(state, Some(lend(scope, body)))
 }
 
 /// The same, where being cancelled by the scope is an error.
 fn scoped_or_fail<T, E: Unwind, B>(
-    scope: CancelScope,
+    scope: Rc<CancelScope>,
     body: B,
 ) -> impl Future<Output = Result<T, E>>
 where
     B: AsyncFnOnce(&CancelScope) -> Result<T, E>,
 {
-    let scope = Rc::new(scope);
     let state = Entered::<_, Fail, T, E>::new(Rc::clone(&scope));
     Carry::new(state, Some(lend(scope, body)))
 }
@@ -282,7 +305,7 @@ pub fn move_on_after<T, B>(duration: Duration, body: B) -> impl Future<Output = 
 where
     B: AsyncFnOnce(&CancelScope) -> Result<T>,
 {
-    scoped(CancelScope::new().timeout(duration), body)
+    scoped(within(duration), body)
 }
 
 /// As [`move_on_after`], with a point in time.
@@ -294,7 +317,7 @@ pub fn move_on_at<T, B>(deadline: Instant, body: B) -> impl Future<Output = Resu
 where
     B: AsyncFnOnce(&CancelScope) -> Result<T>,
 {
-    scoped(CancelScope::new().deadline(deadline), body)
+    scoped(until(deadline), body)
 }
 
 /// Runs `body` for at most `duration`; not enough is an error.
@@ -317,7 +340,7 @@ pub fn fail_after<T, B>(duration: Duration, body: B) -> impl Future<Output = Res
 where
     B: AsyncFnOnce(&CancelScope) -> Result<T>,
 {
-    scoped_or_fail(CancelScope::new().timeout(duration), body)
+    scoped_or_fail(within(duration), body)
 }
 
 /// As [`fail_after`], with a point in time.
@@ -329,7 +352,7 @@ pub fn fail_at<T, B>(deadline: Instant, body: B) -> impl Future<Output = Result<
 where
     B: AsyncFnOnce(&CancelScope) -> Result<T>,
 {
-    scoped_or_fail(CancelScope::new().deadline(deadline), body)
+    scoped_or_fail(until(deadline), body)
 }
 
 /// Runs `body` behind a shield, for at most `duration`: the way to clean up (rule G3). `None` if that
@@ -358,7 +381,7 @@ pub fn shield_for<T, B>(duration: Duration, body: B) -> impl Future<Output = Res
 where
     B: AsyncFnOnce(&CancelScope) -> Result<T>,
 {
-    scoped(CancelScope::new().timeout(duration).shield(true), body)
+    scoped(shielded_within(duration), body)
 }
 
 /// When the work done here will be cancelled at the latest, if nobody moves a deadline (rule H1):
@@ -436,7 +459,7 @@ pub(crate) mod generic {
     where
         B: AsyncFnOnce(&CancelScope) -> Result<T, E>,
     {
-        scoped(CancelScope::new().timeout(duration), body)
+        scoped(within(duration), body)
     }
 
     /// [`move_on_at`](crate::move_on_at) for any error type.
@@ -451,7 +474,7 @@ pub(crate) mod generic {
     where
         B: AsyncFnOnce(&CancelScope) -> Result<T, E>,
     {
-        scoped(CancelScope::new().deadline(deadline), body)
+        scoped(until(deadline), body)
     }
 
     /// [`fail_after`](crate::fail_after) for any error type.
@@ -466,7 +489,7 @@ pub(crate) mod generic {
     where
         B: AsyncFnOnce(&CancelScope) -> Result<T, E>,
     {
-        scoped_or_fail(CancelScope::new().timeout(duration), body)
+        scoped_or_fail(within(duration), body)
     }
 
     /// [`fail_at`](crate::fail_at) for any error type.
@@ -481,7 +504,7 @@ pub(crate) mod generic {
     where
         B: AsyncFnOnce(&CancelScope) -> Result<T, E>,
     {
-        scoped_or_fail(CancelScope::new().deadline(deadline), body)
+        scoped_or_fail(until(deadline), body)
     }
 
     /// [`shield_for`](crate::shield_for) for any error type.
@@ -496,6 +519,6 @@ pub(crate) mod generic {
     where
         B: AsyncFnOnce(&CancelScope) -> Result<T, E>,
     {
-        scoped(CancelScope::new().timeout(duration).shield(true), body)
+        scoped(shielded_within(duration), body)
     }
 }
