@@ -69,6 +69,15 @@ pub(crate) enum Whom {
     Waker(Waker),
 }
 
+impl Whom {
+    fn task(&self) -> Option<u64> {
+        match self {
+            Whom::Task(task) => Some(*task),
+            Whom::Waker(_) => None,
+        }
+    }
+}
+
 /// One waiting thing, attached to exactly one node (rule B2).
 pub(crate) struct Wait {
     node: Key<Node>,
@@ -150,9 +159,11 @@ impl Tree {
             self.unlink_node(key);
             self.lost_a_wait(parent, sweep);
         }
-        let node = self.nodes.remove(key)?;
-        sweep.bury(node.body);
-        node.timer
+        let node = self.nodes.get_mut(key)?;
+        sweep.bury(node.body.take());
+        let timer = node.timer;
+        self.nodes.discard(key);
+        timer
     }
 
     fn hand_up(&mut self, key: Key<Node>, parent: Key<Node>, sweep: &mut Sweep) {
@@ -436,7 +447,9 @@ impl Tree {
     /// What was waited for has come. `last`: nothing more will. Whoever waits is to be woken.
     pub(crate) fn fire(&mut self, key: Key<Wait>, last: bool, sweep: &mut Sweep) {
         let Some(wait) = self.waits.get_mut(key) else { return };
-        sweep.wake(wait.whom.take());
+        let whom = wait.whom.take();
+        let woken = whom.as_ref().and_then(Whom::task);
+        sweep.wake(whom);
         if !last || wait.outcome != Outcome::Waiting {
             return;
         }
@@ -446,8 +459,11 @@ impl Tree {
         host.pending -= 1;
         host.orphans -= u32::from(orphan);
         if host.effective || host.closing {
-            self.orphan_ended(node, orphan, sweep);
-            self.lost_a_wait(node, sweep);
+            // Mostly the body is who has just been woken.
+            if woken.is_none() || host.body.as_ref().and_then(Whom::task) != woken {
+                self.orphan_ended(node, orphan, sweep);
+                self.lost_a_wait(node, sweep);
+            }
         }
     }
 

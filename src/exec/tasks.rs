@@ -75,6 +75,17 @@ impl Tasks {
         })
     }
 
+    /// A task has ended. Its waker is used again unless somebody else has a share; else it comes back.
+    fn remove(&mut self, key: Key<Task>, waker: Waker) -> Option<Waker> {
+        match self.tasks.remove(key).and_then(|task| task.waker) {
+            Some(shared) if Arc::strong_count(&shared) == OURS && self.retired.len() < RETIRED => {
+                self.retired.push((shared, waker));
+                None
+            }
+            _ => Some(waker),
+        }
+    }
+
     /// Wakes a task. One that is awake, or has ended, is left alone.
     pub(super) fn wake(&mut self, key: Key<Task>, turn: u64, sweep: &mut Sweep) {
         let Some(task) = self.tasks.get_mut(key) else { return };
@@ -267,13 +278,19 @@ impl Run {
         (key, waker)
     }
 
-    /// The task has ended. Its waker is used again unless somebody else has a share.
-    pub(crate) fn remove_task(&self, key: Key<Task>, waker: Waker) {
-        let core = &mut *self.core.borrow_mut();
-        let Some(shared) = core.tasks.tasks.remove(key).and_then(|task| task.waker) else { return };
-        if Arc::strong_count(&shared) == OURS && core.tasks.retired.len() < RETIRED {
-            core.tasks.retired.push((shared, waker));
-        }
+    /// A child has ended: takes out its node and its task.
+    pub(crate) fn remove_child(&self, node: Key<Node>, task: Key<Task>, waker: Waker) {
+        let unused = self.act(|core| {
+            core.close_node(node);
+            core.tasks.remove(task, waker)
+        });
+        drop(unused);
+    }
+
+    /// The body of a nursery has ended.
+    pub(crate) fn remove_body(&self, task: Key<Task>, waker: Waker) {
+        let unused = self.core.borrow_mut().tasks.remove(task, waker);
+        drop(unused);
     }
 
     pub(crate) fn wake_task(&self, task: Key<Task>) {

@@ -199,8 +199,7 @@ impl<T, E> Core<T, E> {
 
     fn unseat(&self, seat: Option<Seat>) {
         if let (Some(Seat { node, task, waker }), Some(home)) = (seat, &*self.home.borrow()) {
-            home.run.act(|core| core.close_node(node));
-            home.run.remove_task(task, waker);
+            home.run.remove_child(node, task, waker);
         }
     }
 }
@@ -295,15 +294,14 @@ impl<T, E: Unwind> Core<T, E> {
     fn failed(&self, error: E, at: &'static Location<'static>, is_child: bool) {
         let Some(Home { run, node, .. }) = self.home() else { return };
         let effective = run.look(|core| core.tree.is_effective(node));
+        if effective && error.cancelled().is_some() {
+            return self.was_cancelled(error, is_child);
+        }
         let leaves = if error.cancelled().is_some() { vec![error] } else { error.scatter() };
         let mut is_real = false;
         for leaf in leaves {
             if effective && leaf.cancelled().is_some() {
-                let mut first = self.cancelled.borrow_mut();
-                if first.is_none() {
-                    *first = Some(leaf);
-                    self.cut_short.set(is_child);
-                }
+                self.was_cancelled(leaf, is_child);
             } else {
                 is_real = true;
                 self.errors.borrow_mut().push(leaf);
@@ -311,6 +309,15 @@ impl<T, E: Unwind> Core<T, E> {
         }
         if is_real {
             run.cancel(node, Reason::SiblingFailed { child: at });
+        }
+    }
+
+    /// Of mere cancellations the first one is kept.
+    fn was_cancelled(&self, error: E, is_child: bool) {
+        let mut first = self.cancelled.borrow_mut();
+        if first.is_none() {
+            *first = Some(error);
+            self.cut_short.set(is_child);
         }
     }
 

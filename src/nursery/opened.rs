@@ -152,7 +152,7 @@ impl<T, E> Drop for Opened<T, E> {
         if let (Some((task, waker)), Some(Home { run, nest, .. })) =
             (self.body.take(), self.core.home())
         {
-            run.remove_task(task, waker);
+            run.remove_body(task, waker);
             run.act(|core| core.tasks.close_nest(nest, &mut core.sweep));
         }
         match panicked {

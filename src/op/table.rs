@@ -38,6 +38,7 @@ pub(crate) struct Slot {
     /// The oldest result that was not taken yet. Mostly it is the only one, and costs no memory.
     answer: Option<Answer>,
     /// Those after it. Only multishots ever have any, so they lie elsewhere.
+    #[expect(clippy::box_collection, reason = "a slot is made anew for each operation")]
     later: Option<Box<VecDeque<Answer>>>,
     /// Who waits, in the words of whoever submitted it.
     waiter: u64,
@@ -280,6 +281,7 @@ impl Table {
     }
 
     /// Takes the next result. With the last one the slot is free and the storage comes back.
+    #[inline]
     pub(crate) fn take(&mut self, key: Key<Slot>) -> Option<(Answer, Option<Storage>)> {
         let slot = self.slots.get_mut(key)?;
         let answer = slot.answer.take()?;

@@ -8,14 +8,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use crate::cancel::Node;
-use crate::clock::Instant;
 use crate::error::{Error, Reason, Result, Unwind};
 use crate::exec::{Pause, Run, Watch, current};
 use crate::op::Carry;
 use crate::slots::Key;
 
-use super::keeper::{Keeper, Place};
 use super::CancelScope;
+use super::keeper::{Keeper, Place};
 
 /// What being absorbed by its own scope means to a body.
 pub(super) trait Ending {
@@ -88,35 +87,24 @@ impl<S: Deref<Target = CancelScope>, X, T, E> Entered<S, X, T, E> {
         let scope = &*self.scope;
         let is_new = !scope.entered.get();
         assert!(is_new, "the scope made at {} is entered a second time; make a new one", scope.at);
-        let place = self.keeper.open(scope.label(), scope.shield.get())?;
-        let Place { run, node } = &place;
+        let run = current()?;
         scope.entered.set(true);
+        let timeout = scope.timeout.take();
+        let now = (timeout.is_some() || scope.deadline.get().is_some()).then(|| run.now());
+        if let (Some(timeout), Some(now)) = (timeout, now) {
+            scope.deadline.set(Some(now + timeout));
+        }
+        let deadline = scope.deadline.get();
+        let place = self.keeper.open_in(run, scope.label(), scope.shield.get(), deadline);
+        let Place { run, node } = &place;
         *scope.place.borrow_mut() = Some((Rc::clone(run), *node));
         if let Some(reason) = scope.reason.borrow_mut().take() {
             run.cancel(*node, reason);
         }
-        let timeout = scope.timeout.take();
-        if timeout.is_some() || scope.deadline.get().is_some() {
-            let now = run.now();
-            if let Some(timeout) = timeout {
-                scope.deadline.set(Some(now + timeout));
-            }
-            self.note_deadline(run, *node, now);
+        if now.zip(deadline).is_some_and(|(now, deadline)| now >= deadline) {
+            run.cancel(*node, Reason::Deadline { scope: scope.at });
         }
         Ok(place)
-    }
-
-    /// Tells the tree the deadline without setting a timer; one that has passed cancels (rule F3).
-    fn note_deadline(&self, run: &Run, node: Key<Node>, now: Instant) {
-        let deadline = self.scope.deadline.get();
-        run.act(|core| {
-            if let Some(node) = core.tree.get_mut(node) {
-                node.deadline = deadline;
-            }
-        });
-        if deadline.is_some_and(|deadline| now >= deadline) {
-            run.cancel(node, Reason::Deadline { scope: self.scope.at });
-        }
     }
 
     /// The body has to wait: now the deadline matters, and a sweep must know whom to wake.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::cancel::{Label, Node};
+use crate::clock::Instant;
 use crate::error::Error;
 use crate::exec::{self, Run};
 use crate::slots::Key;
@@ -27,12 +28,28 @@ impl Keeper {
 
     /// Opens the node under the one that is being polled (rule B1).
     pub(crate) fn open(&mut self, label: Label, shield: bool) -> Result<Place, Error> {
-        let run = exec::current()?;
+        Ok(self.open_in(exec::current()?, label, shield, None))
+    }
+
+    /// The same with a deadline, which the tree is told, and for which no timer is set yet.
+    pub(super) fn open_in(
+        &mut self,
+        run: Rc<Run>,
+        label: Label,
+        shield: bool,
+        deadline: Option<Instant>,
+    ) -> Place {
         let parent = run.node();
-        let node = run.act(|core| core.tree.open(Some(parent), label, shield));
+        let node = run.act(|core| {
+            let node = core.tree.open(Some(parent), label, shield);
+            if let Some(node) = core.tree.get_mut(node).filter(|_| deadline.is_some()) {
+                node.deadline = deadline;
+            }
+            node
+        });
         let place = Place { run, node };
         self.place = Some(place.clone());
-        Ok(place)
+        place
     }
 
     /// The node, moved to where it is being polled now (rule B2).
