@@ -1,7 +1,11 @@
 //! The door to time. Nothing above reads the time by itself.
 
+#[cfg(feature = "testing")]
+use std::cell::Cell;
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
+#[cfg(feature = "testing")]
+use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -63,24 +67,59 @@ impl fmt::Debug for Instant {
 }
 
 /// Where instants come from.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) enum Clock {
     /// The machine's monotonic clock.
     Monotonic,
+    /// One that stands still until it is moved.
+    #[cfg(feature = "testing")]
+    Virtual(Rc<VirtualClock>),
 }
 
 impl Clock {
-    pub(crate) fn now(self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         match self {
             Clock::Monotonic => monotonic(),
+            #[cfg(feature = "testing")]
+            Clock::Virtual(clock) => clock.now(),
         }
     }
 }
 
-/// Nanoseconds since shortly before the first call in this process. The head start keeps instants in
-/// the recent past from colliding with [`Instant::MIN`].
+/// The twin of the machine's clock: time passes when somebody says so.
+#[cfg(feature = "testing")]
+#[derive(Debug)]
+pub(crate) struct VirtualClock {
+    now: Cell<Instant>,
+}
+
+#[cfg(feature = "testing")]
+impl VirtualClock {
+    /// It begins at the same instant each time, so that what is traced is the same each time.
+    pub(crate) fn new() -> VirtualClock {
+        VirtualClock { now: Cell::new(Instant::MIN + HEAD_START) }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    /// Moves it on; it never goes back.
+    pub(crate) fn advance_to(&self, at: Instant) {
+        self.now.set(self.now.get().max(at));
+    }
+
+    /// What has passed since it was made.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now.get() - (Instant::MIN + HEAD_START)
+    }
+}
+
+/// Keeps instants in the recent past from colliding with [`Instant::MIN`].
+const HEAD_START: Duration = Duration::from_secs(1 << 20);
+
+/// Nanoseconds since shortly before the first call in this process.
 fn monotonic() -> Instant {
-    const HEAD_START: Duration = Duration::from_secs(1 << 20);
     static START: OnceLock<std::time::Instant> = OnceLock::new();
     Instant::MIN + HEAD_START + START.get_or_init(std::time::Instant::now).elapsed()
 }

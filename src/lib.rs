@@ -8,22 +8,21 @@
 //! ```no_run
 //! use trine::prelude::*;
 //!
-//! fn main() -> Result {
-//!     run(async || {
-//!         let listener = TcpListener::bind("127.0.0.1:7000").await?;
-//!         nursery(async |n| {
-//!             loop {
-//!                 let (stream, _peer) = listener.accept().await?;
-//!                 n.spawn(async move {
-//!                     while let Some(chunk) = stream.recv().await? {
-//!                         stream.write_all(chunk).await?;
-//!                     }
-//!                     Ok(())
-//!                 });
-//!             }
-//!         })
-//!         .await
+//! #[trine::main]
+//! async fn main() -> Result {
+//!     let listener = TcpListener::bind("127.0.0.1:7000").await?;
+//!     nursery(async |n| {
+//!         loop {
+//!             let (stream, _peer) = listener.accept().await?;
+//!             n.spawn(async move {
+//!                 while let Some(chunk) = stream.recv().await? {
+//!                     stream.write_all(chunk).await?;
+//!                 }
+//!                 Ok(())
+//!             });
+//!         }
 //!     })
+//!     .await
 //! }
 //! ```
 //!
@@ -39,6 +38,10 @@
 //! until the kernel lets go; the enclosing scope waits for that; what arrived too late belongs to the
 //! object (a stream, a listener), whose next operation returns it.
 //!
+//! # Features
+//! - `macros`, on unless said otherwise: [`#[trine::main]`](macro@main).
+//! - `testing`: a simulated kernel, virtual time, and [`#[trine::test]`](macro@test).
+//!
 //! # The floors of the source tree
 //! A file uses its own folder, lower floors, and on its own floor only what stands left of a `<`;
 //! `|` means strangers. A test reads this table and the `use crate::` lines.
@@ -50,7 +53,7 @@
 //!  4  scope < nursery < runtime             structured concurrency: the public promise
 //!  3  exec                                  the one loop, the one way to wait
 //!  2  op | cancel                           what the kernel holds | who may stop whom
-//!  1  ring | clock                          the two doors: kernel | time
+//!  1  clock < ring                          the two doors: time, kernel; each with a twin
 //!  0  error | slots                         what goes wrong | places with generations
 //! ```
 //!
@@ -92,6 +95,18 @@ pub use scope::{
     move_on_at, shield, shield_for,
 };
 
+#[cfg(feature = "macros")]
+pub use trine_macros::main;
+#[cfg(feature = "testing")]
+pub use trine_macros::test;
+
+/// What the attribute macros write into programs. Nothing here is stable.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::runtime::entry::{MainOutcome, main};
+}
+
 /// The functions of the crate's root for other error types: `io::Error`, or your own [`Unwind`].
 ///
 /// Rust cannot infer the error type of a body that ends with `Ok(())`, so say it:
@@ -116,3 +131,8 @@ pub mod generic {
         fail_after, fail_at, move_on_after, move_on_at, run_scope, shield_for,
     };
 }
+
+/// Compiles the examples of the readme.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

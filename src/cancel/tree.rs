@@ -412,6 +412,31 @@ impl Tree {
         }
     }
 
+    /// Whether the body of a nursery below `key` has been woken, as `is_awake` says of tasks: it will be
+    /// polled, and so nothing around it is stuck (rule F13). Children of `key` do not count if
+    /// `but_children`.
+    pub(crate) fn has_awake_body(
+        &self,
+        key: Key<Node>,
+        but_children: bool,
+        is_awake: impl Fn(u64) -> bool,
+    ) -> bool {
+        let mut at = key;
+        loop {
+            let Some(node) = self.nodes.get(at) else { return false };
+            let is_task = matches!(node.label().what, What::Child | What::Daemon);
+            let skip = at != key && is_task && but_children && node.parent == Some(key);
+            let is_nursery = at != key && node.label().what == What::Nursery;
+            if is_nursery && node.is_task_that(&is_awake) {
+                return true;
+            }
+            match node.first_child.filter(|_| !skip).or_else(|| self.after(at, key)) {
+                Some(next) => at = next,
+                None => return false,
+            }
+        }
+    }
+
     // Waits.
 
     #[inline]

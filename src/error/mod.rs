@@ -63,6 +63,9 @@ pub enum Error {
     /// Nothing can ever wake this run again (rule P4); carries the task tree.
     #[error("deadlock: nothing is runnable, and nothing could wake it\n{0}")]
     Deadlock(String),
+    /// The run has used up the turns or the time that it was given under test; carries the task tree.
+    #[error("still running after all the turns or the time that it was given\n{0}")]
+    Overrun(String),
     /// An error of the program.
     #[error(transparent)]
     Other(Box<dyn StdError + Send + Sync>),

@@ -22,6 +22,8 @@ impl Run {
     /// A task that has swallowed too many stays pending here without a wait of its own, which is
     /// what whoever polls it drops (rules F13, F14).
     pub(crate) fn cancel_point(&self) -> Poll<Result<(), Cancelled>> {
+        #[cfg(feature = "testing")]
+        self.context.count_points(1, 0);
         let node = self.context.node();
         let Some(reason) =
             self.look(|core| core.tree.is_effective(node).then(|| core.tree.reason(node)))
@@ -34,6 +36,13 @@ impl Run {
         }
         self.context.set_strikes(strikes);
         Poll::Ready(Err(Cancelled::new(reason)))
+    }
+
+    /// The cancel point after a close, whose delivery does not count (rule F14).
+    pub(crate) fn closing_point(&self) -> Result<(), Cancelled> {
+        #[cfg(feature = "testing")]
+        self.context.count_points(1, 0);
+        if self.is_cancelled() { Err(self.cancelled(self.node())) } else { Ok(()) }
     }
 
     /// A cancellation that reaches a task in another way than by a cancel point: it counts too.
@@ -49,6 +58,12 @@ impl Run {
         }
         self.context.set_strikes(self.context.strikes() + 1);
         Poll::Ready(())
+    }
+
+    /// Cancel points and schedule points that were passed without waiting, so far.
+    #[cfg(feature = "testing")]
+    pub(crate) fn points(&self) -> (u64, u64) {
+        self.context.points()
     }
 
     pub(crate) fn strikes(&self) -> u32 {

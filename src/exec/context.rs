@@ -13,7 +13,33 @@ use super::{Run, Task};
 
 thread_local! {
     /// The one thread-local of the crate.
-    static CURRENT: RefCell<Option<Rc<Run>>> = const { RefCell::new(None) };
+    static THREAD: Thread = const { Thread::new() };
+}
+
+pub(super) struct Thread {
+    run: RefCell<Option<Rc<Run>>>,
+    #[cfg(feature = "testing")]
+    pub(super) stage: RefCell<Option<super::Stage>>,
+    /// Panics are expected, and not printed.
+    #[cfg(feature = "testing")]
+    pub(super) is_silent: Cell<bool>,
+}
+
+impl Thread {
+    const fn new() -> Thread {
+        Thread {
+            run: RefCell::new(None),
+            #[cfg(feature = "testing")]
+            stage: RefCell::new(None),
+            #[cfg(feature = "testing")]
+            is_silent: Cell::new(false),
+        }
+    }
+}
+
+/// Calls `f` with what this thread has; `None` while it is being torn down.
+pub(super) fn with_thread<R>(f: impl FnOnce(&Thread) -> R) -> Option<R> {
+    THREAD.try_with(f).ok()
 }
 
 /// The run of this thread.
@@ -21,9 +47,9 @@ pub(crate) fn current() -> Result<Rc<Run>, Error> {
     current_or_none().ok_or_else(|| Error::NoRun)
 }
 
-/// The run of this thread, also while the thread is being torn down.
+/// The run of this thread; `None` if there is none, or while the thread is being torn down.
 pub(crate) fn current_or_none() -> Option<Rc<Run>> {
-    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    with_thread(|thread| thread.run.borrow().clone()).flatten()
 }
 
 /// An object is used in the run that it belongs to, and nowhere else (rule P6).
@@ -43,12 +69,12 @@ pub(crate) fn check_running(run: &Run) -> Result<(), Error> {
 
 /// Calls `f` with the run of this thread if there is one.
 pub(super) fn with_current<R>(f: impl FnOnce(&Run) -> R) -> Option<R> {
-    CURRENT.try_with(|current| current.borrow().as_deref().map(f)).ok().flatten()
+    with_thread(|thread| thread.run.borrow().as_deref().map(f)).flatten()
 }
 
 /// Makes a run the current one until the guard goes. There is no other one (rule P3).
 pub(super) fn install(run: &Rc<Run>) -> Installed {
-    CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(run)));
+    with_thread(|thread| *thread.run.borrow_mut() = Some(Rc::clone(run)));
     Installed
 }
 
@@ -56,7 +82,7 @@ pub(super) struct Installed;
 
 impl Drop for Installed {
     fn drop(&mut self) {
-        let _ = CURRENT.try_with(|current| current.borrow_mut().take());
+        with_thread(|thread| thread.run.borrow_mut().take());
     }
 }
 
@@ -72,6 +98,9 @@ pub(crate) struct TaskContext {
     budget: Cell<u32>,
     /// How often `Cancelled` was delivered without anything in between (rule F14).
     strikes: Cell<u32>,
+    /// Cancel points and schedule points passed so far, by any task.
+    #[cfg(feature = "testing")]
+    points: Cell<(u64, u64)>,
 }
 
 /// Operations a task may finish in one poll without yielding (rule A2).
@@ -86,6 +115,8 @@ impl TaskContext {
             waker: Cell::new(ptr::null()),
             budget: Cell::new(BUDGET),
             strikes: Cell::new(0),
+            #[cfg(feature = "testing")]
+            points: Cell::new((0, 0)),
         }
     }
 
@@ -147,7 +178,20 @@ impl TaskContext {
     pub(super) fn spend(&self) -> bool {
         let left = self.budget.get();
         self.budget.set(left.saturating_sub(1));
+        #[cfg(feature = "testing")]
+        self.count_points(0, 1);
         left > 0
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) fn count_points(&self, cancel: u64, schedule: u64) {
+        let (cancels, schedules) = self.points.get();
+        self.points.set((cancels + cancel, schedules + schedule));
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) fn points(&self) -> (u64, u64) {
+        self.points.get()
     }
 
     pub(crate) fn strikes(&self) -> u32 {

@@ -8,9 +8,14 @@
 mod checkpoint;
 mod context;
 mod dump;
+#[cfg(feature = "testing")]
+mod idle;
 mod inbox;
 mod operation;
+mod panics;
 mod park;
+#[cfg(feature = "testing")]
+mod stage;
 mod stats;
 mod tasks;
 mod turn;
@@ -18,8 +23,7 @@ mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::os::fd::RawFd;
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +33,7 @@ use std::time::Duration;
 use crate::cancel::{Deadlines, Due, Label, Node, Subject, Sweep, Tree, Wait, Whom};
 use crate::clock::{Clock, Instant};
 use crate::error::{Cancelled, Reason};
-use crate::op::{Action, Home, Pool, Remains, Slot, Submission, Table};
+use crate::op::{Action, Home, Pool, Remains, Slot, Sole, Submission, Table};
 use crate::ring::{Capabilities, Host, Ring};
 use crate::slots::Key;
 
@@ -38,13 +42,18 @@ pub use checkpoint::{checkpoint, checkpoint_if_cancelled, yield_shielded};
 use context::TaskContext;
 pub(crate) use context::{Entered, check_run, check_running, current, current_or_none};
 pub use dump::tree;
+#[cfg(feature = "testing")]
+use idle::Idle;
 use inbox::Inbox;
 pub(crate) use operation::{Finished, Operation, Verdict, is_interruption, judge, submit_plain};
+pub(crate) use panics::{Panics, Payload};
 pub(crate) use park::{Park, Pause};
+#[cfg(feature = "testing")]
+pub(crate) use stage::{Stage, StageSet, silence_panics, stage};
 pub use stats::{Stats, stats};
 use tasks::Tasks;
 pub(crate) use tasks::{Nest, Task};
-pub(crate) use turn::{Drive, Strictness};
+pub(crate) use turn::{Drive, Limits, Strictness};
 pub(crate) use watch::Watch;
 
 /// Everything one run has.
@@ -52,6 +61,7 @@ pub(crate) struct Run {
     id: RunId,
     core: RefCell<Core>,
     clock: Clock,
+    host: Host,
     inbox: Arc<Inbox>,
     pool: Rc<Pool>,
     root: Key<Node>,
@@ -61,6 +71,16 @@ pub(crate) struct Run {
     finished: Cell<bool>,
     on_abandoned: Option<OnAbandoned>,
 }
+
+/// What a run is given to live in, beside its ring.
+#[derive(Clone)]
+pub(crate) struct Setting {
+    pub(crate) clock: Clock,
+    /// Picks which of so many woken tasks runs next; in order if there is none (rule N14).
+    pub(crate) shuffle: Option<Shuffle>,
+}
+
+pub(crate) type Shuffle = Rc<dyn Fn(usize) -> usize>;
 
 /// Told where a task was spawned that had to be dropped (rule F15).
 type OnAbandoned = Box<dyn Fn(&'static Location<'static>)>;
@@ -88,6 +108,8 @@ pub(crate) struct Core {
     began: Duration,
     /// Tasks that were dropped because they were stuck (rule F13).
     abandoned: u64,
+    #[cfg(feature = "testing")]
+    idle: Idle,
 }
 
 /// Something that runs other people's code, and so waits until nothing is borrowed.
@@ -102,19 +124,21 @@ impl Run {
         ring: Ring,
         pool: Rc<Pool>,
         at: Label,
+        setting: Setting,
         on_abandoned: Option<OnAbandoned>,
     ) -> Rc<Run> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let clock = Clock::Monotonic;
+        let Setting { clock, shuffle } = setting;
+        let host = ring.host();
         let inbox = Arc::new(Inbox::new(ring.bell()));
         let mut tree = Tree::new();
         let root = tree.open(None, at, false);
         let core = Core {
             ring: Some(ring),
-            table: Table::new(Rc::clone(&pool)),
+            table: Table::new(Rc::clone(&pool), host.clone()),
             tree,
             deadlines: Deadlines::new(),
-            tasks: Tasks::new(),
+            tasks: Tasks::new(shuffle),
             sweep: Sweep::default(),
             next_turn: Vec::new(),
             wake_later: Vec::new(),
@@ -122,11 +146,14 @@ impl Run {
             turn: 1,
             began: Duration::ZERO,
             abandoned: 0,
+            #[cfg(feature = "testing")]
+            idle: Idle::default(),
         };
         Rc::new(Run {
             id: RunId(NEXT.fetch_add(1, Ordering::Relaxed)),
             core: RefCell::new(core),
             clock,
+            host,
             inbox,
             pool,
             root,
@@ -154,13 +181,19 @@ impl Run {
         &self.pool
     }
 
+    /// The clock that it lives by.
+    #[cfg(feature = "testing")]
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     pub(crate) fn now(&self) -> Instant {
         self.clock.now()
     }
 
     /// The system calls that answer at once.
-    pub(crate) fn host(&self) -> Host {
-        Host
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
     }
 
     /// What this kernel can do beyond the floor.
@@ -236,19 +269,13 @@ impl Run {
             return;
         }
         let outside = self.context.leave();
-        let mut panicked = None;
+        let mut panics = Panics::default();
         while let Some(chore) = self.next_chore() {
-            if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| chore.carry_out())) {
-                panicked.get_or_insert(payload);
-            }
+            panics.catch(|| chore.carry_out());
         }
         drop(outside);
         self.carrying.set(false);
-        match panicked {
-            // A second panic while unwinding would end the process; the first one is under way.
-            Some(payload) if !std::thread::panicking() => panic::resume_unwind(payload),
-            _ => {}
-        }
+        panics.resume();
     }
 
     fn next_chore(&self) -> Option<Chore> {
@@ -306,7 +333,9 @@ impl Core {
     /// Whether anything below a cancelled node is still waited for (rule F13).
     pub(crate) fn has_wait(&self, node: Key<Node>, but_children: bool) -> bool {
         let is_left_lying = |task| self.tasks.is_left_lying(task, self.turn);
+        let is_awake = |task| self.tasks.is_awake(task, self.turn);
         self.tree.has_wait(node, but_children, is_left_lying)
+            || self.tree.has_awake_body(node, but_children, is_awake)
     }
 
     pub(crate) fn coarse_now(&self) -> Duration {
@@ -478,7 +507,7 @@ impl Chore {
 
 impl Home for Run {
     /// Closes through the ring, as an operation that the current scope waits for.
-    fn close(&self, fd: RawFd) -> Result<(), RawFd> {
+    fn close(&self, fd: Sole) -> Result<(), Sole> {
         if self.is_finished() {
             return Err(fd);
         }

@@ -194,9 +194,10 @@ pub(crate) enum Verdict {
     Cancelled(Cancelled),
 }
 
-/// Rule D4. `attempts` counts how often this operation was submitted again.
+/// Rule D4. `attempts` counts how often in a row this operation was submitted again.
 pub(crate) fn judge(run: &Run, kind: &Kind, result: i32, attempts: &mut u8) -> Poll<Verdict> {
     if result >= 0 {
+        *attempts = 0;
         run.progress();
         return Poll::Ready(Verdict::Result(Ok(result as u32)));
     }

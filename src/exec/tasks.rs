@@ -13,7 +13,7 @@ use crate::cancel::{Label, Node, Sweep, Whom};
 use crate::slots::{Key, Slots};
 
 use super::inbox::Inbox;
-use super::{Core, Run, RunId, context};
+use super::{Core, Run, RunId, Shuffle, context};
 
 /// One child, one nursery's body, or the main future: what is polled on its own.
 pub(crate) struct Task {
@@ -43,14 +43,15 @@ pub(crate) struct Tasks {
     nests: Slots<Nest>,
     /// Wakers of ended tasks that nobody else has any more, to be used again.
     retired: Vec<(Arc<TaskWaker>, Waker)>,
+    shuffle: Option<Shuffle>,
 }
 
 /// How many unused wakers are kept.
 const RETIRED: usize = 1024;
 
 impl Tasks {
-    pub(super) fn new() -> Tasks {
-        Tasks { tasks: Slots::new(), nests: Slots::new(), retired: Vec::new() }
+    pub(super) fn new(shuffle: Option<Shuffle>) -> Tasks {
+        Tasks { tasks: Slots::new(), nests: Slots::new(), retired: Vec::new(), shuffle }
     }
 
     pub(crate) fn open_nest(&mut self) -> Key<Nest> {
@@ -109,6 +110,12 @@ impl Tasks {
         task.is_some_and(|task| task.queued && task.woken < turn)
     }
 
+    /// Whether a task was woken in this turn, and runs in the next one.
+    pub(super) fn is_awake(&self, task: u64, turn: u64) -> bool {
+        let task = Key::from_bits(task).and_then(|task| self.tasks.get(task));
+        task.is_some_and(|task| task.queued && task.woken >= turn)
+    }
+
     pub(crate) fn is_queued(&self, key: Key<Task>) -> bool {
         self.tasks.get(key).is_some_and(|task| task.queued)
     }
@@ -119,6 +126,12 @@ impl Tasks {
 
     pub(super) fn next(&mut self, nest: Key<Nest>, turn: u64) -> Option<(u64, u32)> {
         let nest = self.nests.get_mut(nest)?;
+        if let Some(shuffle) = &self.shuffle {
+            let may_run = nest.ready.partition_point(|&(_, woken)| woken < turn);
+            if may_run > 1 {
+                nest.ready.swap(0, shuffle(may_run));
+            }
+        }
         loop {
             let &(key, woken) = nest.ready.front()?;
             if woken >= turn {

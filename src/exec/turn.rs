@@ -10,14 +10,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::cancel::Due;
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::error::{Error, Reason};
 use crate::op::{Pushed, Table};
 use crate::ring::{CtrlC, Ring, TokenKind};
 use crate::slots::Key;
 
 use super::tasks::{Nest, Task};
-use super::{Core, Hands, Run, context};
+use super::{Core, Hands, Panics, Run, context};
 
 /// How a run is driven.
 #[derive(Default)]
@@ -26,6 +26,16 @@ pub(crate) struct Drive {
     pub(crate) ctrl_c: Option<CtrlC>,
     /// Reports a deadlock instead of sleeping for ever (rule P4).
     pub(crate) deadlock: Option<Strictness>,
+    /// How long it may go on.
+    pub(crate) limits: Limits,
+}
+
+/// What a run under test must not go beyond.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Limits {
+    pub(crate) turns: Option<u64>,
+    /// On the run's clock.
+    pub(crate) time: Option<Instant>,
 }
 
 /// What counts as something that could still wake the run.
@@ -89,17 +99,12 @@ impl Run {
         if self.inbox.is_rung() {
             self.collect_mail();
         }
-        let wait = self.look(|core| core.wait(root, self.clock));
-        if wait.is_none() && drive.deadlock.is_some_and(|how| self.is_deadlocked(drive, how)) {
-            return Err(Error::Deadlock(super::dump::dump(self)));
-        }
-        let rung = self.act(|core| -> io::Result<bool> {
-            let rung = core.exchange(wait)?;
+        let rung = self.pass(drive, root)?;
+        self.act(|core| {
             core.began = core.coarse_now();
-            core.expire(self.clock);
+            core.expire(&self.clock);
             core.end_pauses();
-            Ok(rung)
-        })?;
+        });
         if rung {
             self.collect_mail();
         }
@@ -109,6 +114,35 @@ impl Run {
         }
         // What is woken from now on is woken in this turn, and runs in the next.
         self.core.borrow_mut().turn += 1;
+        self.check_limits(drive.limits)
+    }
+
+    /// Hands over, waits, and drains. Says whether the bell was rung.
+    fn pass(&self, drive: &Drive, root: Key<Nest>) -> Result<bool, Error> {
+        #[cfg(feature = "testing")]
+        if self.may_be_idle(drive) {
+            return self.pass_or_idle(drive, root);
+        }
+        let wait = self.look(|core| core.wait(root, &self.clock));
+        if wait.is_none() {
+            self.check_deadlock(drive)?;
+        }
+        Ok(self.act(|core| core.exchange(wait))?)
+    }
+
+    /// Nothing is to be run and no deadline is set: can anything still wake this run (rule P4)?
+    pub(super) fn check_deadlock(&self, drive: &Drive) -> Result<(), Error> {
+        if drive.deadlock.is_some_and(|how| self.is_deadlocked(drive, how)) {
+            return Err(Error::Deadlock(super::dump::dump(self)));
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self, Limits { turns, time }: Limits) -> Result<(), Error> {
+        let too_many = turns.is_some_and(|most| self.turn_number() > most);
+        if too_many || time.is_some_and(|until| self.now() >= until) {
+            return Err(Error::Overrun(super::dump::dump(self)));
+        }
         Ok(())
     }
 
@@ -140,7 +174,7 @@ impl Run {
     }
 
     fn is_deadlocked(&self, drive: &Drive, how: Strictness) -> bool {
-        let idle = self.look(|core| core.table.in_kernel() == 0 && !core.table.has_queued());
+        let idle = self.look(|core| !core.may_complete() && !core.table.has_queued());
         let hope = how == Strictness::Lenient && self.look(|core| core.tasks.has_foreign_wakers());
         idle && !hope && drive.ctrl_c.is_none()
     }
@@ -148,12 +182,12 @@ impl Run {
     /// Ends the run: waits until the kernel has let go of everything, then closes the ring (rule P1).
     /// A panic of other people's code meanwhile comes back.
     fn end(self: &Rc<Self>) -> Option<Box<dyn Any + Send>> {
-        let mut panicked = None;
+        let mut panics = Panics::default();
         let reaped = loop {
             match panic::catch_unwind(AssertUnwindSafe(|| self.reap())) {
                 Ok(reaped) => break reaped,
                 // What panicked is gone; the rest still has to be reaped.
-                Err(payload) => panicked = panicked.or(Some(payload)),
+                Err(payload) => panics.keep(payload),
             }
         };
         self.finished.set(true);
@@ -169,7 +203,7 @@ impl Run {
                 std::mem::forget(Rc::clone(self));
             }
         }
-        panicked
+        panics.into_first()
     }
 
     /// Cancels everything that is left, and waits for it.
@@ -184,6 +218,8 @@ impl Run {
         });
         while self.look(|core| core.table.in_kernel() > 0 || core.table.has_queued()) {
             self.act(|core| core.exchange(None))?;
+            #[cfg(feature = "testing")]
+            self.let_time_pass()?;
         }
         Ok(())
     }
@@ -191,18 +227,27 @@ impl Run {
 
 impl Core {
     /// How long to wait: not at all if something is to be run, else until the next deadline.
-    fn wait(&self, root: Key<Nest>, clock: Clock) -> Option<Duration> {
-        let awake =
-            !self.next_turn.is_empty() || !self.wake_later.is_empty() || self.tasks.has_ready(root);
-        if awake {
+    fn wait(&self, root: Key<Nest>, clock: &Clock) -> Option<Duration> {
+        if self.is_awake(root) {
             return Some(Duration::ZERO);
         }
         // Read the clock only if there is something to compare it with.
         self.deadlines.next().map(|at| at.saturating_duration_since(clock.now()))
     }
 
+    /// Whether something is to be run.
+    pub(super) fn is_awake(&self, root: Key<Nest>) -> bool {
+        !self.next_turn.is_empty() || !self.wake_later.is_empty() || self.tasks.has_ready(root)
+    }
+
+    /// Whether the kernel may complete something by itself.
+    fn may_complete(&self) -> bool {
+        let in_kernel = self.table.in_kernel();
+        self.ring.as_ref().is_some_and(|ring| ring.may_complete(in_kernel))
+    }
+
     /// Hands the queue over, waits, and drains what came. Says whether the bell was rung.
-    fn exchange(&mut self, mut wait: Option<Duration>) -> io::Result<bool> {
+    pub(super) fn exchange(&mut self, mut wait: Option<Duration>) -> io::Result<bool> {
         let Core { ring, table, tree, sweep, chores, began, .. } = self;
         let Some(ring) = ring else { return Ok(false) };
         if !hand_over(table, ring) {
@@ -212,13 +257,17 @@ impl Core {
                 wait = Some(Duration::ZERO);
             }
         }
-        if wait == Some(Duration::ZERO) && table.in_kernel() == 0 && !ring.has_unsubmitted() {
+        let nothing_comes = !ring.may_complete(table.in_kernel());
+        if wait == Some(Duration::ZERO) && nothing_comes && !ring.has_unsubmitted() {
             return Ok(false);
         }
         ring.turn(wait)?;
         let mut hands = Hands { is_open: true, table, tree, sweep, chores, began: *began };
         let rung = ring.drain(|completion| match completion.token.kind() {
-            TokenKind::Cancel => hands.table.missed(completion.token),
+            TokenKind::Cancel => {
+                let action = hands.table.missed(completion.token);
+                hands.follow(action);
+            }
             _ => {
                 let action = hands.table.complete(completion);
                 hands.follow(action);
@@ -228,7 +277,7 @@ impl Core {
     }
 
     /// Deadlines expire after completions were processed: in one turn a completion wins (rule C8).
-    fn expire(&mut self, clock: Clock) {
+    fn expire(&mut self, clock: &Clock) {
         if self.deadlines.next().is_none() {
             return;
         }

@@ -71,6 +71,9 @@ impl Address {
             Form::Known(address) => return Ok(vec![address]),
             Form::Named(name) => name,
         };
+        if let Some(known) = run.host().known_addresses(&name) {
+            return Ok(known?);
+        }
         let lookup = Arc::new(Mutex::new(Lookup::default()));
         let answer_to = Arc::clone(&lookup);
         let work = move || answer(&answer_to, name.to_socket_addrs().map(Iterator::collect));

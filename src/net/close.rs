@@ -27,14 +27,12 @@ pub(super) async fn close(run: &Rc<Run>, fd: Fd, mut left: Vec<Operation>) -> Re
         Poll::Ready(())
     })
     .await;
-    let Ok(raw) = fd.into_sole() else {
+    let Ok(sole) = fd.into_sole() else {
         // Another operation shares it: the last share closes it.
         return Ok(());
     };
-    let Finished { answer, .. } = Operation::finish(run, Submission::close(raw)).await;
-    if run.is_cancelled() {
-        return Err(run.cancelled(run.node()).into());
-    }
+    let Finished { answer, .. } = Operation::finish(run, Submission::close(sole)).await;
+    run.closing_point()?;
     match answer.result {
         // The number is free even if closing was interrupted.
         0.. | MINUS_EINTR => Ok(()),

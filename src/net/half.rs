@@ -13,6 +13,18 @@ pub(super) struct Half<T> {
     busy: Cell<bool>,
 }
 
+/// The state while it is out; it goes back also when the work panics.
+struct Out<'a, T> {
+    half: &'a Half<T>,
+    state: Option<Box<T>>,
+}
+
+impl<T> Drop for Out<'_, T> {
+    fn drop(&mut self) {
+        self.half.state.set(self.state.take());
+    }
+}
+
 impl<T: Default> Half<T> {
     /// Makes the caller its user, until [`leave`](Half::leave).
     pub(super) fn enter(&self, what: &'static str) -> Result {
@@ -29,10 +41,8 @@ impl<T: Default> Half<T> {
     /// Works on the state. It is taken out meanwhile, not borrowed: waiting may wake and drop, which
     /// is other people's code, and that may come here again.
     pub(super) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-        let mut state = self.state.take().unwrap_or_default();
-        let result = work(&mut state);
-        self.state.set(Some(state));
-        result
+        let mut out = Out { half: self, state: self.state.take() };
+        work(out.state.get_or_insert_default())
     }
 
     pub(super) fn into_inner(self) -> T {

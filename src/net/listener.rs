@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use crate::error::Result;
 use crate::exec::{self, Finished, Operation, Pause, Run, Verdict, judge};
 use crate::op::{Fd, Kind, Submission};
-use crate::ring::ListenOptions;
+use crate::ring::{Descriptor, ListenOptions};
 
 use super::address::Address;
 use super::half::Half;
@@ -277,7 +277,7 @@ impl fmt::Debug for TcpListener {
 
 impl Run {
     /// Counts a descriptor; it is closed through this run.
-    pub(super) fn adopt(self: &Rc<Run>, socket: OwnedFd) -> Fd {
+    pub(super) fn adopt(self: &Rc<Run>, socket: Descriptor) -> Fd {
         let home: Rc<dyn crate::op::Home> = Rc::clone(self) as _;
         Fd::new(socket, Rc::downgrade(&home))
     }

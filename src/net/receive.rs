@@ -282,6 +282,7 @@ impl<'a, B: IoBufMut> Reader<'a, B> {
                 continue;
             }
             if self.stream.receiving.with(|half| half.ended) {
+                ready!(run.poll_budget(&mut self.pause, cx));
                 let short = exact.then(|| io::Error::from(io::ErrorKind::UnexpectedEof));
                 return Poll::Ready(short.map_or(Ok(()), |short| Err(short.into())));
             }

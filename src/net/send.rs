@@ -8,29 +8,32 @@ use crate::error::{Error, Result};
 use crate::exec::{self, Finished, Operation, Pause, Verdict, judge};
 use crate::op::{BufError, IoBuf, Kind, Storage, Submission};
 
+use super::receive::Receiving;
 use super::stream::TcpStream;
 
 #[derive(Default)]
 pub(super) struct Sending {
-    /// A write whose future was dropped. The next one waits for its end, which keeps the order.
-    orphan: Option<Operation>,
+    /// A write or a shutdown whose future was dropped. The next one waits for its end, which keeps the
+    /// order.
+    orphan: Option<Orphan>,
     /// Something of a dropped write went out, and its writer never heard how much (rule D7).
     broken: bool,
     /// It was shut down.
     shut: bool,
 }
 
+struct Orphan {
+    operation: Operation,
+    shuts: Option<i32>,
+}
+
 impl Sending {
     pub(super) fn into_operation(self) -> Option<Operation> {
-        self.orphan
+        self.orphan.map(|orphan| orphan.operation)
     }
 
     pub(super) fn is_shut(&self) -> bool {
         self.shut
-    }
-
-    pub(super) fn shut(&mut self) {
-        self.shut = true;
     }
 }
 
@@ -62,6 +65,8 @@ pub(super) struct Writer<'a> {
     /// The buffer; the operation has it while one is in flight.
     storage: Option<Storage>,
     operation: Option<Operation>,
+    /// The operation is a shutdown, of this.
+    shuts: Option<i32>,
     len: usize,
     done: usize,
     attempts: u8,
@@ -76,6 +81,7 @@ impl<'a> Writer<'a> {
             stream,
             storage: None,
             operation: None,
+            shuts: None,
             len: 0,
             done: 0,
             attempts: 0,
@@ -87,13 +93,43 @@ impl<'a> Writer<'a> {
     pub(super) fn poll_former(&self, cx: &mut Context<'_>) -> Poll<Result> {
         ready!(self.stream.run.cancel_point())?;
         self.stream.sending.with(|half| {
-            if let Some(orphan) = &mut half.orphan {
-                let Finished { answer, .. } = ready!(orphan.poll(cx));
+            if let Some(Orphan { operation, shuts }) = &mut half.orphan {
+                let Finished { answer, .. } = ready!(operation.poll(cx));
+                if let Some(how) = shuts.filter(|_| answer.result == 0) {
+                    half.shut = true;
+                    if how == libc::SHUT_RDWR {
+                        self.stream.receiving.with(Receiving::shut);
+                    }
+                }
                 half.broken |= answer.result > 0;
                 half.orphan = None;
             }
             Poll::Ready(Ok(()))
         })
+    }
+
+    /// Shuts the half down, as often as it takes (rule D4).
+    pub(super) fn poll_shut(&mut self, how: i32, cx: &mut Context<'_>) -> Poll<Result> {
+        let run = &self.stream.run;
+        loop {
+            let Some(operation) = &mut self.operation else {
+                ready!(run.cancel_point())?;
+                let shutdown = Submission::shutdown(&self.stream.fd, how);
+                self.operation = Some(Operation::start(run, shutdown, cx));
+                self.shuts = Some(how);
+                return Poll::Pending;
+            };
+            let Finished { answer, .. } = ready!(operation.poll(cx));
+            self.operation = None;
+            match ready!(judge(run, &Kind::SHUTDOWN, answer.result, &mut self.attempts)) {
+                Verdict::Result(result) => {
+                    self.stream.sending.with(|half| half.shut |= result.is_ok());
+                    return Poll::Ready(result.map(drop));
+                }
+                Verdict::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.into())),
+                Verdict::Again => {}
+            }
+        }
     }
 
     fn poll<B: IoBuf>(&mut self, all: bool, cx: &mut Context<'_>) -> Poll<Result> {
@@ -153,8 +189,11 @@ impl Drop for Writer<'_> {
             half.broken |= self.done > 0;
             if let Some(operation) = operation {
                 operation.cancel();
-                operation.rest();
-                half.orphan = Some(operation);
+                half.orphan = Some(Orphan { operation, shuts: self.shuts });
+            }
+            // Also one that was waited for here: nobody does any more.
+            if let Some(orphan) = &half.orphan {
+                orphan.operation.rest();
             }
         });
         self.stream.sending.leave();

@@ -4,14 +4,14 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error::Result;
 use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
 use crate::op::{BufError, Fd, IoBuf, IoBufMut, Kind, Submission};
-use crate::ring::{SockAddr, SocketOption};
+use crate::ring::{Descriptor, SockAddr, SocketOption};
 
 use super::half::Half;
 use super::receive::{self, Receiving};
@@ -74,7 +74,10 @@ impl TcpStream {
     }
 
     /// Makes a stream of a connection that a listener took.
-    pub(super) fn accepted(run: &Rc<Run>, socket: OwnedFd) -> io::Result<(TcpStream, SocketAddr)> {
+    pub(super) fn accepted(
+        run: &Rc<Run>,
+        socket: Descriptor,
+    ) -> io::Result<(TcpStream, SocketAddr)> {
         let peer = run.host().peer_addr(socket.as_raw_fd())?;
         Ok((TcpStream::new(Rc::clone(run), run.adopt(socket)), peer))
     }
@@ -155,7 +158,7 @@ impl TcpStream {
     pub async fn shutdown(&self, how: Shutdown) -> Result {
         exec::check_run(&self.run)?;
         let (read, write) = (how != Shutdown::Write, how != Shutdown::Read);
-        let writing = if write { Some(send::Writer::enter(self)?) } else { None };
+        let mut writing = if write { Some(send::Writer::enter(self)?) } else { None };
         poll_fn(|cx| match &writing {
             Some(writing) => writing.poll_former(cx),
             None => self.run.cancel_point().map_err(Into::into),
@@ -173,12 +176,12 @@ impl TcpStream {
                 return Ok(());
             }
         };
-        exec::submit_plain(|| Submission::shutdown(&self.fd, how)).await?;
+        match &mut writing {
+            Some(writing) if write => poll_fn(|cx| writing.poll_shut(how, cx)).await?,
+            _ => exec::submit_plain(|| Submission::shutdown(&self.fd, how)).await?,
+        }
         if read {
             self.receiving.with(Receiving::shut);
-        }
-        if write {
-            self.sending.with(Sending::shut);
         }
         Ok(())
     }
@@ -252,15 +255,14 @@ impl TcpStream {
     }
 
     /// Sets how long closing waits for unsent data, in whole seconds, rounded up; zero makes closing
-    /// reset the connection.
-    ///
-    /// The kernel waits in the thread that closes, which is the run's: everything stands still
-    /// meanwhile. Only zero, and `None`, do no harm.
+    /// reset the connection. It is the kernel that waits, on a thread of its own: the run goes on.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn set_linger(&self, time: Option<Duration>) -> io::Result<()> {
-        self.run.host().set(self.fd.as_raw_fd(), SocketOption::Linger(time))
+        self.run.host().set(self.fd.as_raw_fd(), SocketOption::Linger(time))?;
+        self.fd.set_lingers(time.is_some_and(|time| !time.is_zero()));
+        Ok(())
     }
 }
 

@@ -1,6 +1,5 @@
 //! What a nursery knows: its children, and how it will end.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe, Location};
@@ -9,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::cancel::{Label, Node, What};
 use crate::error::{Reason, Result, Unwind};
-use crate::exec::{Nest, Run, Task};
+use crate::exec::{Nest, Panics, Payload, Run, Task};
 use crate::scope::absorb;
 use crate::slots::{Key, Slots};
 
@@ -33,12 +32,10 @@ pub(super) struct Core<T, E: 'static> {
     value: RefCell<Option<T>>,
     /// The value is `finish`'s, and final.
     finished: Cell<bool>,
-    panic: RefCell<Option<Payload>>,
+    panics: RefCell<Panics>,
     /// It is being dropped: what is spawned now is dropped unpolled.
     closing: Cell<bool>,
 }
-
-pub(super) type Payload = Box<dyn Any + Send>;
 
 #[derive(Clone)]
 pub(super) struct Home {
@@ -86,7 +83,7 @@ impl<T, E> Core<T, E> {
             cut_short: Cell::new(false),
             value: RefCell::new(None),
             finished: Cell::new(false),
-            panic: RefCell::new(None),
+            panics: RefCell::default(),
             closing: Cell::new(false),
         }
     }
@@ -184,17 +181,16 @@ impl<T, E> Core<T, E> {
     /// Marks it as closing and drops all children, and those that their drops bring about.
     pub(super) fn drop_children(&self) -> Option<Payload> {
         self.closing.set(true);
-        let mut panicked = None;
+        let mut panics = Panics::default();
         let left: Vec<_> = self.children.borrow().iter().map(|(key, _)| key).collect();
         for key in left {
             let entry = self.children.borrow_mut().remove(key);
             if let Some(ChildEntry { future, seat, .. }) = entry {
-                let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(future)));
-                panicked = panicked.or(dropped.err());
-                self.unseat(seat);
+                panics.catch(|| drop(future));
+                panics.catch(|| self.unseat(seat));
             }
         }
-        panicked
+        panics.into_first()
     }
 
     fn unseat(&self, seat: Option<Seat>) {
@@ -322,7 +318,10 @@ impl<T, E: Unwind> Core<T, E> {
     }
 
     fn panicked(&self, payload: Payload, at: &'static Location<'static>) {
-        self.panic.borrow_mut().get_or_insert(payload);
+        // Taken out meanwhile: dropping one that is not the first is other people's code.
+        let mut panics = self.panics.take();
+        panics.keep(payload);
+        self.panics.replace(panics);
         if let Some(Home { run, node, .. }) = self.home() {
             run.cancel(node, Reason::SiblingFailed { child: at });
         }
@@ -330,9 +329,7 @@ impl<T, E: Unwind> Core<T, E> {
 
     /// Everything has been joined: how it ends (rules N5, N7, N20).
     pub(super) fn conclude(&self) -> Result<T, E> {
-        if let Some(payload) = self.panic.take() {
-            panic::resume_unwind(payload);
-        }
+        self.panics.take().resume();
         let errors = self.errors.take();
         if !errors.is_empty() {
             return Err(E::gather(errors));

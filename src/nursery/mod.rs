@@ -104,10 +104,10 @@ pub(crate) mod generic {
     where
         B: for<'scope> AsyncFnOnce(Nursery<'scope, 'env, T, E>) -> Result<T, E>,
     {
-        let owner = Owner::new(Core::new(Location::caller()));
+        let opened = Opened::new(Owner::new(Core::new(Location::caller())));
         // `'scope` is chosen here, as long as it may be; the body has to work for every one.
-        let future = body(Nursery { handle: owner.handle(), marker: PhantomData });
-        Carry::new(Opened::new(owner), Some(future))
+        let future = body(Nursery { handle: opened.handle(), marker: PhantomData });
+        Carry::new(opened, Some(future))
     }
 }
 

@@ -8,19 +8,22 @@ use std::task::{Context, Poll, Waker, ready};
 
 use crate::cancel::Whom;
 use crate::error::{Error, Result, Unwind};
-use crate::exec::{Pause, Task};
+use crate::exec::{Panics, Pause, Task};
 use crate::op::Carry;
 use crate::scope::Keeper;
 use crate::slots::Key;
 
 use super::core::{BODY, Home};
-use super::shared::Owner;
+use super::shared::{Handle, Owner};
 
 /// The state around a nursery's body. Dropping it drops the children (rule N16), then leaves the
 /// node, then frees the core.
 pub(super) struct Opened<T, E: 'static> {
     keeper: Keeper,
     body: Option<(Key<Task>, Waker)>,
+    /// The body has. Noted here, because a look at its place would be a shared reference to a future
+    /// that may point into itself.
+    ended: bool,
     /// It has had to wait, so leaving it is a schedule point already (rule N8).
     waited: bool,
     /// Everything has been joined and the node is left.
@@ -31,11 +34,23 @@ pub(super) struct Opened<T, E: 'static> {
 
 impl<T, E> Opened<T, E> {
     pub(super) fn new(core: Owner<T, E>) -> Self {
-        Opened { keeper: Keeper::new(), body: None, waited: false, left: None, pause: None, core }
+        Opened {
+            keeper: Keeper::new(),
+            body: None,
+            ended: false,
+            waited: false,
+            left: None,
+            pause: None,
+            core,
+        }
     }
 }
 
 impl<T, E: Unwind> Opened<T, E> {
+    pub(super) fn handle(&self) -> Handle<T, E> {
+        self.core.handle()
+    }
+
     fn enter(&mut self) -> Result<Home> {
         let place = self.keeper.open(self.core.label(), false)?;
         let nest = place.run.act(|core| core.tasks.open_nest());
@@ -48,7 +63,7 @@ impl<T, E: Unwind> Opened<T, E> {
 
     /// Polls the body. It counts as a child (rule N1), but its deliveries of `Cancelled` are its
     /// parent's (rule F14).
-    fn poll_body<F>(&self, home: &Home, mut body: Pin<&mut Option<F>>)
+    fn poll_body<F>(&mut self, home: &Home, mut body: Pin<&mut Option<F>>)
     where
         F: Future<Output = Result<T, E>>,
     {
@@ -73,6 +88,7 @@ impl<T, E: Unwind> Opened<T, E> {
             if let Err(payload) = dropped {
                 end = Err(payload);
             }
+            self.ended = true;
             self.core.body_ended(end);
         }
         let strikes = run.strikes();
@@ -122,7 +138,7 @@ where
                     child => state.core.poll_child(run, child, strikes),
                 }
             }
-            let ended = body.is_none() && !state.core.has_living();
+            let ended = state.ended && !state.core.has_living();
             if ended && state.core.has_daemons() {
                 state.core.dismiss_daemons();
             }
@@ -148,16 +164,16 @@ where
 
 impl<T, E> Drop for Opened<T, E> {
     fn drop(&mut self) {
-        let panicked = self.core.drop_children();
+        let mut panics = Panics::default();
+        if let Some(payload) = self.core.drop_children() {
+            panics.keep(payload);
+        }
         if let (Some((task, waker)), Some(Home { run, nest, .. })) =
             (self.body.take(), self.core.home())
         {
             run.remove_body(task, waker);
             run.act(|core| core.tasks.close_nest(nest, &mut core.sweep));
         }
-        match panicked {
-            Some(payload) if !std::thread::panicking() => panic::resume_unwind(payload),
-            _ => {}
-        }
+        panics.resume();
     }
 }

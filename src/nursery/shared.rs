@@ -17,6 +17,8 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
+use crate::exec::Panics;
+
 use super::core::Core;
 
 /// Owns a core.
@@ -45,9 +47,15 @@ impl<T, E: 'static> Deref for Owner<T, E> {
 
 impl<T, E> Drop for Owner<T, E> {
     fn drop(&mut self) {
-        // SAFETY: made by `Box::leak`. The body is gone (`Carry` drops it first), the children are
-        // gone (`Opened` drops them first), and with them every handle that could be used.
+        // Mostly they are gone already, but a panic may have come before anybody took care of them.
+        let mut panics = Panics::default();
+        if let Some(payload) = self.drop_children() {
+            panics.keep(payload);
+        }
+        // SAFETY: made by `Box::leak`. The body is gone (`Carry` drops it first, or it never was), the
+        // children are gone, and with them every handle that could be used.
         drop(unsafe { Box::from_raw(self.core.as_ptr()) });
+        panics.resume();
     }
 }
 

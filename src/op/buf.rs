@@ -174,7 +174,8 @@ impl<B: IoBuf> Slice<B> {
 // SAFETY: within the whole, as far as that is initialised; the whole keeps the promises.
 unsafe impl<B: IoBuf> IoBuf for Slice<B> {
     fn as_ptr(&self) -> *const u8 {
-        self.buf.as_ptr().wrapping_add(self.begin)
+        // A part that begins behind the content is empty, wherever it points.
+        self.buf.as_ptr().wrapping_add(self.begin.min(self.buf.len()))
     }
 
     fn len(&self) -> usize {
@@ -186,7 +187,8 @@ unsafe impl<B: IoBuf> IoBuf for Slice<B> {
 // content too only if they do already.
 unsafe impl<B: IoBufMut> IoBufMut for Slice<B> {
     fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.buf.as_mut_ptr().wrapping_add(self.begin)
+        let begin = self.begin.min(self.buf.len());
+        self.buf.as_mut_ptr().wrapping_add(begin)
     }
 
     fn capacity(&self) -> usize {

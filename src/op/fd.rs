@@ -2,15 +2,15 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::{Rc, Weak};
 
-use crate::ring;
+use crate::ring::{Descriptor, Host};
 
 /// Closes descriptors through the ring; a run.
 pub(crate) trait Home {
     /// Takes the descriptor and closes it, or gives it back because it cannot.
-    fn close(&self, fd: RawFd) -> Result<(), RawFd>;
+    fn close(&self, fd: Sole) -> Result<(), Sole>;
 }
 
 /// A share in a descriptor. Every operation in flight holds one, so that a number can never be
@@ -20,23 +20,42 @@ pub(crate) struct Fd {
     shared: Rc<Shared>,
 }
 
+/// A descriptor in which nobody has a share any more: it is to be closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sole {
+    pub(crate) raw: RawFd,
+    /// Closing it may wait for the peer (`SO_LINGER`).
+    pub(crate) lingers: bool,
+}
+
 struct Shared {
     /// Negative: taken by [`Fd::into_sole`].
     raw: Cell<RawFd>,
+    lingers: Cell<bool>,
     home: Weak<dyn Home>,
+    /// Closes it when its home is gone.
+    host: Host,
 }
 
 impl Fd {
-    pub(crate) fn new(fd: OwnedFd, home: Weak<dyn Home>) -> Fd {
-        Fd { shared: Rc::new(Shared { raw: Cell::new(fd.into_raw_fd()), home }) }
+    pub(crate) fn new(fd: Descriptor, home: Weak<dyn Home>) -> Fd {
+        let (raw, host) = fd.into_parts();
+        Fd {
+            shared: Rc::new(Shared { raw: Cell::new(raw), lingers: Cell::new(false), home, host }),
+        }
     }
 
     /// The descriptor itself, if nobody else has a share; else the share back.
-    pub(crate) fn into_sole(self) -> Result<RawFd, Fd> {
+    pub(crate) fn into_sole(self) -> Result<Sole, Fd> {
         if Rc::strong_count(&self.shared) > 1 {
             return Err(self);
         }
-        Ok(self.shared.raw.replace(-1))
+        Ok(Sole { raw: self.shared.raw.replace(-1), lingers: self.shared.lingers.get() })
+    }
+
+    /// Says whether closing it may wait for the peer.
+    pub(crate) fn set_lingers(&self, lingers: bool) {
+        self.shared.lingers.set(lingers);
     }
 }
 
@@ -52,9 +71,9 @@ impl Drop for Shared {
         if raw < 0 {
             return;
         }
-        let home = self.home.upgrade();
-        if let Err(fd) = home.map_or(Err(raw), |home| home.close(raw)) {
-            ring::close_now(fd);
+        let (home, fd) = (self.home.upgrade(), Sole { raw, lingers: self.lingers.get() });
+        if let Err(fd) = home.map_or(Err(fd), |home| home.close(fd)) {
+            self.host.close(fd.raw);
         }
     }
 }

@@ -24,6 +24,7 @@ mod carry;
 mod fd;
 mod kind;
 mod pool;
+mod queue;
 mod state;
 mod submission;
 mod table;
@@ -31,9 +32,13 @@ mod table;
 pub(crate) use block::Storage;
 pub use buf::{BufError, IoBuf, IoBufMut, Slice};
 pub(crate) use carry::{Carry, lend};
-pub(crate) use fd::{Fd, Home};
+pub(crate) use fd::{Fd, Home, Sole};
 pub(crate) use kind::{CancelClass, Kind};
 pub use pool::Chunk;
 pub(crate) use pool::{Pool, PoolLimits};
+#[cfg(feature = "testing")]
+pub(crate) use state::{Event, Phase, State, Step};
 pub(crate) use submission::Submission;
+#[cfg(feature = "testing")]
+pub(crate) use table::Bug;
 pub(crate) use table::{Action, Answer, Pushed, Remains, Slot, Table};

@@ -11,7 +11,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-use crate::ring::{self, BufferRing, Region};
+use crate::ring::{Provided, Region};
 
 /// The sizes of a pool.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct Pool {
 
 struct Inner {
     /// `None` once the ring is closed.
-    ring: Option<BufferRing>,
+    ring: Option<Provided>,
     limits: PoolLimits,
     /// Where each buffer is, by id.
     memory: Vec<NonNull<u8>>,
@@ -53,7 +53,7 @@ struct Inner {
 
 impl Pool {
     /// `ring`: `None` makes a pool that is always empty, for a kernel without buffer rings.
-    pub(crate) fn new(ring: Option<BufferRing>, limits: PoolLimits) -> Rc<Pool> {
+    pub(crate) fn new(ring: Option<Provided>, limits: PoolLimits) -> Rc<Pool> {
         let inner = Inner {
             ring,
             limits,
@@ -111,7 +111,7 @@ impl Pool {
         let memory = inner.memory[usize::from(id)];
         debug_assert!(len <= self.buffer);
         let source = Source::Pool { pool: Rc::clone(self), id, memory };
-        Chunk { source, begin: 0, end: len.min(self.buffer) }
+        Chunk { source, begin: 0, end: len.min(self.buffer) as usize }
     }
 
     fn give_back(&self, id: u16) {
@@ -195,7 +195,10 @@ impl Inner {
     fn retire(&mut self, id: u16) {
         let memory = self.memory[usize::from(id)];
         // SAFETY: as in `provide`; nobody reads the buffer before the kernel has filled it again.
-        ring::discard(unsafe { Region::new(memory.as_ptr(), self.limits.buffer as usize) });
+        let region = unsafe { Region::new(memory.as_ptr(), self.limits.buffer as usize) };
+        if let Some(ring) = &self.ring {
+            ring.discard(region);
+        }
         self.spare.push(id);
     }
 }
@@ -218,8 +221,8 @@ const PAGE: usize = 4096;
 /// the pool's memory alive, so it may outlive the run (rule P6).
 pub struct Chunk {
     source: Source,
-    begin: u32,
-    end: u32,
+    begin: usize,
+    end: usize,
 }
 
 enum Source {
@@ -235,7 +238,7 @@ enum Source {
 
 impl Chunk {
     pub(crate) fn from_vec(bytes: Vec<u8>) -> Chunk {
-        let end = u32::try_from(bytes.len()).expect("an operation transfers less than 2 GiB");
+        let end = bytes.len();
         Chunk { source: Source::Heap(bytes), begin: 0, end }
     }
 
@@ -245,12 +248,12 @@ impl Chunk {
     /// If there are fewer.
     pub fn advance(&mut self, count: usize) {
         assert!(count <= self.len(), "cannot advance by {count}: {} bytes are left", self.len());
-        self.begin += count as u32;
+        self.begin += count;
     }
 
     /// Forgets all but the first `len` bytes; does nothing if there are not more.
     pub fn truncate(&mut self, len: usize) {
-        self.end = self.end.min(self.begin.saturating_add(u32::try_from(len).unwrap_or(u32::MAX)));
+        self.end = self.end.min(self.begin.saturating_add(len));
     }
 }
 
@@ -258,7 +261,7 @@ impl Deref for Chunk {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        let (begin, end) = (self.begin as usize, self.end as usize);
+        let (begin, end) = (self.begin, self.end);
         match &self.source {
             // SAFETY: the kernel has filled the buffer up to `end` and given it away; it is ours
             // until the lease ends.
@@ -272,7 +275,7 @@ impl Deref for Chunk {
 
 impl DerefMut for Chunk {
     fn deref_mut(&mut self) -> &mut [u8] {
-        let (begin, end) = (self.begin as usize, self.end as usize);
+        let (begin, end) = (self.begin, self.end);
         match &mut self.source {
             // SAFETY: as above, and the lease is borrowed mutably.
             Source::Pool { memory, .. } => unsafe {

@@ -9,7 +9,7 @@ use std::rc::Weak;
 use std::time::Duration;
 
 use super::*;
-use crate::op::{Action, Fd, Home, Pushed, Submission, Table};
+use crate::op::{Action, Fd, Home, Pushed, Sole, Submission, Table};
 use crate::ring::{Ring, RingSize};
 use crate::slots::Key;
 
@@ -31,12 +31,12 @@ struct Bench {
 impl Bench {
     fn new() -> Bench {
         let size = RingSize { submissions: 8, completions: 64 };
-        let ring = Ring::open(size).unwrap_or_else(|error| panic!("{error}"));
+        let mut ring = Ring::open(size).unwrap_or_else(|error| panic!("{error}"));
         let buffers = ring.register_buffers(LIMITS.most, GROUP).unwrap();
         let pool = Pool::new(Some(buffers), LIMITS);
         let (ours, peer) = UnixStream::pair().unwrap();
-        let fd = Fd::new(OwnedFd::from(ours), Weak::<Nowhere>::new() as Weak<dyn Home>);
-        let table = Table::new(Rc::clone(&pool));
+        let fd = Fd::new(OwnedFd::from(ours).into(), Weak::<Nowhere>::new() as Weak<dyn Home>);
+        let table = Table::new(Rc::clone(&pool), ring.host());
         Bench { ring: Some(ring), pool, table, fd, peer, leases: VecDeque::new(), sent: 0 }
     }
 
@@ -130,7 +130,7 @@ fn id(chunk: &Chunk) -> u16 {
 struct Nowhere;
 
 impl Home for Nowhere {
-    fn close(&self, fd: i32) -> Result<(), i32> {
+    fn close(&self, fd: Sole) -> Result<(), Sole> {
         Err(fd)
     }
 }

@@ -6,7 +6,7 @@ use crate::ring::{Region, Request, SockAddr};
 
 use super::block::Storage;
 use super::buf::{IoBuf, IoBufMut};
-use super::fd::Fd;
+use super::fd::{Fd, Sole};
 use super::kind::Kind;
 
 /// What [`Table::submit`](super::Table::submit) takes. The memory that the request names lies in the
@@ -41,8 +41,9 @@ impl Submission {
     }
 
     /// Closes a descriptor that nobody has a share in any more.
-    pub(crate) fn close(fd: i32) -> Submission {
-        Submission { kind: &Kind::CLOSE, request: Request::Close { fd }, fd: None, storage: None }
+    pub(crate) fn close(fd: Sole) -> Submission {
+        let request = Request::Close { fd: fd.raw, may_block: fd.lingers };
+        Submission { kind: &Kind::CLOSE, request, fd: None, storage: None }
     }
 
     /// Connects to an address.

@@ -1,17 +1,18 @@
 //! The table of operations in flight.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::ring::{Completion, Request, Token, TokenKind};
+use crate::ring::{Completion, Descriptor, Host, Request, Token, TokenKind};
 use crate::slots::{Key, Slots};
 
 use super::block::Storage;
-use super::fd::Fd;
+use super::fd::{Fd, Sole};
 use super::kind::{Disposer, Kind};
 use super::pool::{Chunk, Pool};
+use super::queue::{Drained, Queue};
 use super::state::{Event, Phase, State, Step};
 use super::submission::Submission;
 
@@ -19,6 +20,8 @@ use super::submission::Submission;
 pub(crate) struct Table {
     slots: Slots<Slot>,
     pool: Rc<Pool>,
+    /// Whose descriptors the results are.
+    host: Host,
     /// Requests that wait to be pushed, in order.
     queue: Queue,
     /// Operations whose cancel request waits to be pushed.
@@ -26,6 +29,20 @@ pub(crate) struct Table {
     in_kernel: usize,
     submitted: u64,
     withdrawn: u64,
+    #[cfg(feature = "testing")]
+    planted: Option<Bug>,
+}
+
+/// Mistakes that can be planted to see whether tests find them.
+#[cfg(feature = "testing")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bug {
+    /// The kernel's answer to a cancel request is taken for the end of the operation.
+    FreeOnCancelCompletion,
+    /// A cancel request for which the queue has no room is forgotten.
+    LoseCancelWhenFull,
+    /// A descriptor that comes after its accept was cancelled is forgotten.
+    LeakAcceptedDescriptor,
 }
 
 /// One operation.
@@ -51,7 +68,7 @@ pub(crate) struct Slot {
 pub(crate) struct Answer {
     /// A count, or a negative error number; for what follows below, only whether it succeeded.
     pub(crate) result: i32,
-    pub(crate) descriptor: Option<OwnedFd>,
+    pub(crate) descriptor: Option<Descriptor>,
     pub(crate) chunk: Option<Chunk>,
     /// More will follow.
     pub(crate) more: bool,
@@ -81,9 +98,9 @@ pub(crate) struct Remains {
 
 impl Remains {
     /// The descriptor, if nobody else has a share in it: it is to be closed.
-    pub(crate) fn take_sole_descriptor(&mut self) -> Option<RawFd> {
+    pub(crate) fn take_sole_descriptor(&mut self) -> Option<Sole> {
         match self.fd.take()?.into_sole() {
-            Ok(raw) => Some(raw),
+            Ok(sole) => Some(sole),
             Err(shared) => {
                 self.fd = Some(shared);
                 None
@@ -97,16 +114,24 @@ impl Remains {
 }
 
 impl Table {
-    pub(crate) fn new(pool: Rc<Pool>) -> Table {
+    pub(crate) fn new(pool: Rc<Pool>, host: Host) -> Table {
         Table {
             slots: Slots::new(),
             pool,
+            host,
             queue: Queue::default(),
             cancels: Queue::default(),
             in_kernel: 0,
             submitted: 0,
             withdrawn: 0,
+            #[cfg(feature = "testing")]
+            planted: None,
         }
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn plant(&mut self, bug: Bug) {
+        self.planted = Some(bug);
     }
 
     /// Takes an operation in; it goes to the kernel with the next [`pump`](Table::pump). `waiter`
@@ -153,6 +178,8 @@ impl Table {
     /// Pushes requests, then cancels: a cancel must not overtake its target. `false` if there was no
     /// room for all; flush, and call again.
     pub(crate) fn pump(&mut self, mut push: impl FnMut(Pushed<'_>) -> bool) -> bool {
+        #[cfg(feature = "testing")]
+        let loses_cancels = self.planted == Some(Bug::LoseCancelWhenFull);
         let Table { slots, queue, cancels, in_kernel, submitted, .. } = self;
         let all = queue.drain(|key| {
             let Some(slot) = slots.get_mut(key).filter(|slot| slot.state.phase == Phase::Queued)
@@ -174,7 +201,10 @@ impl Table {
             else {
                 return Drained::Stale;
             };
-            if !push(Pushed::Cancel(token(key))) {
+            let pushed = push(Pushed::Cancel(token(key)));
+            #[cfg(feature = "testing")]
+            let pushed = pushed || loses_cancels;
+            if !pushed {
                 return Drained::NoRoom;
             }
             let step = slot.state.step(Event::CancelPushed);
@@ -193,6 +223,13 @@ impl Table {
     pub(crate) fn complete(&mut self, completion: Completion) -> Action {
         let Some(key) = key(completion.token) else { return Action::Nothing };
         let Some(slot) = self.slots.get_mut(key) else { return Action::Nothing };
+        #[cfg(feature = "testing")]
+        let completion = match self.planted {
+            Some(Bug::LeakAcceptedDescriptor) if slot.would_leak(completion) => {
+                Completion { result: -libc::ECANCELED, ..completion }
+            }
+            _ => completion,
+        };
         let event = if completion.more { Event::More } else { Event::Terminal };
         let had_queued_cancel = slot.state.phase == Phase::CancelQueued;
         let step = slot.state.step(event);
@@ -202,30 +239,38 @@ impl Table {
         }
         match step {
             Step::Deliver => {
-                slot.deliver(&self.pool, completion);
+                slot.deliver(&self.pool, &self.host, completion);
                 if event == Event::More && slot.is_to_be_paused() {
                     self.cancels.push(key);
                 }
                 Action::Wake { waiter: slot.waiter, last: event == Event::Terminal }
             }
             Step::DisposeAndFree => {
-                drop(answer(slot, &self.pool, completion));
+                drop(answer(slot, &self.pool, &self.host, completion));
                 self.free(key)
             }
             _ => {
-                drop(answer(slot, &self.pool, completion));
+                drop(answer(slot, &self.pool, &self.host, completion));
                 Action::Nothing
             }
         }
     }
 
     /// A cancel request found no such operation. If it has not ended meanwhile, it is asked again.
-    pub(crate) fn missed(&mut self, cancel: Token) {
-        let Some(key) = key(cancel) else { return };
-        let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.kind.polled) else { return };
+    pub(crate) fn missed(&mut self, cancel: Token) -> Action {
+        let Some(key) = key(cancel) else { return Action::Nothing };
+        #[cfg(feature = "testing")]
+        if self.planted == Some(Bug::FreeOnCancelCompletion) {
+            let (token, result) = (token(key), -libc::ECANCELED);
+            return self.complete(Completion { token, result, more: false, buffer: None });
+        }
+        let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.kind.polled) else {
+            return Action::Nothing;
+        };
         if slot.state.step(Event::CancelMissed) == Step::QueueCancel {
             self.cancels.push(key);
         }
+        Action::Nothing
     }
 
     /// Asks for the end of an operation. Asking twice is asking once.
@@ -356,7 +401,7 @@ impl Slot {
 
     pub(crate) fn fd(&self) -> Option<RawFd> {
         match self.request {
-            Request::Close { fd } => Some(fd),
+            Request::Close { fd, .. } => Some(fd),
             _ => self.fd.as_ref().map(AsRawFd::as_raw_fd),
         }
     }
@@ -370,6 +415,12 @@ impl Slot {
         matches!(self.state.phase, Phase::CancelQueued | Phase::CancelSent)
     }
 
+    #[cfg(feature = "testing")]
+    fn would_leak(&self, completion: Completion) -> bool {
+        let makes_descriptor = self.kind.disposer == Disposer::CloseDescriptor;
+        self.is_asked_to_cancel() && makes_descriptor && completion.result >= 0
+    }
+
     /// Results that wait to be taken.
     pub(crate) fn unread(&self) -> usize {
         usize::from(self.answer.is_some()) + self.later.as_ref().map_or(0, |later| later.len())
@@ -377,7 +428,7 @@ impl Slot {
 
     /// Keeps a result for whoever takes it.
     #[inline]
-    fn deliver(&mut self, pool: &Rc<Pool>, completion: Completion) {
+    fn deliver(&mut self, pool: &Rc<Pool>, host: &Host, completion: Completion) {
         let Completion { result, more, buffer, .. } = completion;
         let is_plain = buffer.is_none() && self.storage.is_none();
         if is_plain && self.kind.disposer != Disposer::CloseDescriptor && self.answer.is_none() {
@@ -385,7 +436,7 @@ impl Slot {
             self.answer = Some(Answer { result, descriptor: None, chunk: None, more });
             return;
         }
-        let answer = answer(self, pool, completion);
+        let answer = answer(self, pool, host, completion);
         if self.answer.is_none() {
             self.answer = Some(answer);
         } else {
@@ -401,11 +452,11 @@ impl Slot {
 }
 
 /// Reads a completion by what its kind says of results.
-fn answer(slot: &mut Slot, pool: &Rc<Pool>, completion: Completion) -> Answer {
+fn answer(slot: &mut Slot, pool: &Rc<Pool>, host: &Host, completion: Completion) -> Answer {
     let Completion { result, more, buffer, .. } = completion;
     let descriptor = match slot.kind.disposer {
         // SAFETY: the kernel has just made this descriptor for us; completions are seen once.
-        Disposer::CloseDescriptor if result >= 0 => Some(unsafe { OwnedFd::from_raw_fd(result) }),
+        Disposer::CloseDescriptor if result >= 0 => Some(unsafe { host.own(result) }),
         _ => None,
     };
     if let (Request::Recv { .. }, Some(storage)) = (&slot.request, &mut slot.storage) {
@@ -422,42 +473,6 @@ fn token(key: Key<Slot>) -> Token {
 
 fn key(token: Token) -> Option<Key<Slot>> {
     Some(Key::new(token.index(), token.generation().try_into().ok()?))
-}
-
-/// Operations in the order in which they came. One that is not meant any more stays, and is passed
-/// over when its turn comes: its slot has gone, or is in another phase.
-#[derive(Default)]
-struct Queue {
-    keys: VecDeque<Key<Slot>>,
-    /// How many are still meant.
-    len: usize,
-}
-
-/// What became of the first one of a queue.
-enum Drained {
-    Pushed,
-    NoRoom,
-    Stale,
-}
-
-impl Queue {
-    fn push(&mut self, key: Key<Slot>) {
-        self.keys.push_back(key);
-        self.len += 1;
-    }
-
-    /// `false`: there was no room for all.
-    fn drain(&mut self, mut each: impl FnMut(Key<Slot>) -> Drained) -> bool {
-        while let Some(&key) = self.keys.front() {
-            match each(key) {
-                Drained::Pushed => self.len -= 1,
-                Drained::NoRoom => return false,
-                Drained::Stale => {}
-            }
-            self.keys.pop_front();
-        }
-        true
-    }
 }
 
 #[cfg(test)]

@@ -7,13 +7,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Weak;
 
 use super::*;
 use crate::op::{Home, IoBuf, IoBufMut, PoolLimits};
-use crate::ring::Region;
+use crate::ring::{Host, Region};
 
 const PROGRAMS: u64 = if cfg!(miri) { 3 } else { 300 };
 const STEPS: usize = if cfg!(miri) { 100 } else { 500 };
@@ -119,8 +119,8 @@ unsafe impl IoBufMut for Counted {
 struct Closed(RefCell<BTreeSet<RawFd>>);
 
 impl Home for Closed {
-    fn close(&self, fd: RawFd) -> Result<(), RawFd> {
-        assert!(self.0.borrow_mut().insert(fd), "descriptor {fd} is closed a second time");
+    fn close(&self, fd: Sole) -> Result<(), Sole> {
+        assert!(self.0.borrow_mut().insert(fd.raw), "{fd:?} is closed a second time");
         Ok(())
     }
 }
@@ -162,7 +162,7 @@ impl Pair {
         Pair {
             random: Random(seed),
             story: String::new(),
-            table: Table::new(Pool::new(None, limits)),
+            table: Table::new(Pool::new(None, limits), Host::LINUX),
             twins: Vec::new(),
             queue: Vec::new(),
             cancels: Vec::new(),
@@ -221,7 +221,7 @@ impl Pair {
         let number = 1000 + op as RawFd;
         let home = Rc::downgrade(&self.closed);
         // SAFETY: the number is only stored, and given back to `Closed`, which forgets it.
-        let fd = Fd::new(unsafe { OwnedFd::from_raw_fd(number) }, home as Weak<dyn Home>);
+        let fd = Fd::new(unsafe { OwnedFd::from_raw_fd(number) }.into(), home as Weak<dyn Home>);
         let share = Rc::new(());
         let mut content = self.bytes();
         let mut bytes = Vec::with_capacity(content.len() + 1 + self.random.below(8));
@@ -230,7 +230,7 @@ impl Pair {
             0 => Submission::nop(),
             1 => Submission { kind: &EAGER, ..Submission::accept(&fd, true) },
             2 => Submission::shutdown(&fd, libc::SHUT_WR),
-            3 => Submission::close(number),
+            3 => Submission::close(Sole { raw: number, lingers: false }),
             4 => {
                 let mut storage = Storage::new(Counted { bytes, _share: Rc::clone(&share) });
                 assert_eq!(storage.append::<Counted>(&content), content.len());

@@ -8,6 +8,46 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::BufRingEntry;
 
 use super::request::Region;
+#[cfg(feature = "testing")]
+use super::twin::PoolQueue;
+
+/// Buffers provided to whichever kernel it is.
+pub(crate) enum Provided {
+    Kernel(BufferRing),
+    #[cfg(feature = "testing")]
+    Twin(PoolQueue),
+}
+
+impl Provided {
+    /// Gives the kernel a buffer under the name `id`; it sees it after [`publish`](Self::publish).
+    ///
+    /// The buffer belongs to the kernel until a completion names `id`. At most as many buffers as
+    /// there are entries may be given at a time.
+    pub(crate) fn provide(&mut self, id: u16, buffer: Region) {
+        match self {
+            Provided::Kernel(ring) => ring.provide(id, buffer),
+            #[cfg(feature = "testing")]
+            Provided::Twin(queue) => queue.provide(id, buffer),
+        }
+    }
+
+    pub(crate) fn publish(&mut self) {
+        match self {
+            Provided::Kernel(ring) => ring.publish(),
+            #[cfg(feature = "testing")]
+            Provided::Twin(queue) => queue.publish(),
+        }
+    }
+
+    /// Gives the pages of a buffer that is not provided back to the system; their content is lost.
+    pub(crate) fn discard(&self, buffer: Region) {
+        match self {
+            Provided::Kernel(_) => discard(buffer),
+            #[cfg(feature = "testing")]
+            Provided::Twin(_) => {}
+        }
+    }
+}
 
 /// Memory shared with the kernel: we add buffers at the tail, it takes them from the head.
 #[derive(Debug)]
@@ -35,11 +75,7 @@ impl BufferRing {
         self.entries.as_ptr() as u64
     }
 
-    /// Gives the kernel a buffer under the name `id`; it sees it after [`publish`](Self::publish).
-    ///
-    /// The buffer belongs to the kernel until a completion names `id`. At most as many buffers as
-    /// there are entries may be given at a time.
-    pub(crate) fn provide(&mut self, id: u16, buffer: Region) {
+    fn provide(&mut self, id: u16, buffer: Region) {
         // SAFETY: the index is below the number of entries; the kernel reads only entries between
         // its head and the published tail, and this one is not yet published.
         let entry = unsafe { &mut *self.entries.as_ptr().add(usize::from(self.tail & self.mask)) };
@@ -49,7 +85,7 @@ impl BufferRing {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    pub(crate) fn publish(&mut self) {
+    fn publish(&mut self) {
         // SAFETY: `entries` is the page-aligned start of the ring, as `tail` asks; the tail lies in
         // the first entry, is aligned for u16, and is only written here.
         let tail =
@@ -69,8 +105,7 @@ impl Drop for BufferRing {
 
 const PAGE: usize = 4096;
 
-/// Gives the pages of a buffer back to the system; their content is lost.
-pub(crate) fn discard(buffer: Region) {
+fn discard(buffer: Region) {
     // SAFETY: whoever made the region owns the memory, and nobody reads it before it is written
     // again. A refusal only costs memory.
     unsafe { libc::madvise(buffer.address().cast(), buffer.len() as usize, libc::MADV_DONTNEED) };

@@ -18,6 +18,8 @@ pub(super) struct Kernel {
     ring: IoUring,
     door: Door,
     bell: Arc<Bell>,
+    /// The bell's descriptor.
+    event: Fd,
     /// Where the kernel counts the bell's strokes while `bell_armed`. Leaked, not freed, if the ring
     /// is dropped while it is armed.
     strokes: NonNull<u64>,
@@ -29,9 +31,10 @@ impl Kernel {
         let ring = open_ring(size).map_err(refusal::explain)?;
         check_operations(&ring)?;
         let bell = Bell::new().map_err(refusal::explain)?;
+        let event = Fd(bell.event().expect("a new bell has an eventfd"));
         let door = Door::open(&ring);
         let strokes = NonNull::from(Box::leak(Box::new(0_u64)));
-        Ok(Kernel { ring, door, bell: Arc::new(bell), strokes, bell_armed: false })
+        Ok(Kernel { ring, door, bell: Arc::new(bell), event, strokes, bell_armed: false })
     }
 
     pub(super) fn bell(&self) -> Arc<Bell> {
@@ -85,7 +88,7 @@ impl Kernel {
     }
 
     fn push_bell(&mut self) -> bool {
-        let (bell, strokes) = (Fd(self.bell.as_raw_fd()), self.strokes.as_ptr().cast());
+        let (bell, strokes) = (self.event, self.strokes.as_ptr().cast());
         let token = Token::new(TokenKind::Bell, 0, 0);
         let entry = opcode::Read::new(bell, strokes, 8).build().user_data(token.bits());
         self.bell_armed = self.push_entry(&entry);
@@ -136,7 +139,7 @@ impl Kernel {
     }
 
     /// Ends the ring's read of the bell, by ringing it, so that its memory can be freed.
-    pub(super) fn silence_bell(&mut self) {
+    pub(super) fn close(mut self) {
         if self.bell_armed {
             self.bell.ring();
         }
@@ -320,6 +323,11 @@ fn entry_for(request: &Request) -> squeue::Entry {
             opcode::Send::new(Fd(fd), from.address(), from.len()).flags(flags).build()
         }
         Request::Shutdown { fd, how } => opcode::Shutdown::new(Fd(fd), how).build(),
-        Request::Close { fd } => opcode::Close::new(Fd(fd)).build(),
+        Request::Close { fd, may_block } => {
+            // Else the kernel closes in this thread, and a socket that lingers would stop it for as
+            // long.
+            let how = if may_block { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
+            opcode::Close::new(Fd(fd)).build().flags(how)
+        }
     }
 }

@@ -5,7 +5,8 @@
 //!   asked of it meanwhile. Until then the memory named by the request belongs to the kernel.
 //! - A cancel pushed for a token makes its terminal completion come soon, if the kernel can. The
 //!   answer to the cancel itself says nothing about the operation (rule D5).
-//! - [`Ring::turn`] hands over everything pushed, waits, and times out, in one `io_uring_enter`.
+//! - [`Ring::turn`] hands over everything pushed, waits, and times out, in one `io_uring_enter`, or two
+//!   under load; a simulated kernel does not wait.
 //! - The bell: a [`Bell`] rung on any thread ends the wait.
 //! - [`Ring::close`] is called with nothing in flight, and only then is memory freed (rule P1).
 //!
@@ -18,29 +19,38 @@
 mod address;
 mod bell;
 mod buffers;
+mod host;
 mod kernel;
 mod limits;
 mod refusal;
 mod request;
 mod signal;
 mod socket;
+#[cfg(feature = "testing")]
+pub(crate) mod twin;
 
 use std::io;
-use std::os::fd::RawFd;
+#[cfg(feature = "testing")]
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "testing")]
+use crate::clock::Instant;
 use crate::error::Unavailable;
 
 pub(crate) use address::SockAddr;
 pub(crate) use bell::Bell;
-pub(crate) use buffers::{BufferRing, discard};
+pub(crate) use buffers::Provided;
+pub(crate) use host::{Descriptor, Host};
 pub(crate) use limits::raise_descriptor_limit;
 pub(crate) use request::{Region, Request};
 pub(crate) use signal::CtrlC;
-pub(crate) use socket::{Host, ListenOptions, SocketOption};
+pub(crate) use socket::{ListenOptions, SocketOption};
 
 use kernel::Kernel;
+#[cfg(feature = "testing")]
+use twin::{Twin, World};
 
 /// What `user_data` says: whose completion this is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,14 +126,14 @@ pub(crate) struct RingSize {
     pub(crate) completions: u32,
 }
 
-/// What this kernel can do beyond the floor; probed at run time.
+/// What the kernel is taken to be able to do until it refuses it.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Capabilities {
     pub(crate) multishot_accept: bool,
     pub(crate) multishot_recv: bool,
 }
 
-/// How many turns were made and what went through the door.
+/// How often the ring was entered, and what went through the door.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Traffic {
     pub(crate) enters: u64,
@@ -136,8 +146,33 @@ pub(crate) struct Traffic {
 }
 
 /// The kernel, or what plays it.
+#[cfg_attr(
+    feature = "testing",
+    expect(
+        clippy::large_enum_variant,
+        reason = "a run has one, and the large one is the usual one"
+    )
+)]
+enum Backend {
+    Kernel(Kernel),
+    #[cfg(feature = "testing")]
+    Twin(Twin),
+}
+
+/// Calls the same method of whichever it is.
+macro_rules! of {
+    ($backend:expr, $either:ident => $call:expr) => {
+        match $backend {
+            Backend::Kernel($either) => $call,
+            #[cfg(feature = "testing")]
+            Backend::Twin($either) => $call,
+        }
+    };
+}
+
+/// The door.
 pub(crate) struct Ring {
-    kernel: Kernel,
+    backend: Backend,
     capabilities: Capabilities,
     traffic: Traffic,
     /// How many completions the last turns brought: what it pays to harvest in one pass.
@@ -146,9 +181,28 @@ pub(crate) struct Ring {
 
 impl Ring {
     pub(crate) fn open(size: RingSize) -> Result<Ring, Unavailable> {
-        let kernel = Kernel::open(size)?;
+        Ok(Ring::on(Backend::Kernel(Kernel::open(size)?)))
+    }
+
+    /// A ring of a simulated world.
+    #[cfg(feature = "testing")]
+    pub(crate) fn open_in(world: &Rc<World>, size: RingSize) -> Result<Ring, Unavailable> {
+        let twin = Twin::open(world, size).map_err(refusal::explain)?;
+        Ok(Ring::on(Backend::Twin(twin)))
+    }
+
+    fn on(backend: Backend) -> Ring {
         let capabilities = Capabilities { multishot_accept: true, multishot_recv: true };
-        Ok(Ring { kernel, capabilities, traffic: Traffic::default(), expected: 1 })
+        Ring { backend, capabilities, traffic: Traffic::default(), expected: 1 }
+    }
+
+    /// What answers the calls that do not wait, on the same kernel.
+    pub(crate) fn host(&self) -> Host {
+        match &self.backend {
+            Backend::Kernel(_) => Host::LINUX,
+            #[cfg(feature = "testing")]
+            Backend::Twin(twin) => Host::Twin(Rc::clone(twin.world())),
+        }
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -162,7 +216,11 @@ impl Ring {
 
     /// A clock that is cheap to read and a few milliseconds coarse: for the ages of operations.
     pub(crate) fn coarse_now(&self) -> Duration {
-        limits::coarse_now()
+        match &self.backend {
+            Backend::Kernel(_) => limits::coarse_now(),
+            #[cfg(feature = "testing")]
+            Backend::Twin(twin) => twin.now() - Instant::MIN,
+        }
     }
 
     pub(crate) fn traffic(&self) -> Traffic {
@@ -170,36 +228,37 @@ impl Ring {
     }
 
     pub(crate) fn bell(&self) -> Arc<Bell> {
-        self.kernel.bell()
+        of!(&self.backend, either => either.bell())
     }
 
     /// Queues a request; `false` if the queue is full, which [`flush`](Ring::flush) cures.
     #[must_use]
     pub(crate) fn push(&mut self, token: Token, request: &Request) -> bool {
         debug_assert_eq!(token.kind(), TokenKind::Operation);
-        self.kernel.push(token, request)
+        of!(&mut self.backend, either => either.push(token, request))
     }
 
     /// Queues a request to cancel what was pushed under `token`; `false` if the queue is full.
     #[must_use]
     pub(crate) fn push_cancel(&mut self, token: Token) -> bool {
-        let pushed = self.kernel.push_cancel(token);
+        let pushed = of!(&mut self.backend, either => either.push_cancel(token));
         self.traffic.cancels_sent += u64::from(pushed);
         pushed
     }
 
     /// Whether something was pushed that the kernel has not taken.
     pub(crate) fn has_unsubmitted(&mut self) -> bool {
-        self.kernel.unsubmitted() > 0
+        of!(&mut self.backend, either => either.unsubmitted()) > 0
     }
 
     /// Hands over what is queued, without waiting.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.traffic.enters += 1;
-        self.kernel.enter(0, Some(Duration::ZERO))
+        self.enter(0, Some(Duration::ZERO))
     }
 
     /// Hands over what is queued and waits for a completion, at most `timeout` (`None`: for ever).
+    ///
+    /// A simulated kernel does not wait: whoever moves its clock does ([`Ring::next_event`]).
     ///
     /// Since Linux 6.13 a pass runs at most max(20, number waited for) of the completions that are
     /// ready. Where the turn hands something over, waiting for one is best: what is handed over mostly
@@ -208,18 +267,25 @@ impl Ring {
     /// to make it grow: under load it asks for as many as lately came, without waiting, and only when
     /// that finds nothing does a second pass wait.
     pub(crate) fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.traffic.enters += 1;
         if timeout == Some(Duration::ZERO) {
-            return self.kernel.enter(0, timeout);
+            return self.enter(0, timeout);
         }
         if self.expected >= PASS && !self.has_unsubmitted() {
-            self.kernel.enter(self.expected, Some(Duration::ZERO))?;
-            if self.kernel.has_completions() {
+            self.enter(self.expected, Some(Duration::ZERO))?;
+            if of!(&mut self.backend, either => either.has_completions()) {
                 return Ok(());
             }
-            self.traffic.enters += 1;
         }
-        self.kernel.enter(1, timeout)
+        self.enter(1, timeout)
+    }
+
+    fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
+        self.traffic.enters += 1;
+        match &mut self.backend {
+            Backend::Kernel(kernel) => kernel.enter(want, timeout),
+            #[cfg(feature = "testing")]
+            Backend::Twin(twin) => twin.enter(want),
+        }
     }
 
     /// Hands every completion that has arrived to `each`: those of operations, and those of cancel
@@ -227,7 +293,7 @@ impl Ring {
     pub(crate) fn drain(&mut self, mut each: impl FnMut(Completion)) -> bool {
         let traffic = &mut self.traffic;
         let before = traffic.completions;
-        let rung = self.kernel.drain(|completion| {
+        let rung = of!(&mut self.backend, either => either.drain(|completion| {
             traffic.completions += 1;
             match completion.token.kind() {
                 TokenKind::Cancel if completion.result == -libc::ENOENT => {
@@ -240,7 +306,7 @@ impl Ring {
                 TokenKind::Cancel | TokenKind::Bell => {}
                 TokenKind::Operation => each(completion),
             }
-        });
+        }));
         // One completion, however often it was rung.
         traffic.completions += u64::from(rung);
         let came = (self.traffic.completions - before) as u32;
@@ -250,20 +316,39 @@ impl Ring {
     }
 
     /// Makes a ring of provided buffers known to the kernel under `group`.
-    pub(crate) fn register_buffers(&self, entries: u16, group: u16) -> io::Result<BufferRing> {
-        self.kernel.register_buffers(entries, group)
+    pub(crate) fn register_buffers(&mut self, entries: u16, group: u16) -> io::Result<Provided> {
+        match &mut self.backend {
+            Backend::Kernel(kernel) => {
+                kernel.register_buffers(entries, group).map(Provided::Kernel)
+            }
+            #[cfg(feature = "testing")]
+            Backend::Twin(twin) => twin.register_buffers(entries, group).map(Provided::Twin),
+        }
+    }
+
+    /// Whether something may complete by itself when `in_kernel` operations are in flight.
+    pub(crate) fn may_complete(&self, in_kernel: usize) -> bool {
+        match &self.backend {
+            Backend::Kernel(_) => in_kernel > 0,
+            #[cfg(feature = "testing")]
+            Backend::Twin(twin) => twin.next_event().is_some(),
+        }
+    }
+
+    /// When something next happens in a simulated kernel by itself. The real one does not tell.
+    #[cfg(feature = "testing")]
+    pub(crate) fn next_event(&self) -> Option<Instant> {
+        match &self.backend {
+            Backend::Kernel(_) => None,
+            Backend::Twin(twin) => twin.next_event(),
+        }
     }
 
     /// Closes the ring. Nothing may be in flight any more: closing is no barrier.
-    pub(crate) fn close(mut self) {
-        self.kernel.silence_bell();
+    pub(crate) fn close(self) {
+        of!(self.backend, either => either.close());
     }
 }
 
 /// What the kernel runs in one pass although only one completion is waited for.
 const PASS: u32 = 20;
-
-/// Closes a descriptor at once: for those that no run is left to close.
-pub(crate) fn close_now(fd: RawFd) {
-    socket::close(fd);
-}

@@ -49,6 +49,6 @@ pub(crate) enum Request {
     Send { fd: RawFd, from: Region, all: bool },
     /// Shut a half of a connection (`SHUT_RD`, `SHUT_WR`, `SHUT_RDWR`).
     Shutdown { fd: RawFd, how: i32 },
-    /// Close a descriptor.
-    Close { fd: RawFd },
+    /// Close a descriptor; with `may_block` where that holds nobody else up.
+    Close { fd: RawFd, may_block: bool },
 }

@@ -1,7 +1,6 @@
 //! Ctrl-C and termination: the first rings the bell, the second kills (rule P5).
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -21,7 +20,10 @@ static CAUGHT: AtomicBool = AtomicBool::new(false);
 impl CtrlC {
     /// Fails if another run of this process catches Ctrl-C already.
     pub(crate) fn catch(bell: Arc<Bell>) -> io::Result<CtrlC> {
-        let fd = bell.as_raw_fd();
+        let Some(fd) = bell.event() else {
+            let text = "signals are of the real world, and a simulated kernel has none";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        };
         if BELL.compare_exchange(-1, fd, Ordering::SeqCst, Ordering::SeqCst).is_err() {
             let text = "another run of this process catches Ctrl-C already; let only one do so";
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));

@@ -2,14 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use super::address::SockAddr;
-
-/// What the machine answers without waiting: making, naming and tuning sockets.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Host;
 
 /// How a listening socket is made.
 #[derive(Clone, Copy, Debug)]
@@ -29,29 +25,29 @@ pub(crate) enum SocketOption {
     Linger(Option<Duration>),
 }
 
-impl Host {
+/// What the machine answers without waiting: making, naming and tuning sockets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Linux;
+
+impl Linux {
     /// A TCP socket for addresses of this family.
-    pub(crate) fn tcp_socket(self, family: SocketAddr) -> io::Result<OwnedFd> {
-        let family = if family.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-        // SAFETY: no memory is involved.
-        let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
-        // SAFETY: just made, and nobody else has it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    pub(super) fn tcp_socket(self, family: SocketAddr) -> io::Result<RawFd> {
+        socket(family).map(IntoRawFd::into_raw_fd)
     }
 
     /// A socket that listens at `address`.
-    pub(crate) fn listen(self, address: SocketAddr, options: ListenOptions) -> io::Result<OwnedFd> {
-        let socket = self.tcp_socket(address)?;
+    pub(super) fn listen(self, address: SocketAddr, options: ListenOptions) -> io::Result<RawFd> {
+        let socket = socket(address)?;
         let fd = socket.as_raw_fd();
-        set(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1)?;
+        set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1)?;
         // What is accepted inherits it: one system call less for each connection.
-        set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1)?;
+        set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1)?;
         if options.reuse_port {
-            set(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1)?;
+            set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1)?;
         }
         if address.is_ipv6() {
             // So that 0.0.0.0 and [::] can be bound side by side, whatever the sysctl says.
-            set(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &1)?;
+            set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &1)?;
         }
         let address = SockAddr::from(address);
         // SAFETY: a valid address of the given length.
@@ -59,30 +55,30 @@ impl Host {
         let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
         // SAFETY: no memory is involved.
         check(unsafe { libc::listen(fd, backlog) })?;
-        Ok(socket)
+        Ok(socket.into_raw_fd())
     }
 
-    pub(crate) fn local_addr(self, fd: RawFd) -> io::Result<SocketAddr> {
+    pub(super) fn local_addr(self, fd: RawFd) -> io::Result<SocketAddr> {
         // SAFETY: `filled` gives a valid place and its length.
         SockAddr::filled(|place, len| unsafe { libc::getsockname(fd, place, len) })?.try_into()
     }
 
-    pub(crate) fn peer_addr(self, fd: RawFd) -> io::Result<SocketAddr> {
+    pub(super) fn peer_addr(self, fd: RawFd) -> io::Result<SocketAddr> {
         // SAFETY: as above.
         SockAddr::filled(|place, len| unsafe { libc::getpeername(fd, place, len) })?.try_into()
     }
 
-    pub(crate) fn set(self, fd: RawFd, option: SocketOption) -> io::Result<()> {
+    pub(super) fn set(self, fd: RawFd, option: SocketOption) -> io::Result<()> {
         match option {
             SocketOption::NoDelay(on) => {
-                set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &libc::c_int::from(on))
+                set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &libc::c_int::from(on))
             }
             SocketOption::KeepAlive(idle) => {
                 let on = libc::c_int::from(idle.is_some());
-                set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &on)?;
+                set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &on)?;
                 match idle {
                     Some(idle) => {
-                        set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, &whole_seconds(idle))
+                        set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, &whole_seconds(idle))
                     }
                     None => Ok(()),
                 }
@@ -94,35 +90,43 @@ impl Host {
                     l_linger: time
                         .map_or(0, |time| if time.is_zero() { 0 } else { whole_seconds(time) }),
                 };
-                set(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
+                set_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
             }
         }
     }
 
-    pub(crate) fn no_delay(self, fd: RawFd) -> io::Result<bool> {
-        Ok(get::<libc::c_int>(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)? != 0)
+    pub(super) fn no_delay(self, fd: RawFd) -> io::Result<bool> {
+        Ok(get_option::<libc::c_int>(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)? != 0)
     }
 
-    pub(crate) fn keep_alive(self, fd: RawFd) -> io::Result<Option<Duration>> {
-        if get::<libc::c_int>(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE)? == 0 {
+    pub(super) fn keep_alive(self, fd: RawFd) -> io::Result<Option<Duration>> {
+        if get_option::<libc::c_int>(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE)? == 0 {
             return Ok(None);
         }
-        let seconds = get::<libc::c_int>(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE)?;
+        let seconds = get_option::<libc::c_int>(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE)?;
         Ok(Some(Duration::from_secs(seconds.unsigned_abs().into())))
     }
 
-    pub(crate) fn linger(self, fd: RawFd) -> io::Result<Option<Duration>> {
-        let linger = get::<libc::linger>(fd, libc::SOL_SOCKET, libc::SO_LINGER)?;
+    pub(super) fn linger(self, fd: RawFd) -> io::Result<Option<Duration>> {
+        let linger = get_option::<libc::linger>(fd, libc::SOL_SOCKET, libc::SO_LINGER)?;
         let time = Duration::from_secs(linger.l_linger.unsigned_abs().into());
         Ok((linger.l_onoff != 0).then_some(time))
     }
+
+    /// Closes at once. The number is free afterwards even if an error is reported, so there is nothing to
+    /// tell anybody.
+    pub(super) fn close(self, fd: RawFd) {
+        // SAFETY: the caller gives up a descriptor that it owns.
+        unsafe { libc::close(fd) };
+    }
 }
 
-/// Closes at once. The number is free afterwards even if an error is reported, so there is nothing to
-/// tell anybody.
-pub(super) fn close(fd: RawFd) {
-    // SAFETY: the caller gives up a descriptor that it owns.
-    unsafe { libc::close(fd) };
+fn socket(family: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if family.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: just made, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The kernel counts these in whole seconds; a part of one is rounded up, never down to "at once".
@@ -136,7 +140,7 @@ trait OptionValue: Copy {}
 impl OptionValue for libc::c_int {}
 impl OptionValue for libc::linger {}
 
-fn set<T: OptionValue>(
+fn set_option<T: OptionValue>(
     fd: RawFd,
     level: libc::c_int,
     name: libc::c_int,
@@ -148,7 +152,7 @@ fn set<T: OptionValue>(
     Ok(())
 }
 
-fn get<T: OptionValue>(fd: RawFd, level: libc::c_int, name: libc::c_int) -> io::Result<T> {
+fn get_option<T: OptionValue>(fd: RawFd, level: libc::c_int, name: libc::c_int) -> io::Result<T> {
     // SAFETY: all zeros is valid for the C types that are option values.
     let mut value: T = unsafe { std::mem::zeroed() };
     let mut len = size_of::<T>() as libc::socklen_t;

@@ -1,13 +1,20 @@
 //! Running a program: [`run`], and [`Builder`] for what it may be told.
 
+#[cfg(feature = "macros")]
+pub(crate) mod entry;
+
 use std::fmt;
 use std::future::Future;
 use std::ops::AsyncFnOnce;
 use std::panic::Location;
+use std::rc::Rc;
 
 use crate::cancel::{Label, What};
+use crate::clock::Clock;
 use crate::error::{Error, Result, Unavailable, Unwind};
-use crate::exec::{self, Drive, Run, Strictness};
+#[cfg(feature = "testing")]
+use crate::exec::Stage;
+use crate::exec::{self, Drive, Limits, Run, Setting, Strictness};
 use crate::op::{Pool, PoolLimits};
 use crate::ring::{CtrlC, Ring, RingSize};
 
@@ -182,8 +189,35 @@ impl Builder {
         run.drive(&drive, main()).map_err(E::from)?
     }
 
-    fn prepare(self, at: &'static Location<'static>) -> Result<(std::rc::Rc<Run>, Drive)> {
+    fn prepare(self, at: &'static Location<'static>) -> Result<(Rc<Run>, Drive)> {
+        #[cfg(feature = "testing")]
+        if let Some(stage) = exec::stage() {
+            return self.prepare_on(stage, at);
+        }
         let ring = Ring::open(self.ring)?;
+        self.start(ring, Setting { clock: Clock::Monotonic, shuffle: None }, at)
+    }
+
+    /// On what a test has set up.
+    #[cfg(feature = "testing")]
+    fn prepare_on(self, stage: Stage, at: &'static Location<'static>) -> Result<(Rc<Run>, Drive)> {
+        let ring = match &stage.world {
+            Some(world) => Ring::open_in(world, self.ring)?,
+            None => Ring::open(self.ring)?,
+        };
+        let (run, mut drive) = self.start(ring, stage.setting, at)?;
+        run.jump_after(stage.jump_after);
+        drive.deadlock = drive.deadlock.or(stage.deadlock);
+        drive.limits = stage.limits;
+        Ok((run, drive))
+    }
+
+    fn start(
+        self,
+        mut ring: Ring,
+        setting: Setting,
+        at: &'static Location<'static>,
+    ) -> Result<(Rc<Run>, Drive)> {
         let most = self.pool.most.max(self.pool.least);
         let buffers = ring.register_buffers(most, POOL_GROUP).map_err(no_buffers)?;
         let pool = Pool::new(Some(buffers), PoolLimits { most, ..self.pool });
@@ -192,8 +226,8 @@ impl Builder {
         }
         let ctrl_c = if self.ctrl_c { Some(CtrlC::catch(ring.bell())?) } else { None };
         let label = Label { what: What::Run, at };
-        let run = Run::new(ring, pool, label, self.on_abandoned);
-        Ok((run, Drive { ctrl_c, deadlock: self.deadlock }))
+        let run = Run::new(ring, pool, label, setting, self.on_abandoned);
+        Ok((run, Drive { ctrl_c, deadlock: self.deadlock, limits: Limits::default() }))
     }
 }
 

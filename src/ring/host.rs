@@ -1,0 +1,156 @@
+//! The calls that answer at once, and the descriptors they make, of whichever kernel it is.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+#[cfg(feature = "testing")]
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::socket::{Linux, ListenOptions, SocketOption};
+#[cfg(feature = "testing")]
+use super::twin::World;
+
+/// Makes, names and tunes sockets.
+#[derive(Clone)]
+pub(crate) enum Host {
+    Linux(Linux),
+    #[cfg(feature = "testing")]
+    Twin(Rc<World>),
+}
+
+/// Calls the same method of whichever it is.
+macro_rules! of {
+    ($host:expr, $either:ident => $call:expr) => {
+        match $host {
+            Host::Linux($either) => $call,
+            #[cfg(feature = "testing")]
+            Host::Twin($either) => $call,
+        }
+    };
+}
+
+impl Host {
+    pub(crate) const LINUX: Host = Host::Linux(Linux);
+
+    /// A TCP socket for addresses of this family.
+    pub(crate) fn tcp_socket(&self, family: SocketAddr) -> io::Result<Descriptor> {
+        of!(self, either => either.tcp_socket(family)).map(|raw| self.name(raw))
+    }
+
+    /// A socket that listens at `address`.
+    pub(crate) fn listen(
+        &self,
+        address: SocketAddr,
+        options: ListenOptions,
+    ) -> io::Result<Descriptor> {
+        of!(self, either => either.listen(address, options)).map(|raw| self.name(raw))
+    }
+
+    pub(crate) fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddr> {
+        of!(self, either => either.local_addr(fd))
+    }
+
+    pub(crate) fn peer_addr(&self, fd: RawFd) -> io::Result<SocketAddr> {
+        of!(self, either => either.peer_addr(fd))
+    }
+
+    pub(crate) fn set(&self, fd: RawFd, option: SocketOption) -> io::Result<()> {
+        of!(self, either => either.set(fd, option))
+    }
+
+    pub(crate) fn no_delay(&self, fd: RawFd) -> io::Result<bool> {
+        of!(self, either => either.no_delay(fd))
+    }
+
+    pub(crate) fn keep_alive(&self, fd: RawFd) -> io::Result<Option<Duration>> {
+        of!(self, either => either.keep_alive(fd))
+    }
+
+    pub(crate) fn linger(&self, fd: RawFd) -> io::Result<Option<Duration>> {
+        of!(self, either => either.linger(fd))
+    }
+
+    /// The addresses behind a name with a port, where that takes no waiting: a simulated world knows
+    /// its names. `None`: it has to be looked up in a thread.
+    pub(crate) fn known_addresses(&self, _name: &str) -> Option<io::Result<Vec<SocketAddr>>> {
+        match self {
+            Host::Linux(_) => None,
+            #[cfg(feature = "testing")]
+            Host::Twin(world) => Some(world.lookup(_name)),
+        }
+    }
+
+    /// Closes at once: for descriptors that no run is left to close.
+    pub(crate) fn close(&self, fd: RawFd) {
+        of!(self, either => either.close(fd));
+    }
+
+    /// Owns a descriptor that this kernel has made.
+    ///
+    /// # Safety
+    /// Nobody else owns it.
+    pub(crate) unsafe fn own(&self, raw: RawFd) -> Descriptor {
+        self.name(raw)
+    }
+
+    fn name(&self, raw: RawFd) -> Descriptor {
+        Descriptor { raw, host: self.clone() }
+    }
+}
+
+/// An owned descriptor of whichever kernel made it. Dropping it closes it at once.
+pub(crate) struct Descriptor {
+    raw: RawFd,
+    host: Host,
+}
+
+impl Descriptor {
+    /// Gives it up, with the host that can close it.
+    pub(crate) fn into_parts(self) -> (RawFd, Host) {
+        let parts = (self.raw, self.host.clone());
+        // Only the share in the host is dropped.
+        let mut this = self;
+        this.raw = GIVEN_UP;
+        parts
+    }
+}
+
+const GIVEN_UP: RawFd = -1;
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        if self.raw != GIVEN_UP {
+            self.host.close(self.raw);
+        }
+    }
+}
+
+impl From<OwnedFd> for Descriptor {
+    fn from(fd: OwnedFd) -> Descriptor {
+        Descriptor { raw: fd.into_raw_fd(), host: Host::LINUX }
+    }
+}
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.raw
+    }
+}
+
+impl fmt::Debug for Descriptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fd {}", self.raw)
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Host::Linux(_) => "Linux",
+            #[cfg(feature = "testing")]
+            Host::Twin(_) => "Twin",
+        })
+    }
+}

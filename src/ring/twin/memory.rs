@@ -1,0 +1,91 @@
+//! How the kernel touches memory that it was lent.
+//!
+//! All of it is here, and all of it goes through the raw pointers that a real kernel would get. Whoever
+//! makes a [`Region`] promises that its memory stays until the terminal completion; these functions are
+//! called from the push until then, so an interpreter that checks pointers checks the promise.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::ptr;
+
+use super::super::address::SockAddr;
+use super::super::request::Region;
+
+/// Copies `bytes` to the region, `at` bytes from its start.
+pub(super) fn write(region: Region, at: usize, bytes: &[u8]) {
+    assert!(at + bytes.len() <= region.len() as usize, "the twin writes behind a region");
+    // SAFETY: within the region, which its maker lets us write until the terminal completion; it does
+    // not overlap with memory of our own.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), region.address().add(at), bytes.len()) };
+}
+
+/// The bytes of a region that is sent from, from `at` on, at most `most`.
+///
+/// The slice must be gone before anybody else's code runs.
+pub(super) fn read<'a>(region: Region, at: usize, most: usize) -> &'a [u8] {
+    let len = (region.len() as usize).saturating_sub(at).min(most);
+    if len == 0 {
+        return &[];
+    }
+    // SAFETY: within the region, whose maker promised that it is initialised where it is sent from, and
+    // that nobody writes it until the terminal completion. The slice does not live that long: callers
+    // copy from it and let go.
+    unsafe { std::slice::from_raw_parts(region.address().add(at), len) }
+}
+
+/// A number that changes if the memory does.
+pub(super) fn fingerprint(region: Region) -> u64 {
+    let bytes = read(region, 0, usize::MAX);
+    let blocks = bytes.chunks_exact(32);
+    let mut last = [0; 32];
+    last[..blocks.remainder().len()].copy_from_slice(blocks.remainder());
+    // Four sums side by side, since one multiplication need not wait for another then.
+    let mut sums = [1_u64, 2, 3, 4];
+    for block in blocks.chain([&last[..]]) {
+        for (sum, word) in sums.iter_mut().zip(block.chunks_exact(8)) {
+            let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+            *sum = (*sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        }
+    }
+    sums.into_iter().fold(0, |all, sum| all.rotate_left(17) ^ sum)
+}
+
+/// Fills the region with nonsense, in places: what lies in it before the completion means nothing.
+pub(super) fn scribble(region: Region, byte: u8) {
+    let len = region.len() as usize;
+    let most = SCRIBBLED.min(len);
+    // SAFETY: the start and the end of a region that its maker lets us write.
+    unsafe {
+        ptr::write_bytes(region.address(), byte, most);
+        ptr::write_bytes(region.address().add(len - most), byte, most);
+    }
+}
+
+const SCRIBBLED: usize = 64;
+
+/// Writes what is there over itself: at the terminal completion the memory must still be ours.
+pub(super) fn rewrite(region: Region) {
+    let Some(last) = (region.len() as usize).checked_sub(1) else { return };
+    for at in [0, last] {
+        // SAFETY: within the region, which is still ours to write. It may not be initialised, and need
+        // not be for a copy as `MaybeUninit`.
+        unsafe {
+            let place = region.address().cast::<MaybeUninit<u8>>().add(at);
+            place.write(place.read());
+        }
+    }
+}
+
+/// The internet address that lies in the region.
+pub(super) fn read_address(region: Region) -> io::Result<SocketAddr> {
+    let bytes = read(region, 0, size_of::<libc::sockaddr_storage>());
+    SockAddr::filled(|place, len| {
+        // SAFETY: the place is a `sockaddr_storage`, and there are not more bytes than it has.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), place.cast::<u8>(), bytes.len()) };
+        // SAFETY: the length is a place of its own.
+        unsafe { *len = bytes.len() as libc::socklen_t };
+        0
+    })?
+    .try_into()
+}

@@ -1,0 +1,349 @@
+//! What each operation does: one small description for each.
+
+use std::os::fd::RawFd;
+
+use crate::clock::Instant;
+use crate::slots::Key;
+
+use super::super::Token;
+use super::super::request::{Region, Request};
+use super::files::File;
+use super::machine::Machine;
+use super::memory;
+use super::queue::RingState;
+use super::stream::{Conn, Readable, Side};
+use super::tape::Lane;
+use super::tcp::Socket;
+
+/// An operation from its submission to its terminal completion.
+#[derive(Clone, Copy)]
+pub(super) struct Op {
+    pub(super) ring: Key<RingState>,
+    pub(super) token: Token,
+    pub(super) request: Request,
+    pub(super) description: &'static Description,
+    /// Held until the terminal completion.
+    pub(super) file: Option<Key<File>>,
+    pub(super) stage: Stage,
+    /// Bytes transferred so far; for a connect, whether it has begun.
+    pub(super) done: u32,
+    /// Of the memory that is sent from, at submission.
+    pub(super) fingerprint: u64,
+    /// Completions that are made and not yet visible.
+    pub(super) posts: u32,
+    /// When the last of them becomes visible.
+    pub(super) due: Instant,
+    /// Cancels that did not find it although it waits.
+    pub(super) missed: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// It waits for its file to change.
+    Armed(Interest),
+    /// Its file has changed, or it has more to do; it tries again when the ring is entered.
+    Woken,
+    /// Its result is known.
+    Ended,
+}
+
+/// What an operation waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Interest {
+    Read = 0,
+    Write = 1,
+}
+
+/// What became of an attempt.
+pub(super) enum Attempt {
+    /// A result, and the buffer that was picked for it.
+    Done(i32, Option<u16>),
+    /// Nothing can be done until the file changes.
+    Blocked(Interest),
+    /// A part is done; the rest can be tried at once.
+    Again,
+}
+
+/// How the kernel carries an operation out, which is what a cancel of it depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Class {
+    /// Done in the first attempt: a cancel comes too late.
+    Immediate,
+    /// Waits by polling its file: a cancel finds it there.
+    Polled,
+}
+
+/// One kind of operation.
+pub(super) struct Description {
+    pub(super) name: &'static str,
+    pub(super) class: Class,
+    /// Whether, and in whose turn, an interruption that nobody asked for may end it: only where the
+    /// runtime repeats (rule D4).
+    pub(super) interrupted: Option<Interest>,
+    attempt: fn(&mut Machine, &mut Op) -> Attempt,
+}
+
+pub(super) fn describe(request: &Request) -> &'static Description {
+    match request {
+        Request::Nop => &NOP,
+        Request::Accept { .. } => &ACCEPT,
+        Request::Connect { .. } => &CONNECT,
+        Request::Recv { .. } => &RECV,
+        Request::RecvPool { .. } => &RECV_POOL,
+        Request::Send { .. } => &SEND,
+        Request::Shutdown { .. } => &SHUTDOWN,
+        Request::Close { .. } => &CLOSE,
+    }
+}
+
+/// The descriptor whose file the operation holds. A close takes a number, not a file.
+pub(super) fn descriptor(request: &Request) -> Option<RawFd> {
+    match *request {
+        Request::Nop | Request::Close { .. } => None,
+        Request::Accept { fd, .. }
+        | Request::Connect { fd, .. }
+        | Request::Recv { fd, .. }
+        | Request::RecvPool { fd, .. }
+        | Request::Send { fd, .. }
+        | Request::Shutdown { fd, .. } => Some(fd),
+    }
+}
+
+/// The memory that the kernel writes, if the request names it.
+pub(super) fn written(request: &Request) -> Option<Region> {
+    match *request {
+        Request::Recv { into, .. } => Some(into),
+        _ => None,
+    }
+}
+
+/// The memory that the kernel reads.
+pub(super) fn read_from(request: &Request) -> Option<Region> {
+    match *request {
+        Request::Send { from, .. } => Some(from),
+        Request::Connect { to, .. } => Some(to),
+        _ => None,
+    }
+}
+
+/// Whether the request goes on after this result.
+pub(super) fn goes_on(request: &Request, result: i32) -> bool {
+    match *request {
+        Request::Accept { multishot, .. } => multishot && result >= 0,
+        // 0 is the end of the stream.
+        Request::RecvPool { multishot, .. } => multishot && result > 0,
+        _ => false,
+    }
+}
+
+impl Op {
+    pub(super) fn attempt(&mut self, machine: &mut Machine) -> Attempt {
+        (self.description.attempt)(machine, self)
+    }
+
+    /// What it ends with when it is stopped: what was transferred is reported.
+    pub(super) fn stopped(&self, error: i32) -> i32 {
+        match self.request {
+            Request::Send { .. } if self.done > 0 => self.done as i32,
+            _ => -error,
+        }
+    }
+
+    fn conn(&self, machine: &Machine) -> Result<(Key<Conn>, Side), NoStream> {
+        let file = self.file.and_then(|file| machine.files.table.get(file));
+        match file.map(|file| &file.socket) {
+            Some(Socket::Stream { conn, side, .. }) => Ok((*conn, *side)),
+            Some(Socket::Connecting(_)) => Err(NoStream::NotYet),
+            _ => Err(NoStream::Never),
+        }
+    }
+}
+
+enum NoStream {
+    NotYet,
+    Never,
+}
+
+static NOP: Description = Description {
+    name: "nop",
+    class: Class::Immediate,
+    interrupted: None,
+    attempt: |_, _| Attempt::Done(0, None),
+};
+
+static ACCEPT: Description = Description {
+    name: "accept",
+    class: Class::Polled,
+    interrupted: Some(Interest::Read),
+    attempt: |machine, op| {
+        let Some(file) = op.file else { return failed(libc::EBADF) };
+        if machine.happens(Lane::Fault, machine.faults.accept_errors) {
+            const ERRORS: [i32; 4] =
+                [libc::ECONNABORTED, libc::EMFILE, libc::EPROTO, libc::ENOBUFS];
+            return failed(ERRORS[machine.tape.choose(Lane::Fault, 4) as usize]);
+        }
+        match machine.accept(file) {
+            None => Attempt::Blocked(Interest::Read),
+            Some(Ok(fd)) => Attempt::Done(fd, None),
+            Some(Err(errno)) => failed(errno),
+        }
+    },
+};
+
+static CONNECT: Description = Description {
+    name: "connect",
+    class: Class::Polled,
+    interrupted: None,
+    attempt: |machine, op| {
+        let Some(file) = op.file else { return failed(libc::EBADF) };
+        let begun = op.done > 0;
+        match machine.files.table.get_mut(file).map(|file| &mut file.socket) {
+            Some(Socket::Fresh { failed: reason @ Some(_), .. }) => {
+                failed(reason.take().unwrap_or(libc::ECONNABORTED))
+            }
+            Some(Socket::Fresh { .. }) if !begun => {
+                op.done = 1;
+                begin_connect(machine, op, file)
+            }
+            Some(Socket::Connecting(_)) if begun => Attempt::Blocked(Interest::Write),
+            Some(Socket::Connecting(_)) => failed(libc::EALREADY),
+            // Whoever asks first hears that it is connected.
+            Some(Socket::Stream { unreported: unreported @ true, .. }) => {
+                *unreported = false;
+                Attempt::Done(0, None)
+            }
+            Some(Socket::Stream { .. } | Socket::Listener(_)) => failed(libc::EISCONN),
+            Some(Socket::Fresh { .. }) | None => failed(libc::ECONNABORTED),
+        }
+    },
+};
+
+fn begin_connect(machine: &mut Machine, op: &mut Op, file: Key<File>) -> Attempt {
+    let Request::Connect { to, .. } = op.request else { return failed(libc::EINVAL) };
+    if machine.happens(Lane::Network, machine.faults.connect_fails) {
+        const ERRORS: [i32; 4] =
+            [libc::ECONNREFUSED, libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ECONNRESET];
+        return failed(ERRORS[machine.tape.choose(Lane::Network, 4) as usize]);
+    }
+    let Ok(to) = memory::read_address(to) else { return failed(libc::EAFNOSUPPORT) };
+    match machine.begin_connect(file, to) {
+        // Where the network takes no time it is connected or refused now.
+        Ok(()) => op.attempt(machine),
+        Err(errno) => failed(errno),
+    }
+}
+
+static RECV: Description = Description {
+    name: "recv",
+    class: Class::Polled,
+    interrupted: Some(Interest::Read),
+    attempt: |machine, op| {
+        let Request::Recv { into, .. } = op.request else { return failed(libc::EINVAL) };
+        receive(machine, op, |machine, conn, side| {
+            Attempt::Done(machine.receive(conn, side, into) as i32, None)
+        })
+    },
+};
+
+static RECV_POOL: Description = Description {
+    name: "recv into the pool",
+    class: Class::Polled,
+    interrupted: Some(Interest::Read),
+    attempt: |machine, op| {
+        let Request::RecvPool { group, .. } = op.request else { return failed(libc::EINVAL) };
+        // Linux looks for a buffer first, and only then for bytes.
+        let hidden = machine.happens(Lane::Transfer, machine.faults.empty_pool);
+        if hidden || !machine.has_buffer(op.ring, group) {
+            return failed(libc::ENOBUFS);
+        }
+        receive(machine, op, |machine, conn, side| match machine.pick(op.ring, group) {
+            None => failed(libc::ENOBUFS),
+            Some((id, buffer)) => {
+                let count = machine.receive(conn, side, buffer);
+                Attempt::Done(count as i32, Some(id))
+            }
+        })
+    },
+};
+
+fn receive(
+    machine: &mut Machine,
+    op: &Op,
+    bytes: impl FnOnce(&mut Machine, Key<Conn>, Side) -> Attempt,
+) -> Attempt {
+    let (conn, side) = match op.conn(machine) {
+        Ok(found) => found,
+        Err(NoStream::NotYet) => return Attempt::Blocked(Interest::Read),
+        Err(NoStream::Never) => return failed(libc::ENOTCONN),
+    };
+    match machine.readable(conn, side) {
+        Readable::Bytes => bytes(machine, conn, side),
+        Readable::End => Attempt::Done(0, None),
+        Readable::Error(errno) => failed(errno),
+        Readable::Nothing => Attempt::Blocked(Interest::Read),
+    }
+}
+
+static SEND: Description = Description {
+    name: "send",
+    class: Class::Polled,
+    interrupted: Some(Interest::Write),
+    attempt: |machine, op| {
+        let Request::Send { from, all, .. } = op.request else { return failed(libc::EINVAL) };
+        let (conn, side) = match op.conn(machine) {
+            Ok(found) => found,
+            Err(NoStream::NotYet) => return Attempt::Blocked(Interest::Write),
+            Err(NoStream::Never) => return failed(libc::EPIPE),
+        };
+        match machine.send(conn, side, from, op.done as usize) {
+            None => Attempt::Blocked(Interest::Write),
+            // What was sent before is reported; the error comes with the next operation.
+            Some(Err(errno)) => Attempt::Done(op.stopped(errno), None),
+            Some(Ok(count)) => {
+                op.done += count as u32;
+                if all && op.done < from.len() {
+                    Attempt::Again
+                } else {
+                    Attempt::Done(op.done as i32, None)
+                }
+            }
+        }
+    },
+};
+
+static SHUTDOWN: Description = Description {
+    name: "shutdown",
+    class: Class::Immediate,
+    interrupted: None,
+    attempt: |machine, op| {
+        let Request::Shutdown { how, .. } = op.request else { return failed(libc::EINVAL) };
+        let Some(file) = op.file else { return failed(libc::EBADF) };
+        answer(machine.shutdown(file, how))
+    },
+};
+
+static CLOSE: Description = Description {
+    name: "close",
+    class: Class::Immediate,
+    interrupted: None,
+    attempt: |machine, op| {
+        let Request::Close { fd, .. } = op.request else { return failed(libc::EINVAL) };
+        let closed = machine.close_number(fd);
+        // An interrupted close has closed.
+        if closed.is_ok() && machine.happens(Lane::Fault, machine.faults.spurious) {
+            return failed(libc::EINTR);
+        }
+        answer(closed)
+    },
+};
+
+fn answer(result: Result<(), i32>) -> Attempt {
+    match result {
+        Ok(()) => Attempt::Done(0, None),
+        Err(errno) => failed(errno),
+    }
+}
+
+fn failed(errno: i32) -> Attempt {
+    Attempt::Done(-errno, None)
+}

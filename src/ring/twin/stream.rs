@@ -1,0 +1,443 @@
+//! An established connection: two ends, and the bytes on the way to each.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::slots::Key;
+
+use super::super::request::Region;
+use super::files::File;
+use super::journal::Deed;
+use super::machine::{Happening, Machine};
+use super::memory;
+use super::operations::Interest;
+use super::tape::Lane;
+
+/// Which end: 0 is the client, 1 the server.
+pub(super) type Side = usize;
+pub(super) const SIDES: [Side; 2] = [0, 1];
+
+pub(super) struct Conn {
+    pub(super) ends: [End; 2],
+    pub(super) handshake: Handshake,
+    /// Who has or had it in its backlog.
+    pub(super) listener: Option<Key<File>>,
+}
+
+/// How far it is established.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Handshake {
+    Requested,
+    /// The network is cut between the two.
+    RequestHeld,
+    /// The backlog is full.
+    Queued,
+    Acknowledged,
+    AcknowledgementHeld,
+    Established,
+}
+
+pub(super) struct End {
+    pub(super) address: SocketAddr,
+    /// `None` in a backlog, and once it is gone.
+    pub(super) file: Option<Key<File>>,
+    pub(super) inbound: Pipe,
+    /// It has said that it sends nothing more.
+    finished: bool,
+    read_shut: bool,
+    /// An error that the next operation reports.
+    error: Option<i32>,
+    /// Reset, by either side.
+    pub(super) dead: bool,
+    /// Nobody has it any more, or not yet.
+    pub(super) gone: bool,
+}
+
+/// What is on the way to one end.
+pub(super) struct Pipe {
+    /// What has arrived, and behind it what is in flight.
+    bytes: VecDeque<u8>,
+    arrived: usize,
+    /// What is in flight and when each arrives; [`Instant::MAX`]: when the network is whole again.
+    pub(super) segments: VecDeque<(Instant, Segment)>,
+    pub(super) last_arrival: Instant,
+    capacity: usize,
+    /// Receives since the capacity last grew.
+    receives: u32,
+    /// The end of the stream has arrived.
+    ended: bool,
+    sent: u64,
+    received: u64,
+    discarded: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Segment {
+    Data(usize),
+    End,
+    Reset,
+}
+
+/// What a receive finds.
+pub(super) enum Readable {
+    Bytes,
+    End,
+    Error(i32),
+    Nothing,
+}
+
+/// How much fits into a receive buffer, unless the tape makes it small. Less under Miri, which takes its
+/// time over every byte.
+pub(super) const CAPACITY: usize = if cfg!(miri) { 4 << 10 } else { 64 << 10 };
+
+/// Receives after which a narrow connection is twice as wide.
+const WIDENED: u32 = 64;
+
+impl Conn {
+    pub(super) fn new(client: SocketAddr, server: SocketAddr, capacities: [usize; 2]) -> Conn {
+        let [to_client, to_server] = capacities;
+        let client = End::new(client, to_client, false);
+        let server = End::new(server, to_server, true);
+        Conn { ends: [client, server], handshake: Handshake::Requested, listener: None }
+    }
+
+    pub(super) fn is_established(&self) -> bool {
+        self.handshake == Handshake::Established
+    }
+
+    /// Whether something is to arrive by then.
+    pub(super) fn expects(&self, side: Side, by: Instant) -> bool {
+        self.ends[side].inbound.segments.front().is_some_and(|(at, _)| *at <= by)
+    }
+
+    /// Whether both directions have ended or broken: then it has no peer any more.
+    pub(super) fn is_over(&self, side: Side) -> bool {
+        let [mine, theirs] = [&self.ends[side], &self.ends[1 - side]];
+        mine.dead || (mine.inbound.ended && theirs.inbound.ended)
+    }
+
+    /// Bytes in it, arrived or in flight.
+    pub(super) fn bytes(&self) -> usize {
+        self.ends.iter().map(|end| end.inbound.bytes.len()).sum()
+    }
+
+    /// The stream oracle: nothing is lost and nothing is invented.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.ends.iter().try_for_each(|end| end.inbound.check(end.address))
+    }
+}
+
+impl End {
+    fn new(address: SocketAddr, capacity: usize, gone: bool) -> End {
+        let inbound = Pipe {
+            bytes: VecDeque::new(),
+            arrived: 0,
+            segments: VecDeque::new(),
+            last_arrival: Instant::MIN,
+            capacity,
+            receives: 0,
+            ended: false,
+            sent: 0,
+            received: 0,
+            discarded: 0,
+        };
+        End {
+            address,
+            file: None,
+            inbound,
+            finished: false,
+            read_shut: false,
+            error: None,
+            dead: false,
+            gone,
+        }
+    }
+}
+
+impl Pipe {
+    fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.bytes.len())
+    }
+
+    /// A narrow connection becomes wider with use, as windows do: it shows what it has to show in its
+    /// first bytes, and a long transfer need not take for ever.
+    fn widen(&mut self) {
+        self.receives = self.receives.saturating_add(1);
+        if self.receives >= WIDENED && self.capacity < CAPACITY {
+            self.capacity *= 2;
+            self.receives = 0;
+        }
+    }
+
+    /// Throws `count` bytes away, from `at` on.
+    fn discard(&mut self, at: usize, count: usize) {
+        self.bytes.drain(at..at + count);
+        self.discarded += count as u64;
+    }
+
+    fn check(&self, to: SocketAddr) -> Result<(), String> {
+        let there = self.bytes.len() as u64;
+        let whole = self.sent == self.received + self.discarded + there;
+        if whole && self.arrived <= self.bytes.len() {
+            return Ok(());
+        }
+        let Pipe { sent, received, discarded, .. } = self;
+        Err(format!(
+            "to {to} went {sent} bytes: {received} received, {discarded} discarded, {there} there"
+        ))
+    }
+}
+
+impl Machine {
+    /// How much each end of a new connection can hold.
+    pub(super) fn capacities(&mut self) -> [usize; 2] {
+        SIDES.map(|_| {
+            if self.happens(Lane::Transfer, self.faults.short) {
+                1 << self.tape.choose(Lane::Transfer, 13)
+            } else {
+                CAPACITY
+            }
+        })
+    }
+
+    /// Sends from a region, `done` bytes of which are sent; `None`: there is no room.
+    pub(super) fn send(
+        &mut self,
+        key: Key<Conn>,
+        side: Side,
+        from: Region,
+        done: usize,
+    ) -> Option<Result<usize, i32>> {
+        let conn = self.conns.get_mut(key)?;
+        let [mine, theirs] = both(&mut conn.ends, side);
+        if mine.error.is_some() || mine.finished || mine.dead {
+            return Some(Err(mine.error.take().unwrap_or(libc::EPIPE)));
+        }
+        let left = from.len() as usize - done;
+        // An end that is gone takes anything, to answer with a reset.
+        let room = if theirs.gone && theirs.inbound.arrived == 0 {
+            usize::MAX
+        } else {
+            theirs.inbound.room()
+        };
+        if room == 0 && left > 0 {
+            return None;
+        }
+        let count = self.cut(left.min(room));
+        if self.happens(Lane::Network, self.faults.reset) {
+            self.break_connection(key);
+            // This operation reports it.
+            self.conns.get_mut(key)?.ends[side].error = None;
+            return Some(Err(libc::ECONNRESET));
+        }
+        let pipe = &mut self.conns.get_mut(key)?.ends[1 - side].inbound;
+        pipe.bytes.extend(memory::read(from, done, count));
+        pipe.sent += count as u64;
+        self.record(Deed::Send, "", end_number(key, side), count as i64);
+        if count > 0 {
+            self.transmit(key, 1 - side, Segment::Data(count));
+        }
+        self.check_stream(key);
+        Some(Ok(count))
+    }
+
+    /// A part of what could be transferred, if the tape says so.
+    fn cut(&mut self, count: usize) -> usize {
+        if count > 1 && self.happens(Lane::Transfer, self.faults.short) {
+            1 + self.tape.choose(Lane::Transfer, count as u32 - 1) as usize
+        } else {
+            count
+        }
+    }
+
+    /// What a receive would find now. An error is found once.
+    pub(super) fn readable(&mut self, key: Key<Conn>, side: Side) -> Readable {
+        let Some(conn) = self.conns.get_mut(key) else { return Readable::End };
+        let end = &mut conn.ends[side];
+        // In the order in which Linux looks: what is queued survives even a reset.
+        if end.inbound.arrived > 0 {
+            return Readable::Bytes;
+        }
+        if end.inbound.ended {
+            return Readable::End;
+        }
+        match end.error.take() {
+            Some(errno) => Readable::Error(errno),
+            None if end.read_shut || end.dead => Readable::End,
+            None => Readable::Nothing,
+        }
+    }
+
+    /// Receives what is there into a region.
+    pub(super) fn receive(&mut self, key: Key<Conn>, side: Side, into: Region) -> usize {
+        let Some(conn) = self.conns.get(key) else { return 0 };
+        let there = conn.ends[side].inbound.arrived.min(into.len() as usize);
+        let count = self.cut(there);
+        let Some(conn) = self.conns.get_mut(key) else { return 0 };
+        let pipe = &mut conn.ends[side].inbound;
+        let (first, second) = pipe.bytes.as_slices();
+        let from_first = count.min(first.len());
+        memory::write(into, 0, &first[..from_first]);
+        memory::write(into, from_first, &second[..count - from_first]);
+        pipe.bytes.drain(..count);
+        pipe.arrived -= count;
+        pipe.received += count as u64;
+        pipe.widen();
+        let sender = conn.ends[1 - side].file;
+        self.record(Deed::Receive, "", end_number(key, side), count as i64);
+        self.wake(sender, Interest::Write);
+        self.check_stream(key);
+        count
+    }
+
+    fn check_stream(&mut self, key: Key<Conn>) {
+        if let Some(Err(text)) = self.conns.get(key).map(Conn::check) {
+            self.violation(text);
+        }
+    }
+
+    /// shutdown(2) on a connection.
+    pub(super) fn shut(&mut self, key: Key<Conn>, side: Side, how: i32) -> Result<(), i32> {
+        let Some(conn) = self.conns.get_mut(key) else { return Err(libc::ENOTCONN) };
+        if conn.is_over(side) {
+            return Err(libc::ENOTCONN);
+        }
+        let end = &mut conn.ends[side];
+        let file = end.file;
+        if how != libc::SHUT_WR {
+            end.read_shut = true;
+        }
+        let finishes = how != libc::SHUT_RD && !end.finished;
+        end.finished |= finishes;
+        if finishes {
+            self.transmit(key, 1 - side, Segment::End);
+        }
+        self.wake_both(file);
+        Ok(())
+    }
+
+    /// Nobody has this end any more. What it has not read makes the close a reset, and so does a
+    /// linger of zero.
+    pub(super) fn end_side(&mut self, key: Key<Conn>, side: Side, linger: Option<Duration>) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let end = &mut conn.ends[side];
+        let unread = std::mem::take(&mut end.inbound.arrived);
+        end.inbound.discard(0, unread);
+        (end.file, end.gone) = (None, true);
+        if !end.dead {
+            if unread > 0 || linger == Some(Duration::ZERO) {
+                end.dead = true;
+                self.transmit(key, 1 - side, Segment::Reset);
+            } else if !end.finished {
+                end.finished = true;
+                self.transmit(key, 1 - side, Segment::End);
+            }
+        }
+        self.free_connection(key);
+    }
+
+    /// The connection is gone when both ends are.
+    pub(super) fn free_connection(&mut self, key: Key<Conn>) {
+        if self.conns.get(key).is_some_and(|conn| conn.ends.iter().all(|end| end.gone)) {
+            self.check_stream(key);
+            if let Some(conn) = self.conns.remove(key) {
+                self.network.give_port_back(conn.ends[0].address);
+            }
+        }
+    }
+
+    /// Both ends find the connection reset, and nothing in flight arrives.
+    pub(super) fn break_connection(&mut self, key: Key<Conn>) {
+        for side in SIDES {
+            let Some(conn) = self.conns.get_mut(key) else { return };
+            let pipe = &mut conn.ends[side].inbound;
+            pipe.segments.clear();
+            let flying = pipe.bytes.len() - pipe.arrived;
+            pipe.discard(pipe.arrived, flying);
+        }
+        for side in SIDES {
+            self.arrive(key, side, Segment::Reset);
+        }
+    }
+
+    /// Sends a segment to one side.
+    pub(super) fn transmit(&mut self, key: Key<Conn>, to: Side, segment: Segment) {
+        let now = self.now();
+        let mut on_its_way = self.network.latency;
+        if self.happens(Lane::Network, self.faults.delay) {
+            on_its_way += self.short_time(Lane::Network);
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let cut = self.network.blocks(conn.ends[0].address, conn.ends[1].address);
+        let pipe = &mut conn.ends[to].inbound;
+        // Nothing overtakes on the way.
+        let arrives = if cut { Instant::MAX } else { (now + on_its_way).max(pipe.last_arrival) };
+        if arrives <= now && pipe.segments.is_empty() {
+            self.arrive(key, to, segment);
+            return;
+        }
+        pipe.segments.push_back((arrives, segment));
+        if !cut {
+            pipe.last_arrival = arrives;
+            self.schedule(arrives, Happening::Arrival(key, to));
+        }
+    }
+
+    /// Everything arrives that is due on one side.
+    pub(super) fn arrivals(&mut self, key: Key<Conn>, to: Side) {
+        let now = self.now();
+        loop {
+            let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.expects(to, now)) else {
+                return;
+            };
+            let Some((_, segment)) = conn.ends[to].inbound.segments.pop_front() else { return };
+            self.arrive(key, to, segment);
+        }
+    }
+
+    fn arrive(&mut self, key: Key<Conn>, to: Side, segment: Segment) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let end = &mut conn.ends[to];
+        let file = end.file;
+        let number = match segment {
+            Segment::Data(count) => count as i64,
+            Segment::End => -1,
+            Segment::Reset => -2,
+        };
+        match segment {
+            Segment::Data(count) if end.gone || end.dead => {
+                end.inbound.discard(end.inbound.arrived, count);
+                // It is answered with a reset, once.
+                if !std::mem::replace(&mut end.dead, true) {
+                    self.transmit(key, 1 - to, Segment::Reset);
+                }
+            }
+            Segment::Data(count) => end.inbound.arrived += count,
+            Segment::End => end.inbound.ended = true,
+            Segment::Reset if end.dead => {}
+            Segment::Reset => {
+                let late = end.inbound.ended;
+                end.error = Some(if late { libc::EPIPE } else { libc::ECONNRESET });
+                end.dead = true;
+            }
+        }
+        self.record(Deed::Arrive, "", end_number(key, to), number);
+        match segment {
+            Segment::Reset => self.connection_broke(key, to),
+            Segment::Data(_) | Segment::End => self.wake(file, Interest::Read),
+        }
+    }
+}
+
+/// The end of a side, and the other one.
+fn both(ends: &mut [End; 2], side: Side) -> [&mut End; 2] {
+    let [client, server] = ends;
+    if side == 0 { [client, server] } else { [server, client] }
+}
+
+/// How the journal names one end of a connection.
+pub(super) fn end_number(key: Key<Conn>, side: Side) -> u64 {
+    u64::from(key.index()) << 1 | side as u64
+}

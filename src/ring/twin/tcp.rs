@@ -1,0 +1,367 @@
+//! Sockets before and around a connection: listening, connecting, accepting, closing.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use crate::slots::Key;
+
+use super::super::socket::ListenOptions;
+use super::files::{File, Options};
+use super::journal::Deed;
+use super::machine::{Happening, Machine};
+use super::network::{conflict, source_for};
+use super::operations::Interest;
+use super::stream::{Conn, Handshake, Segment, Side, end_number};
+use super::tape::Lane;
+
+pub(super) enum Socket {
+    /// Neither listening nor connected.
+    Fresh {
+        is_ipv4: bool,
+        /// Why a connect failed, if nobody has heard of it.
+        failed: Option<i32>,
+    },
+    Listener(Listener),
+    Connecting(Key<Conn>),
+    Stream {
+        conn: Key<Conn>,
+        side: Side,
+        /// It was connected, and no connect has said so.
+        unreported: bool,
+    },
+}
+
+pub(super) struct Listener {
+    pub(super) address: SocketAddr,
+    /// Established connections that nobody has accepted.
+    backlog: VecDeque<Key<Conn>>,
+    most: usize,
+    /// Connections for which the backlog has no room.
+    outside: VecDeque<Key<Conn>>,
+    reuse_port: bool,
+}
+
+/// How long a client tries to connect: Linux gives up after about so long.
+const PATIENCE: Duration = Duration::from_secs(130);
+
+impl Socket {
+    pub(super) fn local_addr(&self, conns: impl Fn(Key<Conn>, Side) -> SocketAddr) -> SocketAddr {
+        match self {
+            Socket::Fresh { is_ipv4: true, .. } => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            Socket::Fresh { is_ipv4: false, .. } => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            Socket::Listener(listener) => listener.address,
+            Socket::Connecting(conn) => conns(*conn, 0),
+            Socket::Stream { conn, side, .. } => conns(*conn, *side),
+        }
+    }
+}
+
+impl Machine {
+    pub(super) fn listen(
+        &mut self,
+        address: SocketAddr,
+        options: ListenOptions,
+    ) -> Result<RawFd, i32> {
+        self.check_descriptors()?;
+        let address = self.network.complete(address)?;
+        let ListenOptions { backlog, reuse_port } = options;
+        for (other, files) in &self.network.listeners {
+            let shares = |file: &Key<File>| match self.files.table.get(*file).map(|f| &f.socket) {
+                Some(Socket::Listener(listener)) => listener.reuse_port && reuse_port,
+                _ => true,
+            };
+            if conflict(*other, address) && !files.iter().all(shares) {
+                return Err(libc::EADDRINUSE);
+            }
+        }
+        let listener = Listener {
+            address,
+            backlog: VecDeque::new(),
+            // Linux lets one more wait than it was told.
+            most: backlog as usize + 1,
+            outside: VecDeque::new(),
+            reuse_port,
+        };
+        // As the real door sets it.
+        let options = Options { no_delay: true, ..Options::default() };
+        let (fd, file) = self.open_file(Socket::Listener(listener), options, "listener")?;
+        self.network.listeners.entry(address).or_default().push(file);
+        Ok(fd)
+    }
+
+    fn socket(&mut self, file: Key<File>) -> Option<&mut Socket> {
+        self.files.table.get_mut(file).map(|file| &mut file.socket)
+    }
+
+    fn listener(&mut self, file: Key<File>) -> Option<&mut Listener> {
+        match self.socket(file) {
+            Some(Socket::Listener(listener)) => Some(listener),
+            _ => None,
+        }
+    }
+
+    /// Begins to connect a fresh socket.
+    pub(super) fn begin_connect(&mut self, file: Key<File>, to: SocketAddr) -> Result<(), i32> {
+        let Some(Socket::Fresh { is_ipv4, .. }) = self.socket(file) else {
+            return Err(libc::EINVAL);
+        };
+        if *is_ipv4 != to.is_ipv4() {
+            return Err(libc::EAFNOSUPPORT);
+        }
+        let mut to = to;
+        match to.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => to.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => to.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        let from = self.network.take_port(source_for(to.ip()))?;
+        let mut conn = Conn::new(from, to, self.capacities());
+        conn.ends[0].file = Some(file);
+        let conn = self.conns.insert(conn);
+        if let Some(socket) = self.socket(file) {
+            *socket = Socket::Connecting(conn);
+        }
+        self.send_request(conn);
+        Ok(())
+    }
+
+    /// Whether the way between the ends is cut; then the handshake stops here, and may time out.
+    fn holds_handshake(&mut self, key: Key<Conn>, held: Handshake) -> bool {
+        let Some(conn) = self.conns.get_mut(key) else { return true };
+        let cut = self.network.blocks(conn.ends[0].address, conn.ends[1].address);
+        if cut {
+            conn.handshake = held;
+            self.schedule_timeout(key);
+        }
+        cut
+    }
+
+    fn schedule_timeout(&mut self, key: Key<Conn>) {
+        let at = self.now() + PATIENCE;
+        self.schedule(at, Happening::Timeout(key));
+    }
+
+    /// Has something happen after the way through the network: at once if that takes no time.
+    fn after_latency(&mut self, what: Happening, at_once: impl FnOnce(&mut Machine)) {
+        if self.network.latency.is_zero() {
+            at_once(self);
+        } else {
+            let at = self.now() + self.network.latency;
+            self.schedule(at, what);
+        }
+    }
+
+    pub(super) fn send_request(&mut self, key: Key<Conn>) {
+        if !self.holds_handshake(key, Handshake::RequestHeld) {
+            self.set_handshake(key, Handshake::Requested);
+            self.after_latency(Happening::Request(key), |me| me.request_arrives(key));
+        }
+    }
+
+    fn set_handshake(&mut self, key: Key<Conn>, handshake: Handshake) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.handshake = handshake;
+        }
+    }
+
+    /// A client knocks.
+    pub(super) fn request_arrives(&mut self, key: Key<Conn>) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let to = conn.ends[1].address;
+        let Some(file) = self.find_listener(to) else { return self.refuse(key) };
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.listener = Some(file);
+        }
+        let Some(listener) = self.listener(file) else { return self.refuse(key) };
+        if listener.backlog.len() >= listener.most {
+            listener.outside.push_back(key);
+            self.set_handshake(key, Handshake::Queued);
+            self.schedule_timeout(key);
+        } else {
+            self.admit(file, key);
+        }
+    }
+
+    /// Who listens there: at that very address, else at all; of several one, by chance.
+    fn find_listener(&mut self, to: SocketAddr) -> Option<Key<File>> {
+        let any: IpAddr = match to.ip() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        // A flow or a scope in an address does not concern the listener.
+        let exact = SocketAddr::new(to.ip(), to.port());
+        let listeners = &self.network.listeners;
+        let files =
+            listeners.get(&exact).or_else(|| listeners.get(&SocketAddr::new(any, to.port())))?;
+        let which = self.tape.choose(Lane::Network, files.len() as u32);
+        files.get(which as usize).copied()
+    }
+
+    /// The connection is established as far as the server is concerned.
+    fn admit(&mut self, file: Key<File>, key: Key<Conn>) {
+        let Some(listener) = self.listener(file) else { return };
+        listener.backlog.push_back(key);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.ends[1].gone = false;
+        }
+        self.wake(Some(file), Interest::Read);
+        self.send_acknowledgement(key);
+    }
+
+    pub(super) fn send_acknowledgement(&mut self, key: Key<Conn>) {
+        if !self.holds_handshake(key, Handshake::AcknowledgementHeld) {
+            let at = self.now() + self.network.latency;
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.handshake = Handshake::Acknowledged;
+                // What the server sends does not overtake it.
+                conn.ends[0].inbound.last_arrival = at;
+            }
+            let what = Happening::Acknowledgement(key);
+            self.after_latency(what, |me| me.acknowledgement_arrives(key));
+        }
+    }
+
+    pub(super) fn acknowledgement_arrives(&mut self, key: Key<Conn>) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.ends[0].gone || conn.is_established() {
+            return;
+        }
+        conn.handshake = Handshake::Established;
+        let port = conn.ends[0].address.port();
+        let Some(file) = conn.ends[0].file else { return };
+        if let Some(socket) = self.socket(file) {
+            *socket = Socket::Stream { conn: key, side: 0, unreported: true };
+        }
+        self.record(Deed::Connect, "", end_number(key, 0), port.into());
+        self.wake_both(Some(file));
+    }
+
+    fn refuse(&mut self, key: Key<Conn>) {
+        self.after_latency(Happening::Refusal(key, libc::ECONNREFUSED), |me| {
+            me.fail_connect(key, libc::ECONNREFUSED);
+        });
+    }
+
+    pub(super) fn give_up_connect(&mut self, key: Key<Conn>) {
+        if self.conns.get(key).is_some_and(|conn| !conn.is_established()) {
+            self.fail_connect(key, libc::ETIMEDOUT);
+        }
+    }
+
+    /// The client hears that there will be no connection.
+    pub(super) fn fail_connect(&mut self, key: Key<Conn>, errno: i32) {
+        self.leave_queue(key);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let end = &mut conn.ends[0];
+        // Not dead: if the server believes in the connection, what it sends is answered with a reset.
+        end.gone = true;
+        let is_ipv4 = end.address.is_ipv4();
+        let file = end.file.take();
+        self.record(Deed::Refuse, "", end_number(key, 0), -i64::from(errno));
+        if let Some(socket) = file.and_then(|file| self.socket(file)) {
+            *socket = Socket::Fresh { is_ipv4, failed: Some(errno) };
+        }
+        self.wake_both(file);
+        self.free_connection(key);
+    }
+
+    /// It does not wait for room in a backlog any more.
+    fn leave_queue(&mut self, key: Key<Conn>) {
+        let file = self.conns.get(key).and_then(|conn| conn.listener);
+        if let Some(listener) = file.and_then(|file| self.listener(file)) {
+            listener.outside.retain(|waiting| *waiting != key);
+        }
+    }
+
+    /// A reset has come to one side, or went out from both.
+    pub(super) fn connection_broke(&mut self, key: Key<Conn>, side: Side) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let file = conn.ends[side].file;
+        if side == 0 && !conn.is_established() && !conn.ends[0].gone {
+            self.fail_connect(key, libc::ECONNREFUSED);
+        } else {
+            self.wake_both(file);
+        }
+    }
+
+    /// Takes a connection from the backlog; `None`: there is none.
+    pub(super) fn accept(&mut self, file: Key<File>) -> Option<Result<RawFd, i32>> {
+        let Some(listener) = self.listener(file) else { return Some(Err(libc::EINVAL)) };
+        if listener.backlog.is_empty() {
+            return None;
+        }
+        if let Err(errno) = self.check_descriptors() {
+            return Some(Err(errno));
+        }
+        let listener = self.listener(file)?;
+        let conn = listener.backlog.pop_front()?;
+        let next = listener.outside.pop_front();
+        let options = self.files.table.get(file)?.options;
+        let socket = Socket::Stream { conn, side: 1, unreported: false };
+        let opened = self.open_file(socket, options, "accepted");
+        if let (Ok((_, accepted)), Some(conn)) = (&opened, self.conns.get_mut(conn)) {
+            conn.ends[1].file = Some(*accepted);
+        }
+        if let Some(next) = next {
+            self.admit(file, next);
+        }
+        Some(opened.map(|(fd, _)| fd))
+    }
+
+    /// shutdown(2).
+    pub(super) fn shutdown(&mut self, file: Key<File>, how: i32) -> Result<(), i32> {
+        if !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) {
+            return Err(libc::EINVAL);
+        }
+        match *self.socket(file).ok_or(libc::EBADF)? {
+            Socket::Fresh { .. } => Err(libc::ENOTCONN),
+            Socket::Stream { conn, side, .. } => self.shut(conn, side, how),
+            Socket::Connecting(conn) => {
+                let server_knows = self.conns.get(conn).is_some_and(|conn| !conn.ends[1].gone);
+                if server_knows {
+                    self.transmit(conn, 1, Segment::Reset);
+                }
+                self.fail_connect(conn, libc::ECONNRESET);
+                Ok(())
+            }
+            Socket::Listener(_) if how == libc::SHUT_WR => Ok(()),
+            Socket::Listener(Listener { address, .. }) => {
+                let fresh = Socket::Fresh { is_ipv4: address.is_ipv4(), failed: None };
+                if let Some(socket) = self.socket(file) {
+                    let socket = std::mem::replace(socket, fresh);
+                    self.end_socket(file, socket, Options::default());
+                }
+                self.wake(Some(file), Interest::Read);
+                Ok(())
+            }
+        }
+    }
+
+    /// Nobody has the socket any more.
+    pub(super) fn end_socket(&mut self, file: Key<File>, socket: Socket, options: Options) {
+        match socket {
+            Socket::Fresh { .. } => {}
+            Socket::Stream { conn, side, .. } => self.end_side(conn, side, options.linger),
+            Socket::Connecting(conn) => {
+                self.leave_queue(conn);
+                self.end_side(conn, 0, Some(Duration::ZERO));
+            }
+            Socket::Listener(listener) => {
+                if let Some(files) = self.network.listeners.get_mut(&listener.address) {
+                    files.retain(|other| *other != file);
+                    if files.is_empty() {
+                        self.network.listeners.remove(&listener.address);
+                    }
+                }
+                for conn in listener.backlog {
+                    self.end_side(conn, 1, Some(Duration::ZERO));
+                }
+                for conn in listener.outside {
+                    self.refuse(conn);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! A world: its descriptors, its network, its choices, and what the oracles have seen in it.
+
+use std::cell::{RefCell, RefMut};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::clock::VirtualClock;
+
+use super::super::socket::{ListenOptions, SocketOption};
+use super::faults::Faults;
+use super::files::File;
+use super::machine::Machine;
+use super::stream::{Conn, Side};
+use super::tape::{Lane, Tape};
+use super::tcp::Socket;
+
+/// What the rings of a test share, and what outlives them.
+pub(crate) struct World {
+    machine: RefCell<Machine>,
+}
+
+/// What there is in a world at a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Census {
+    /// Descriptors that are open.
+    pub descriptors: usize,
+    /// Operations that were pushed and have not had their terminal completion.
+    pub in_flight: usize,
+    /// Connections, also those in backlogs.
+    pub connections: usize,
+    /// Bytes that were sent and not received: in buffers or on the way.
+    pub bytes: usize,
+    /// Pool buffers that a completion has named and that were not provided again.
+    pub buffers_out: usize,
+    /// Operations that were ever submitted.
+    pub submitted: u64,
+    /// Those of them that have ended.
+    pub completed: u64,
+}
+
+impl World {
+    /// A world with nothing in it. `faults` says what may go wrong; what does is up to the tape.
+    pub(crate) fn new(clock: Rc<VirtualClock>, tape: Tape, faults: Faults) -> Rc<World> {
+        Rc::new(World { machine: RefCell::new(Machine::new(clock, tape, faults)) })
+    }
+
+    /// Nobody else's code runs while it is borrowed.
+    pub(super) fn machine(&self) -> RefMut<'_, Machine> {
+        self.machine.borrow_mut()
+    }
+
+    // What the machine answers at once, as `Host` does.
+
+    /// A TCP socket for addresses of this family.
+    pub(crate) fn tcp_socket(&self, family: SocketAddr) -> io::Result<RawFd> {
+        let socket = Socket::Fresh { is_ipv4: family.is_ipv4(), failed: None };
+        let opened = self.machine().open_file(socket, Default::default(), "socket");
+        opened.map(|(fd, _)| fd).map_err(error)
+    }
+
+    /// A socket that listens at `address`.
+    pub(crate) fn listen(&self, address: SocketAddr, options: ListenOptions) -> io::Result<RawFd> {
+        self.machine().listen(address, options).map_err(error)
+    }
+
+    pub(crate) fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddr> {
+        let machine = &mut *self.machine();
+        let key = machine.file_of(fd, "getsockname").map_err(error)?;
+        let file = machine.files.table.get(key).ok_or_else(|| error(libc::EBADF))?;
+        // A socket keeps its connection for as long as it lives.
+        let address = |conn, side: Side| match machine.conns.get(conn) {
+            Some(Conn { ends, .. }) => ends[side].address,
+            None => ([0, 0, 0, 0], 0).into(),
+        };
+        Ok(file.socket.local_addr(address))
+    }
+
+    pub(crate) fn peer_addr(&self, fd: RawFd) -> io::Result<SocketAddr> {
+        let machine = &mut *self.machine();
+        let key = machine.file_of(fd, "getpeername").map_err(error)?;
+        let conn = match machine.files.table.get(key).map(|file| &file.socket) {
+            Some(Socket::Stream { conn, side, .. }) => machine.conns.get(*conn).zip(Some(*side)),
+            _ => None,
+        };
+        let alive = conn.filter(|(conn, side)| !conn.is_over(*side));
+        alive.map(|(conn, side)| conn.ends[1 - side].address).ok_or_else(|| error(libc::ENOTCONN))
+    }
+
+    pub(crate) fn set(&self, fd: RawFd, option: SocketOption) -> io::Result<()> {
+        self.with_file(fd, "setsockopt", |file| match option {
+            SocketOption::NoDelay(on) => file.options.no_delay = on,
+            SocketOption::KeepAlive(idle) => file.options.keep_alive = idle.map(whole_seconds),
+            // Zero is a meaning of its own here: reset the connection.
+            SocketOption::Linger(time) => {
+                file.options.linger =
+                    time.map(|time| if time.is_zero() { time } else { whole_seconds(time) });
+            }
+        })
+    }
+
+    pub(crate) fn no_delay(&self, fd: RawFd) -> io::Result<bool> {
+        self.with_file(fd, "getsockopt", |file| file.options.no_delay)
+    }
+
+    pub(crate) fn keep_alive(&self, fd: RawFd) -> io::Result<Option<Duration>> {
+        self.with_file(fd, "getsockopt", |file| file.options.keep_alive)
+    }
+
+    pub(crate) fn linger(&self, fd: RawFd) -> io::Result<Option<Duration>> {
+        self.with_file(fd, "getsockopt", |file| file.options.linger)
+    }
+
+    fn with_file<T>(&self, fd: RawFd, user: &str, f: impl FnOnce(&mut File) -> T) -> io::Result<T> {
+        let machine = &mut *self.machine();
+        let key = machine.file_of(fd, user).map_err(error)?;
+        machine.files.table.get_mut(key).map(f).ok_or_else(|| error(libc::EBADF))
+    }
+
+    /// close(2). The number is free afterwards.
+    pub(crate) fn close(&self, fd: RawFd) {
+        // What is wrong with it is a violation, which is kept; there is nobody else to tell.
+        let _ = self.machine().close_number(fd);
+    }
+
+    /// The addresses of `host:port`.
+    pub(crate) fn lookup(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        if let Ok(address) = name.parse() {
+            return Ok(vec![address]);
+        }
+        let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
+        let (host, port) =
+            name.rsplit_once(':').ok_or_else(|| invalid("invalid socket address"))?;
+        let port: u16 = port.parse().map_err(|_| invalid("invalid port value"))?;
+        match self.machine().network.addresses(host) {
+            Some(ips) => Ok(ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect()),
+            None => Err(io::Error::other(
+                "failed to lookup address information: Name or service not known",
+            )),
+        }
+    }
+
+    /// Has a name stand for one more address.
+    pub(crate) fn add_name(&self, name: &str, ip: IpAddr) {
+        self.machine().network.add_name(name, ip);
+    }
+
+    /// At most so many descriptors may be open; one more is refused with `EMFILE`.
+    pub(crate) fn limit_descriptors(&self, most: usize) {
+        self.machine().files.limit(most);
+    }
+
+    /// Rings opened from now on are refused with this error number (`ENOSYS`, `EPERM`, `ENOMEM`).
+    pub(crate) fn refuse_rings(&self, errno: Option<i32>) {
+        self.machine().setup_refusal = errno;
+    }
+
+    // The network.
+
+    /// How long the way from one end to the other takes, for what is sent from now on.
+    pub(crate) fn set_latency(&self, latency: Duration) {
+        self.machine().network.latency = latency;
+    }
+
+    /// Cuts the way between two addresses, which may be one and the same. What is sent meanwhile is held
+    /// back; a connect hangs.
+    pub(crate) fn partition(&self, a: IpAddr, b: IpAddr) {
+        self.machine().partition(a, b);
+    }
+
+    /// What was held back is delivered.
+    pub(crate) fn heal(&self, a: IpAddr, b: IpAddr) {
+        self.machine().heal(a, b);
+    }
+
+    /// Cuts everything off that has this very address at one end: a connection, or all of a listener.
+    pub(crate) fn isolate(&self, end: SocketAddr) {
+        self.machine().isolate_end(end);
+    }
+
+    pub(crate) fn rejoin(&self, end: SocketAddr) {
+        self.machine().rejoin_end(end);
+    }
+
+    /// Cuts an address off from all others.
+    pub(crate) fn isolate_ip(&self, ip: IpAddr) {
+        self.machine().isolate(ip);
+    }
+
+    pub(crate) fn rejoin_ip(&self, ip: IpAddr) {
+        self.machine().rejoin(ip);
+    }
+
+    /// Resets the connections with this local address, on both sides.
+    pub(crate) fn reset(&self, end: SocketAddr) {
+        let machine = &mut *self.machine();
+        let has = |conn: &Conn| conn.ends.iter().any(|side| side.address == end && !side.gone);
+        let keys: Vec<_> =
+            machine.conns.iter().filter(|(_, conn)| has(conn)).map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| machine.break_connection(key));
+    }
+
+    // Choices and checks.
+
+    /// One of `options`; 0 where the tape is tame.
+    pub(crate) fn choose(&self, lane: Lane, options: u32) -> u32 {
+        self.machine().tape.choose(lane, options)
+    }
+
+    /// The choices so far: a tape that leads here again.
+    pub(crate) fn tape(&self) -> Tape {
+        self.machine().tape.recorded()
+    }
+
+    /// What the oracles complained about, in order.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.machine().violations.clone()
+    }
+
+    /// At the end of a test: the same, and what was left behind.
+    pub(crate) fn finish(&self) -> Vec<String> {
+        let mut complaints = self.violations();
+        let machine = &*self.machine();
+        for (fd, file) in machine.files.iter() {
+            let address = |conn, side: Side| match machine.conns.get(conn) {
+                Some(Conn { ends, .. }) => ends[side].address,
+                None => ([0, 0, 0, 0], 0).into(),
+            };
+            let at = file.socket.local_addr(address);
+            let what = match file.socket {
+                Socket::Fresh { .. } => "a socket that is not connected".to_owned(),
+                Socket::Listener(_) => format!("the listener at {at}"),
+                Socket::Connecting(_) => format!("a socket that connects from {at}"),
+                Socket::Stream { side: 0, .. } => format!("a connection made from {at}"),
+                Socket::Stream { .. } => format!("a connection accepted at {at}"),
+            };
+            complaints.push(format!("descriptor {fd} is still open: {what}"));
+        }
+        for (_, ring) in machine.rings.iter() {
+            let operations = ring.in_flight();
+            complaints
+                .push(format!("a ring is still open, with {operations} operations in flight"));
+        }
+        for (_, conn) in machine.conns.iter() {
+            complaints.extend(conn.check().err());
+        }
+        complaints
+    }
+
+    /// Of all that has happened: two runs of the same program on the same tape have the same.
+    pub(crate) fn trace_hash(&self) -> u64 {
+        self.machine().journal.hash()
+    }
+
+    /// The last events, one a line.
+    pub(crate) fn timeline(&self) -> String {
+        self.machine().journal.timeline()
+    }
+
+    /// A line of the program's own in the timeline, and in the hash.
+    pub(crate) fn note(&self, text: String) {
+        let machine = &mut *self.machine();
+        let now = machine.now();
+        machine.journal.note(now, text);
+    }
+
+    pub(crate) fn census(&self) -> Census {
+        let machine = self.machine();
+        let rings = || machine.rings.iter().map(|(_, ring)| ring);
+        Census {
+            descriptors: machine.files.open(),
+            in_flight: rings().map(|ring| ring.in_flight()).sum(),
+            connections: machine.conns.len(),
+            bytes: machine.conns.iter().map(|(_, conn)| conn.bytes()).sum(),
+            buffers_out: rings().flat_map(|ring| &ring.groups).map(|group| group.picked()).sum(),
+            submitted: machine.submitted,
+            completed: machine.completed,
+        }
+    }
+}
+
+/// The kernel counts these in whole seconds; a part of one is rounded up, never down to "at once".
+fn whole_seconds(time: Duration) -> Duration {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    Duration::from_secs(seconds.max(1))
+}
+
+fn error(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("census", &self.census()).finish_non_exhaustive()
+    }
+}
