@@ -40,14 +40,14 @@
 //!
 //! # Features
 //! - `macros`, on unless said otherwise: [`#[trine::main]`](macro@main).
-//! - `testing`: a simulated kernel, virtual time, and [`#[trine::test]`](macro@test).
+//! - `testing`: a simulated kernel, virtual time, and [`#[trine::test]`](macro@test); see [`testing`].
 //!
 //! # The floors of the source tree
 //! A file uses its own folder, lower floors, and on its own floor only what stands left of a `<`;
 //! `|` means strangers. A test reads this table and the `use crate::` lines.
 //!
 //! ```text
-//!  8  prelude                               what you import
+//!  8  testing < prelude                     what you test with, what you import
 //!  6  net                                   devices
 //!  5  time                                  tools built on waiting
 //!  4  scope < nursery < runtime             structured concurrency: the public promise
@@ -82,6 +82,9 @@ mod scope;
 pub mod time;
 
 pub mod net;
+
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub mod prelude;
 
