@@ -47,7 +47,7 @@
 //! `|` means strangers. A test reads this table and the `use crate::` lines.
 //!
 //! ```text
-//!  8  testing < prelude                     what you test with, what you import
+//!  8  testing < fuzzing < prelude           what you test with, what you import
 //!  6  net                                   devices
 //!  5  time                                  tools built on waiting
 //!  4  scope < nursery < runtime             structured concurrency: the public promise
@@ -85,6 +85,10 @@ pub mod net;
 
 #[cfg(feature = "testing")]
 pub mod testing;
+
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub mod prelude;
 

@@ -1,0 +1,477 @@
+//! The naive model: a tree of plain nodes that is asked from scratch each time.
+//!
+//! It hears of everything that a program does, knows the rules, and shares no code with the crate.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::error::{Error, Reason};
+use crate::exec;
+use crate::time::Instant;
+
+/// A node's number.
+pub(super) type Id = usize;
+
+/// The root of every run.
+pub(super) const ROOT: Id = 0;
+
+pub(super) struct Model {
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    nodes: Vec<Node>,
+    /// The innermost scope that is being polled.
+    current: Id,
+    /// The turn in which deadlines were looked at last.
+    turn: u64,
+    violations: Vec<String>,
+    /// Operations that were polled and neither ended nor were dropped.
+    live: Vec<(u64, Option<Id>)>,
+    next_live: u64,
+    /// Where operations were polled last that were dropped then.
+    orphans: Vec<Id>,
+    /// How often `Cancelled` was delivered.
+    delivered: u32,
+    pairs: BTreeSet<Pair>,
+    /// Steps that were begun.
+    steps: u64,
+}
+
+/// An operation that waited in a scope when that was cancelled, and how it ended.
+pub(super) type Pair = (&'static str, &'static str);
+
+struct Node {
+    parent: Option<Id>,
+    cancelled: Option<Why>,
+    shield: bool,
+    deadline: Option<Instant>,
+    place: Place,
+    /// It is a child of the nursery above it, not a scope in that one's body.
+    is_child: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Inside,
+    Left,
+    /// Its future was dropped half-way (rule F12).
+    Dropped,
+}
+
+impl Node {
+    fn new(parent: Option<Id>, cancelled: Option<Why>) -> Node {
+        let (shield, deadline, place) = (false, None, Place::Inside);
+        Node { parent, cancelled, shield, deadline, place, is_child: false }
+    }
+}
+
+/// Why a node was cancelled, as far as the model knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    Deadline,
+    /// By the call with this number.
+    Explicit(u32),
+    SiblingFailed,
+    Finished,
+    Shutdown,
+}
+
+impl Model {
+    pub(super) fn new() -> Model {
+        let root = Node::new(None, None);
+        let inner = Inner {
+            nodes: vec![root],
+            current: ROOT,
+            turn: 0,
+            violations: Vec::new(),
+            live: Vec::new(),
+            next_live: 0,
+            orphans: Vec::new(),
+            delivered: 0,
+            pairs: BTreeSet::new(),
+            steps: 0,
+        };
+        Model { inner: RefCell::new(inner) }
+    }
+
+    /// Expires deadlines first if a new turn has begun (rule C8): all that one asks or tells comes
+    /// after that.
+    fn with<R>(&self, f: impl FnOnce(&mut Inner) -> R) -> R {
+        let inner = &mut *self.inner.borrow_mut();
+        if let Some(run) = exec::current_or_none() {
+            let turn = run.turn_number();
+            if turn != inner.turn {
+                inner.turn = turn;
+                inner.expire(run.now());
+            }
+        }
+        f(inner)
+    }
+
+    // What happens to the tree.
+
+    /// A scope is entered under whatever is being polled (rule B1).
+    pub(super) fn open(&self, shield: bool, deadline: Option<Instant>, before: Option<Why>) -> Id {
+        let now = Instant::now();
+        self.with(|inner| {
+            let parent = Some(inner.current);
+            // Rule L2: who came first stays. Rule F3: a deadline that has passed cancels at once.
+            let late = deadline.filter(|&at| now >= at).map(|_| Why::Deadline);
+            let cancelled = before.or(late);
+            inner.nodes.push(Node { shield, deadline, ..Node::new(parent, cancelled) });
+            inner.nodes.len() - 1
+        })
+    }
+
+    /// A child comes to be under its nursery, wherever it was spawned (rule N11).
+    pub(super) fn open_child(&self, nursery: Id) -> Id {
+        self.with(|inner| {
+            inner.nodes.push(Node { is_child: true, ..Node::new(Some(nursery), None) });
+            inner.nodes.len() - 1
+        })
+    }
+
+    /// What is polled elsewhere moves there (rule B2).
+    pub(super) fn follow(&self, node: Id) {
+        self.with(|inner| inner.nodes[node].parent = Some(inner.current));
+    }
+
+    /// Polls happen in `node` from now on; the former one comes back.
+    pub(super) fn enter(&self, node: Id) -> Id {
+        self.with(|inner| std::mem::replace(&mut inner.current, node))
+    }
+
+    pub(super) fn cancel(&self, node: Id, why: Why) {
+        self.with(|inner| inner.cancel(node, why));
+    }
+
+    pub(super) fn set_shield(&self, node: Id, on: bool) {
+        self.with(|inner| inner.nodes[node].shield = on);
+    }
+
+    pub(super) fn set_deadline(&self, node: Id, to: Option<Instant>) {
+        self.with(|inner| inner.nodes[node].deadline = to);
+    }
+
+    /// The scope has returned. Nothing of it is left (rule E11).
+    pub(super) fn leave(&self, node: Id) {
+        self.with(|inner| {
+            inner.nodes[node].place = Place::Left;
+            let nodes = &inner.nodes;
+            inner.orphans.retain(|&orphan| first_open(nodes, orphan, node) != Some(node));
+        });
+    }
+
+    /// The scope's future is about to be dropped half-way.
+    pub(super) fn drop_node(&self, node: Id) {
+        self.with(|inner| inner.nodes[node].place = Place::Dropped);
+    }
+
+    // What one may ask.
+
+    pub(super) fn current(&self) -> Id {
+        self.with(|inner| inner.current)
+    }
+
+    /// Rule B3.
+    pub(super) fn is_cancelled(&self, node: Id) -> bool {
+        self.with(|inner| inner.is_cancelled(node))
+    }
+
+    pub(super) fn is_cancelled_here(&self) -> bool {
+        self.with(|inner| inner.is_cancelled(inner.current))
+    }
+
+    /// Whether an error that arrives at the exit of `node` now loses its cancellation (rule E1).
+    pub(super) fn absorbs(&self, node: Id) -> bool {
+        self.with(|inner| {
+            let Node { parent, shield, .. } = inner.nodes[node];
+            let outer = !shield && parent.is_some_and(|parent| inner.is_cancelled(parent));
+            inner.is_cancelled(node) && !outer
+        })
+    }
+
+    /// Why the node itself was cancelled.
+    pub(super) fn own_reason(&self, node: Id) -> Option<Why> {
+        self.with(|inner| inner.nodes[node].cancelled)
+    }
+
+    /// Why a cancel point here raises (rules L1 to L3).
+    pub(super) fn reason_here(&self) -> Option<Why> {
+        self.with(|inner| {
+            let mut at = inner.current;
+            loop {
+                let Node { parent, cancelled, shield, .. } = inner.nodes[at];
+                match (cancelled, parent) {
+                    (Some(why), _) => return Some(why),
+                    (None, Some(parent)) if !shield => at = parent,
+                    _ => return None,
+                }
+            }
+        })
+    }
+
+    /// Rule H1; `None`: there is none.
+    pub(super) fn effective_deadline_here(&self) -> Option<Instant> {
+        self.with(|inner| inner.effective_deadline(inner.current))
+    }
+
+    /// Whether the node, or one around it, is being dropped or has gone.
+    pub(super) fn is_dropped(&self, node: Id) -> bool {
+        self.with(|inner| {
+            let mut at = Some(node);
+            while let Some(node) = at {
+                if inner.nodes[node].place == Place::Dropped {
+                    return true;
+                }
+                at = inner.nodes[node].parent;
+            }
+            false
+        })
+    }
+
+    // Operations.
+
+    /// An operation begins to wait.
+    pub(super) fn begin(&self) -> u64 {
+        self.with(|inner| {
+            inner.next_live += 1;
+            inner.live.push((inner.next_live, Some(inner.current)));
+            inner.next_live
+        })
+    }
+
+    /// It is polled, here.
+    pub(super) fn polled(&self, operation: u64) {
+        self.with(|inner| {
+            let here = inner.current;
+            let live = inner.live.iter_mut().find(|(number, _)| *number == operation);
+            live.expect("it has begun").1 = Some(here);
+        });
+    }
+
+    /// Nobody polls it any more, but it is owned (rule B2): no scope's body waits for it.
+    pub(super) fn lay_aside(&self, operation: u64) {
+        self.with(|inner| {
+            let live = inner.live.iter_mut().find(|(number, _)| *number == operation);
+            live.expect("it has begun").1 = None;
+        });
+    }
+
+    pub(super) fn end(&self, operation: u64) {
+        self.with(|inner| inner.live.retain(|(number, _)| *number != operation));
+    }
+
+    /// It was dropped where it waited; it was polled last in `node`.
+    pub(super) fn orphan(&self, operation: u64, node: Id) {
+        self.with(|inner| {
+            inner.live.retain(|(number, _)| *number != operation);
+            inner.orphans.push(node);
+        });
+    }
+
+    /// Whether an operation that somebody polls waits in the body of `node`: children do not belong
+    /// to it.
+    pub(super) fn waits_below(&self, node: Id) -> bool {
+        self.with(|inner| {
+            inner.live.iter().filter_map(|(_, at)| *at).any(|at| inner.is_below(at, node))
+        })
+    }
+
+    /// How many operations the kernel may have at most, besides those that objects keep.
+    pub(super) fn most_in_kernel(&self) -> usize {
+        self.with(|inner| inner.live.len() + inner.orphans.len())
+    }
+
+    /// `Cancelled` was delivered; it is counted as rule F14 does, but never set back.
+    pub(super) fn delivered(&self) {
+        self.with(|inner| inner.delivered += 1);
+    }
+
+    /// Whether a task may have swallowed so many cancellations that it is to be dropped (rule F14).
+    pub(super) fn may_be_exhausted(&self) -> bool {
+        self.with(|inner| inner.delivered > 900)
+    }
+
+    // What was found.
+
+    pub(super) fn pair(&self, pair: Pair) {
+        self.with(|inner| inner.pairs.insert(pair));
+    }
+
+    pub(super) fn step(&self) {
+        self.with(|inner| inner.steps += 1);
+    }
+
+    pub(super) fn steps(&self) -> u64 {
+        self.with(|inner| inner.steps)
+    }
+
+    pub(super) fn take_pairs(&self) -> BTreeSet<Pair> {
+        self.with(|inner| std::mem::take(&mut inner.pairs))
+    }
+
+    /// Notes that a rule was broken.
+    pub(super) fn violated(&self, what: impl fmt::Display) {
+        let what = what.to_string();
+        self.with(|inner| inner.violations.push(what));
+    }
+
+    pub(super) fn check(&self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.violated(what());
+        }
+    }
+
+    pub(super) fn first_violation(&self) -> Option<String> {
+        self.with(|inner| inner.violations.first().cloned())
+    }
+}
+
+impl Inner {
+    fn expire(&mut self, now: Instant) {
+        for node in &mut self.nodes {
+            let due = node.deadline.is_some_and(|at| now >= at) && node.place == Place::Inside;
+            if due {
+                node.cancelled.get_or_insert(Why::Deadline);
+            }
+        }
+    }
+
+    fn cancel(&mut self, node: Id, why: Why) {
+        if self.nodes[node].place == Place::Inside {
+            self.nodes[node].cancelled.get_or_insert(why);
+        }
+    }
+
+    fn is_cancelled(&self, node: Id) -> bool {
+        let Node { parent, cancelled, shield, .. } = self.nodes[node];
+        cancelled.is_some() || (!shield && parent.is_some_and(|parent| self.is_cancelled(parent)))
+    }
+
+    fn effective_deadline(&self, node: Id) -> Option<Instant> {
+        if self.is_cancelled(node) {
+            return Some(Instant::MIN);
+        }
+        let Node { parent, shield, deadline, .. } = self.nodes[node];
+        let outer = parent.filter(|_| !shield).and_then(|parent| self.effective_deadline(parent));
+        [deadline, outer].into_iter().flatten().min()
+    }
+
+    fn is_below(&self, node: Id, top: Id) -> bool {
+        let Node { parent, is_child, .. } = self.nodes[node];
+        let above = parent.filter(|parent| !is_child || *parent != top);
+        node == top || above.is_some_and(|parent| self.is_below(parent, top))
+    }
+}
+
+/// Who is responsible for what was left in `node`: the nearest one that lives (rule F12), or
+/// `leaving` on the way there.
+fn first_open(nodes: &[Node], node: Id, leaving: Id) -> Option<Id> {
+    let mut at = Some(node);
+    while let Some(node) = at {
+        if node == leaving || nodes[node].place == Place::Inside {
+            return Some(node);
+        }
+        at = nodes[node].parent;
+    }
+    None
+}
+
+impl Why {
+    /// Whether a reason of the crate's says the same.
+    pub(super) fn is(self, reason: &Reason) -> bool {
+        match (self, reason) {
+            (Why::Deadline, Reason::Deadline { .. })
+            | (Why::SiblingFailed, Reason::SiblingFailed { .. })
+            | (Why::Finished, Reason::Finished)
+            | (Why::Shutdown, Reason::Shutdown) => true,
+            (Why::Explicit(call), Reason::Explicit { because: Some(text), .. }) => {
+                **text == *said(call)
+            }
+            _ => false,
+        }
+    }
+
+    /// What a reason is to the model.
+    pub(super) fn of(reason: &Reason) -> Why {
+        match reason {
+            Reason::Deadline { .. } => Why::Deadline,
+            Reason::Explicit { because, .. } => {
+                let call = because.as_deref().and_then(|text| text.strip_prefix("call "));
+                Why::Explicit(call.and_then(|number| number.parse().ok()).unwrap_or(u32::MAX))
+            }
+            Reason::SiblingFailed { .. } => Why::SiblingFailed,
+            Reason::Finished => Why::Finished,
+            _ => Why::Shutdown,
+        }
+    }
+}
+
+/// What the program says when it cancels.
+pub(super) fn said(call: u32) -> String {
+    format!("call {call}")
+}
+
+/// One error without parts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Leaf {
+    Cancelled,
+    /// An error of the program's own.
+    Number(u8),
+    TooSlow(Why),
+    NeverReady,
+    /// What a program never passes on.
+    Other(String),
+}
+
+/// How something ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    Value(u8),
+    MovedOn,
+    /// Never empty.
+    Failed(Vec<Leaf>),
+    Panicked,
+}
+
+/// An error of a program's own.
+#[derive(Debug, thiserror::Error)]
+#[error("error {0}")]
+pub(super) struct Numbered(pub(super) u8);
+
+pub(super) fn leaves(error: &Error) -> Vec<Leaf> {
+    match error {
+        Error::Cancelled(_) => vec![Leaf::Cancelled],
+        Error::TooSlow(reason) => vec![Leaf::TooSlow(Why::of(reason))],
+        Error::NeverReady(_) => vec![Leaf::NeverReady],
+        Error::Group(group) => group.errors().iter().flat_map(leaves).collect(),
+        Error::Other(error) => match error.downcast_ref::<Numbered>() {
+            Some(Numbered(number)) => vec![Leaf::Number(*number)],
+            None => vec![Leaf::Other(error.to_string())],
+        },
+        error => vec![Leaf::Other(error.to_string())],
+    }
+}
+
+impl End {
+    pub(super) fn of(result: &Result<u8, Error>) -> End {
+        match result {
+            Ok(value) => End::Value(*value),
+            Err(error) => End::Failed(leaves(error)),
+        }
+    }
+
+    /// What is left of it at the exit of a scope that absorbs (rules E2 to E5).
+    pub(super) fn absorbed(self) -> End {
+        match self {
+            End::Failed(mut leaves) => {
+                leaves.retain(|leaf| *leaf != Leaf::Cancelled);
+                if leaves.is_empty() { End::MovedOn } else { End::Failed(leaves) }
+            }
+            end => end,
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What programs work on: connections that carry counted bytes, and a listener.
+
+use std::cell::{Cell, RefCell};
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::exec::{checkpoint, checkpoint_if_cancelled, yield_shielded};
+use crate::net::{TcpListener, TcpStream};
+use crate::runtime::nop;
+use crate::scope::move_on_after;
+use crate::time::{Instant, sleep};
+
+use super::model::Model;
+use super::program::Action;
+
+pub(super) struct Objects {
+    model: Rc<Model>,
+    pipes: Vec<Pipe>,
+    listener: TcpListener,
+    /// Connections that were made, and that were accepted with where they come from.
+    joined: RefCell<Vec<TcpStream>>,
+    accepted: RefCell<Vec<(TcpStream, SocketAddr)>>,
+    came: RefCell<Vec<SocketAddr>>,
+}
+
+/// One connection: `writer` counts upwards, and what `reader` gets has to count upwards too.
+struct Pipe {
+    writer: TcpStream,
+    reader: TcpStream,
+    /// Bytes that certainly went out.
+    sent: Cell<u64>,
+    /// Bytes that may have besides: those of a dropped write.
+    doubtful: Cell<u64>,
+    received: Cell<u64>,
+}
+
+/// What connections carry: 0 to 250, again and again, long enough for the largest buffer.
+static PATTERN: LazyLock<Vec<u8>> =
+    LazyLock::new(|| (0..=250).cycle().take(251 + LONGEST).collect());
+
+const LONGEST: usize = 1 << 18;
+
+/// The bytes of a connection from the `n`-th on.
+fn bytes_from(n: u64) -> &'static [u8] {
+    &PATTERN[(n % 251) as usize..]
+}
+
+impl Objects {
+    pub(super) async fn open(model: &Rc<Model>, pipes: u8) -> Result<Objects> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut opened = Vec::new();
+        for _ in 0..pipes {
+            let writer = TcpStream::connect_addr(listener.local_addr()?).await?;
+            let (reader, _) = listener.accept().await?;
+            let (sent, doubtful, received) = (Cell::new(0), Cell::new(0), Cell::new(0));
+            opened.push(Pipe { writer, reader, sent, doubtful, received });
+        }
+        Ok(Objects {
+            model: Rc::clone(model),
+            pipes: opened,
+            listener,
+            joined: RefCell::default(),
+            accepted: RefCell::default(),
+            came: RefCell::default(),
+        })
+    }
+
+    /// Operations that these keep going when nobody waits: one for each half that reads.
+    pub(super) fn keep_going(&self) -> usize {
+        self.pipes.len() + 1
+    }
+
+    pub(super) async fn act(self: Rc<Self>, action: Action) -> Result {
+        match action {
+            Action::Nop => nop().await,
+            Action::Checkpoint => checkpoint().await,
+            Action::CheckpointIfCancelled => checkpoint_if_cancelled().await,
+            Action::YieldShielded => {
+                yield_shielded().await;
+                Ok(())
+            }
+            Action::Sleep(time) => self.sleep(Duration::from_millis(time.into())).await,
+            Action::Recv(pipe) => self.recv(pipe).await,
+            Action::Read(pipe, size) => self.read(pipe, size, false).await,
+            Action::ReadExact(pipe, size) => self.read(pipe, size, true).await,
+            Action::Write(pipe, size) => self.write(pipe, size, false).await,
+            Action::WriteAll(pipe, size) => self.write(pipe, size, true).await,
+            Action::Shutdown(pipe) => self.pipe(pipe).writer.shutdown(Shutdown::Write).await,
+            Action::Accept => self.accept().await,
+            Action::Connect => {
+                let stream = TcpStream::connect_addr(self.listener.local_addr()?).await?;
+                self.joined.borrow_mut().push(stream);
+                Ok(())
+            }
+            Action::Close => self.close_one().await,
+        }
+    }
+
+    fn pipe(&self, pipe: u8) -> &Pipe {
+        &self.pipes[usize::from(pipe) % self.pipes.len()]
+    }
+
+    async fn sleep(&self, time: Duration) -> Result {
+        let until = Instant::now() + time;
+        sleep(time).await?;
+        self.model.check(Instant::now() >= until, || "H3: a sleep has ended early".to_owned());
+        Ok(())
+    }
+
+    async fn recv(&self, pipe: u8) -> Result {
+        if let Some(chunk) = self.pipe(pipe).reader.recv().await? {
+            self.received(pipe, &chunk);
+        }
+        Ok(())
+    }
+
+    async fn read(&self, pipe: u8, size: u32, exact: bool) -> Result {
+        let reader = &self.pipe(pipe).reader;
+        let buffer = Vec::with_capacity(size as usize);
+        let read = if exact { reader.read_exact(buffer).await } else { reader.read(buffer).await };
+        match read {
+            Ok(bytes) => self.received(pipe, &bytes),
+            Err(failed) => {
+                self.model.check(failed.done == failed.buf.len(), || {
+                    format!("D2: {} bytes came, {} are said to", failed.buf.len(), failed.done)
+                });
+                self.received(pipe, &failed.buf);
+                return Err(failed.error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rules D1, D7: every byte comes once, and in order.
+    fn received(&self, pipe: u8, bytes: &[u8]) {
+        let counted = &self.pipe(pipe).received;
+        let from = counted.replace(counted.get() + bytes.len() as u64);
+        let expected = &bytes_from(from)[..bytes.len()];
+        self.model.check(bytes == expected, || {
+            let at = bytes.iter().zip(expected).position(|(got, expected)| got != expected);
+            format!(
+                "D7: pipe{pipe} is not what was sent from byte {} on",
+                from + at.unwrap_or(0) as u64
+            )
+        });
+    }
+
+    async fn write(&self, pipe: u8, size: u32, all: bool) -> Result {
+        let Pipe { writer, sent, doubtful, .. } = self.pipe(pipe);
+        let from = sent.get();
+        let bytes = bytes_from(from)[..size as usize].to_vec();
+        let doubt = Doubt { doubtful, size: size.into() };
+        let done = if all {
+            writer.write_all(bytes).await.map(|bytes| bytes.len())
+        } else {
+            writer.write(bytes).await.map(|(count, _)| count)
+        };
+        doubt.settle();
+        let (done, error) = match done {
+            Ok(done) => (done, None),
+            Err(failed) => (failed.done, Some(failed.error)),
+        };
+        if done > 0 {
+            // Then nothing of a dropped one can have gone out: the half would be broken.
+            sent.set(from + done as u64);
+            doubtful.set(0);
+        }
+        if let Some(Error::Broken(_)) = error {
+            self.model.check(doubtful.get() > 0, || {
+                format!("D7: pipe{pipe} is broken, but no write was dropped")
+            });
+        }
+        error.map_or(Ok(()), Err)
+    }
+
+    async fn accept(&self) -> Result {
+        let (stream, peer) = self.listener.accept().await?;
+        self.came.borrow_mut().push(peer);
+        self.accepted.borrow_mut().push((stream, peer));
+        Ok(())
+    }
+
+    async fn close_one(&self) -> Result {
+        let accepted = self.accepted.borrow_mut().pop().map(|(stream, _)| stream);
+        let stream = accepted.or_else(|| self.joined.borrow_mut().pop());
+        match stream {
+            Some(stream) => stream.close().await,
+            None => Ok(()),
+        }
+    }
+
+    /// At the end: all that was sent has come, and all who connected. What was forgotten stays in
+    /// use; then nothing can be said.
+    pub(super) async fn settle(&self) -> Result {
+        for pipe in 0..self.pipes.len() as u8 {
+            match self.settle_pipe(pipe).await {
+                Err(Error::Busy(_)) => {}
+                other => other?,
+            }
+        }
+        self.settle_connections().await
+    }
+
+    async fn settle_pipe(&self, pipe: u8) -> Result {
+        let Pipe { writer, reader, sent, doubtful, received } = self.pipe(pipe);
+        writer.shutdown(Shutdown::Write).await?;
+        while let Some(chunk) = reader.recv().await? {
+            self.received(pipe, &chunk);
+        }
+        let (least, came) = (sent.get(), received.get());
+        let most = least + doubtful.get();
+        self.model.check(least <= came && came <= most, || {
+            format!("D7: {least} to {most} bytes went into pipe{pipe}, {came} came out of it")
+        });
+        Ok(())
+    }
+
+    async fn settle_connections(&self) -> Result {
+        let mut joined = Vec::new();
+        for stream in &*self.joined.borrow() {
+            joined.push(stream.local_addr()?);
+        }
+        let missing = || {
+            let came = self.came.borrow();
+            joined.iter().find(|joined| !came.contains(joined)).copied()
+        };
+        while let Some(client) = missing() {
+            let accepted = move_on_after(Duration::from_secs(1), async |_| self.accept().await);
+            match accepted.await {
+                Err(Error::Busy(_)) => break,
+                accepted => match accepted? {
+                    Some(()) => {}
+                    None => {
+                        self.model.violated(format_args!("D7: {client} was never accepted"));
+                        break;
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn close(self) -> Result {
+        let Objects { pipes, listener, joined, accepted, .. } = self;
+        for Pipe { writer, reader, .. } in pipes {
+            writer.close().await?;
+            reader.close().await?;
+        }
+        for stream in joined.into_inner() {
+            stream.close().await?;
+        }
+        for (stream, _) in accepted.into_inner() {
+            stream.close().await?;
+        }
+        listener.close().await
+    }
+}
+
+/// A write whose end has not been heard of: if it is dropped, nobody knows how much went out.
+struct Doubt<'a> {
+    doubtful: &'a Cell<u64>,
+    size: u64,
+}
+
+impl Doubt<'_> {
+    fn settle(mut self) {
+        self.size = 0;
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.doubtful.set(self.doubtful.get().max(self.size));
+    }
+}

@@ -1,0 +1,91 @@
+//! What generated programs have found in the crate: each case by itself, so that it stays mended.
+
+use std::cell::Cell;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use futures::poll;
+use trine::net::{TcpListener, TcpStream};
+use trine::testing::World;
+use trine::time::sleep;
+use trine::{CancelScope, checkpoint, fuzzing, nursery};
+
+// F13: the nursery's body was woken by the move into the cancelled scope, in the very poll after
+// which that scope's body was judged. It has to run, and to see `Cancelled` (M1).
+#[test]
+fn a_scope_whose_nursery_has_a_woken_body_is_not_stuck() {
+    let told = World::tame().run(async || {
+        let told = Cell::new(false);
+        let part = nursery(async |n| {
+            n.spawn(async { Ok(()) });
+            let slept = sleep(Duration::from_millis(1)).await;
+            told.set(slept.is_err());
+            slept
+        });
+        let mut part = Box::pin(part);
+        assert!(poll!(part.as_mut()).is_pending());
+        let scope = CancelScope::new();
+        scope.cancel();
+        let ended = scope.run(async |_| part.as_mut().await).await?;
+        assert!(ended.is_none());
+        Ok(told.get())
+    });
+    assert!(told.unwrap(), "the sleep was dropped instead of cancelled");
+}
+
+// D4: "at most 8 times" is for one operation of the kernel; a `read_exact` makes as many as it
+// takes, and each one that brings something begins anew. Here the kernel interrupts three times
+// before each byte.
+#[test]
+fn a_read_exact_may_be_interrupted_more_than_eight_times_if_it_gets_on_meanwhile() {
+    fuzzing::check_tape(
+        "transfer:0000000000000001,fault:00000001000000000000000001000000000000000001000100010000010\
+         001000100000100010001,program:0000020001b6913801000001000e7a01",
+    );
+}
+
+// D7: the next operation of the write half waits for a shutdown whose future was dropped, and
+// knows of it: it does not race with it in the kernel, and it is told `Closed`.
+#[test]
+fn a_write_after_a_dropped_shutdown_is_told_that_the_half_is_closed() {
+    World::tame()
+        .run(async || {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+            let (server, _) = listener.accept().await?;
+            {
+                let mut shutdown = Box::pin(client.shutdown(Shutdown::Write));
+                assert!(poll!(shutdown.as_mut()).is_pending());
+                checkpoint().await?;
+            }
+            let failed = client.write_all("too late").await.unwrap_err();
+            assert!(matches!(failed.error, trine::Error::Closed(_)), "{}", failed.error);
+            assert!(server.recv().await?.is_none());
+            Ok(())
+        })
+        .unwrap();
+}
+
+// P2: time passes although nothing is in the kernel, when bytes are under way in the simulated network.
+// The loop has to enter the simulated kernel for them, else they stay due at this very instant for ever.
+#[test]
+fn bytes_that_arrive_when_no_operation_waits_do_not_stop_the_time() {
+    let world = World::tame().turns(10_000);
+    world
+        .run(async || {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+            let (_server, _) = listener.accept().await?;
+            listener.close().await?;
+            World::current().set_latency(Duration::from_millis(1));
+            client.write_all("on its way").await?;
+            sleep(Duration::from_millis(10)).await
+        })
+        .unwrap();
+}
+
+// The same as it was found: the network lane makes the way longer, and nobody receives.
+#[test]
+fn a_byte_under_way_to_nobody_does_not_stop_the_time() {
+    fuzzing::check_tape("transfer:000000000000000001,network:01,program:000000010050000000019d0b");
+}
