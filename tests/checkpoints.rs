@@ -23,6 +23,8 @@ use trine::{
     is_cancelled, move_on_after, move_on_at, nop, nursery, stats, tree, yield_shielded,
 };
 
+use common::{in_kernel, pair, spin_until};
+
 const LONG: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(2);
 
@@ -31,30 +33,6 @@ const MOMENT: Duration = Duration::from_millis(2);
 fn run<T>(main: impl AsyncFnOnce() -> Result<T>) -> T {
     let ended = common::within(10, || Builder::new().detect_deadlock_strictly(true).run(main));
     ended.unwrap_or_else(|error| panic!("the test's main failed: {error}"))
-}
-
-/// Two ends of a connection.
-async fn pair() -> Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let client = TcpStream::connect_addr(listener.local_addr()?).await?;
-    let (server, _) = listener.accept().await?;
-    listener.close().await?;
-    Ok((client, server))
-}
-
-/// Waits until the kernel has this many operations.
-async fn in_kernel(operations: usize) -> Result {
-    while stats().in_kernel < operations {
-        checkpoint().await?;
-    }
-    Ok(())
-}
-
-/// Works, without awaiting anything, until `deadline` has passed.
-fn spin_until(deadline: Instant) {
-    while Instant::now() < deadline {
-        std::hint::spin_loop();
-    }
 }
 
 /// Runs `busy` beside a child that counts its own polls, and says how many there were.
@@ -74,7 +52,7 @@ async fn polls_of_a_neighbour(busy: impl Future<Output = Result>) -> Result<u32>
 }
 
 // A1: a cancel point and a schedule point.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_checkpoint_lets_others_run_and_raises() {
     run(async || {
         let turn = stats().turns;
@@ -95,7 +73,7 @@ fn a_checkpoint_lets_others_run_and_raises() {
 }
 
 // A1: the halves exist separately. P2: a schedule point ends in a later turn.
-#[test]
+#[trine::test(kernel = "both")]
 fn yielding_behind_a_shield_lets_others_run_and_raises_nothing() {
     run(async || {
         let scope = CancelScope::new();
@@ -112,7 +90,7 @@ fn yielding_behind_a_shield_lets_others_run_and_raises_nothing() {
 }
 
 // A2: what finds its result ready returns at once, 128 times in one turn, and then yields.
-#[test]
+#[trine::test(kernel = "both")]
 fn operations_that_need_not_wait_are_budgeted() {
     run(async || {
         let (client, _server) = pair().await?;
@@ -133,7 +111,8 @@ fn operations_that_need_not_wait_are_budgeted() {
 }
 
 // A2: also when every single one is a nursery without children, whose exit is a schedule point (N8).
-#[test]
+#[trine::test(kernel = "both")]
+#[cfg_attr(miri, ignore = "turns by the thousand")]
 fn nurseries_that_need_not_wait_cannot_starve_a_neighbour() {
     run(async || {
         let polls = polls_of_a_neighbour(async {
@@ -148,7 +127,8 @@ fn nurseries_that_need_not_wait_cannot_starve_a_neighbour() {
 }
 
 // A2: no task can starve the ring, not even one that lives on timeouts of zero.
-#[test]
+#[trine::test(kernel = "both")]
+#[cfg_attr(miri, ignore = "turns by the thousand")]
 fn timeouts_that_have_passed_already_cannot_starve_a_neighbour() {
     run(async || {
         let absorbed = polls_of_a_neighbour(async {
@@ -171,7 +151,7 @@ fn timeouts_that_have_passed_already_cannot_starve_a_neighbour() {
 }
 
 // A2, N8: a sleep that is over before it began, an operation, a nursery: all let others run.
-#[test]
+#[trine::test(kernel = "both")]
 fn everything_that_waits_lets_others_run() {
     run(async || {
         let turn = || stats().turns;
@@ -189,7 +169,7 @@ fn everything_that_waits_lets_others_run() {
 }
 
 // A2: however an operation comes by its result, a task cannot live on it without ever yielding.
-#[test]
+#[trine::test(kernel = "both")]
 fn whatever_is_ready_at_once_is_budgeted() {
     run(async || {
         let (client, _server) = &pair().await?;
@@ -215,7 +195,7 @@ fn whatever_is_ready_at_once_is_budgeted() {
 
 // A3: synchronous functions are never checkpoints: the code goes on in the same turn, and what they
 // did to others has not run.
-#[test]
+#[trine::test(kernel = "both")]
 fn synchronous_functions_neither_raise_nor_let_others_run() {
     run(async || {
         let polled = &Cell::new(false);
@@ -245,7 +225,7 @@ fn synchronous_functions_neither_raise_nor_let_others_run() {
 }
 
 // A5: the schedule comes first, so this very checkpoint sees a deadline that has passed meanwhile.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_checkpoint_sees_a_deadline_that_passed_just_before_it() {
     run(async || {
         for round in ["checkpoint", "sleep of zero"] {
@@ -266,7 +246,7 @@ fn a_checkpoint_sees_a_deadline_that_passed_just_before_it() {
 }
 
 // A5: and what a sibling does meanwhile.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_checkpoint_sees_a_cancellation_that_comes_while_others_run() {
     run(async || {
         let scope = &CancelScope::new();
@@ -293,7 +273,7 @@ fn a_checkpoint_sees_a_cancellation_that_comes_while_others_run() {
 }
 
 // A6: nothing at all, unless cancelled.
-#[test]
+#[trine::test(kernel = "both")]
 fn checkpoint_if_cancelled_does_nothing_unless_cancelled() {
     run(async || {
         let turn = stats().turns;
@@ -312,7 +292,7 @@ fn checkpoint_if_cancelled_does_nothing_unless_cancelled() {
 }
 
 // A8: the cancel check comes before the attempt: nothing is submitted, nothing is sent or taken.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_operation_begun_in_a_cancelled_scope_has_no_effect() {
     run(async || {
         let (client, server) = pair().await?;
@@ -343,7 +323,7 @@ fn an_operation_begun_in_a_cancelled_scope_has_no_effect() {
 }
 
 // A8, A2: every one of them is a cancel point, also when its result is there already.
-#[test]
+#[trine::test(kernel = "both")]
 fn every_async_function_raises_in_a_cancelled_scope_though_it_need_not_wait() {
     run(async || {
         let (client, server) = &pair().await?;
@@ -389,7 +369,7 @@ fn every_async_function_raises_in_a_cancelled_scope_though_it_need_not_wait() {
 }
 
 // A8: no look-up is begun, and so none can win.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_name_is_not_looked_up_in_a_cancelled_scope() {
     run(async || {
         let left = move_on_after(LONG, async |scope| {
@@ -406,7 +386,7 @@ fn a_name_is_not_looked_up_in_a_cancelled_scope() {
 }
 
 // C1: delivered when a wait begins, and to a wait that has begun.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancellation_reaches_waits_that_begin_later_and_waits_that_have_begun() {
     run(async || {
         let listener = &TcpListener::bind("127.0.0.1:0").await?;
@@ -430,7 +410,7 @@ fn a_cancellation_reaches_waits_that_begin_later_and_waits_that_have_begun() {
 }
 
 // C3: an operation in the kernel wakes its task when it has ended, and not when it is asked to end.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_operation_is_awaited_until_the_kernel_has_let_go() {
     run(async || {
         let (_client, server) = &pair().await?;
@@ -469,7 +449,7 @@ impl Wake for Bell {
 }
 
 // C3: a park is woken by the cancellation, an operation only by its own end.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancellation_wakes_what_is_parked_and_not_what_the_kernel_has() {
     run(async || {
         let (_client, server) = pair().await?;
@@ -526,7 +506,7 @@ async fn first_one_cancels_both(wait: impl AsyncFn() -> Result) -> Result {
 }
 
 // C4: a task already woken keeps what it was woken with.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_sleep_that_has_ended_is_not_cancelled_any_more() {
     run(async || {
         // Far enough off for both children to fall asleep first, on a slow machine too.
@@ -536,7 +516,7 @@ fn a_sleep_that_has_ended_is_not_cancelled_any_more() {
 }
 
 // D1, C4: the completion is in the queue already, and the task has not been polled: the result wins.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_operation_that_has_completed_is_not_cancelled_any_more() {
     run(async || first_one_cancels_both(async || nop().await).await);
 }

@@ -105,7 +105,7 @@ fn sorted(mut told: Vec<String>) -> Vec<String> {
 }
 
 // N1: the body's normal end does not cancel; the exit waits for the children.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_waits_for_its_children_after_its_body_has_ended() {
     run(async || {
         let story = &Story::default();
@@ -125,7 +125,7 @@ fn a_nursery_waits_for_its_children_after_its_body_has_ended() {
 }
 
 // N1, N3: the body counts as a child: its error cancels the siblings, and is the outcome.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_error_of_the_body_cancels_the_children_and_comes_out_after_they_have_ended() {
     run(async || {
         let ended = &Cell::new(false);
@@ -148,7 +148,7 @@ fn an_error_of_the_body_cancels_the_children_and_comes_out_after_they_have_ended
 }
 
 // N2: children may spawn siblings, also after the body has ended, and all are awaited.
-#[test]
+#[trine::test(kernel = "both")]
 fn children_keep_the_nursery_open_for_children_of_their_own() {
     run(async || {
         fn relay<'s>(n: Nursery<'s, '_>, left: u32, done: &'s Cell<u32>) {
@@ -173,7 +173,7 @@ fn children_keep_the_nursery_open_for_children_of_their_own() {
 }
 
 // N2, N10: also while the nursery is being cancelled.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_spawned_while_the_nursery_unwinds_is_awaited() {
     run(async || {
         let story = &Story::default();
@@ -200,7 +200,7 @@ fn a_child_spawned_while_the_nursery_unwinds_is_awaited() {
 }
 
 // N3: the first error cancels; L1: the siblings are told who failed.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_error_of_a_child_cancels_its_siblings_and_the_body() {
     run(async || {
         let told = &RefCell::new(Vec::new());
@@ -226,7 +226,7 @@ fn an_error_of_a_child_cancels_its_siblings_and_the_body() {
 }
 
 // N3, N5: later errors are collected as they arrive; M4: the first one leads.
-#[test]
+#[trine::test(kernel = "both")]
 fn several_errors_come_as_a_group_in_order_of_arrival() {
     run(async || {
         let outcome = nursery(async |n| {
@@ -253,7 +253,7 @@ fn several_errors_come_as_a_group_in_order_of_arrival() {
 }
 
 // N5: the leaves of an inner nursery's group take their place among the outer one's errors.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_group_out_of_an_inner_nursery_is_flat_in_the_outer_one() {
     run(async || {
         let outcome = nursery(async |n| {
@@ -276,7 +276,7 @@ fn a_group_out_of_an_inner_nursery_is_flat_in_the_outer_one() {
 
 // N3, N5, E3: a group that arrives when the nursery is cancelled already loses its cancellations, and
 // what is left of it counts.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_that_comes_back_with_a_group_of_errors_and_cancellations_counts_with_the_errors() {
     run(async || {
         let stray = &RefCell::new(Some(stray().await));
@@ -312,7 +312,7 @@ fn a_child_that_comes_back_with_a_group_of_errors_and_cancellations_counts_with_
 }
 
 // N5: the same for other error types.
-#[test]
+#[trine::test(kernel = "both")]
 fn nurseries_of_io_errors_keep_a_single_error_as_it_is_and_gather_several() {
     run(async || {
         let fail = async |again: bool| {
@@ -336,7 +336,7 @@ fn nurseries_of_io_errors_keep_a_single_error_as_it_is_and_gather_several() {
 }
 
 // N4: the parent waits in the exit; cancellation just goes down the tree, and everybody is awaited.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancellation_that_finds_the_nursery_in_its_exit_goes_down_to_the_children() {
     run(async || {
         let (cleaned, returned) = (&Cell::new(0), &Cell::new(false));
@@ -376,7 +376,7 @@ fn a_cancellation_that_finds_the_nursery_in_its_exit_goes_down_to_the_children()
 }
 
 // N5, E5: nothing was cut short, so the value comes out although the scope around is cancelled.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_whose_children_ended_well_in_a_cancelled_scope_has_its_value() {
     run(async || {
         let outcome = move_on_after(LONG, async |scope| {
@@ -399,7 +399,7 @@ fn a_nursery_whose_children_ended_well_in_a_cancelled_scope_has_its_value() {
 }
 
 // N8: leaving with nothing to wait for is a schedule point.
-#[test]
+#[trine::test(kernel = "both")]
 fn leaving_an_empty_nursery_again_and_again_lets_others_run() {
     run(async || {
         let turns = stats().turns;
@@ -413,7 +413,7 @@ fn leaving_an_empty_nursery_again_and_again_lets_others_run() {
 }
 
 // N8: and never a cancel point, also when the cancellation comes while it lets others run.
-#[test]
+#[trine::test(kernel = "both")]
 fn leaving_an_empty_nursery_never_raises() {
     run(async || {
         let cancelled_at = &RefCell::new(Vec::new());
@@ -442,7 +442,7 @@ fn leaving_an_empty_nursery_never_raises() {
 }
 
 // N10: a child spawned into a cancelled nursery starts and runs to its first cancel point.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_of_a_cancelled_nursery_runs_to_its_first_cancel_point() {
     run(async || {
         let story = &Story::default();
@@ -481,7 +481,7 @@ fn a_child_of_a_cancelled_nursery_runs_to_its_first_cancel_point() {
 }
 
 // N11: a child runs under the scopes of the nursery, not of the spawner.
-#[test]
+#[trine::test(kernel = "both")]
 fn children_run_under_the_scopes_of_their_nursery() {
     run(async || {
         let alive = &Cell::new(0);
@@ -515,7 +515,7 @@ fn children_run_under_the_scopes_of_their_nursery() {
 }
 
 // N11: also those that a child of an inner nursery spawns into the outer one.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_spawned_from_an_inner_nursery_runs_under_the_scopes_of_the_outer_one() {
     run(async || {
         let story = &Story::default();
@@ -548,7 +548,7 @@ fn a_child_spawned_from_an_inner_nursery_runs_under_the_scopes_of_the_outer_one(
 
 // E12: a stray makes the nursery fail; it is not absorbed by the cancellation that it causes. With a
 // value type other than `()` nothing else could come out (N7: no third outcome).
-#[test]
+#[trine::test(kernel = "both")]
 fn a_stray_cancellation_of_a_child_is_the_nurserys_error() {
     run(async || {
         let before = stray().await;
@@ -578,7 +578,7 @@ fn a_stray_cancellation_of_a_child_is_the_nurserys_error() {
 }
 
 // E12: of the body as well, and of a daemon.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_stray_cancellation_of_the_body_or_of_a_daemon_is_the_nurserys_error() {
     run(async || {
         let before = stray().await;
@@ -599,7 +599,7 @@ fn a_stray_cancellation_of_the_body_or_of_a_daemon_is_the_nurserys_error() {
 }
 
 // N5, E2: a cancelled nursery absorbs its own cancellation; nobody outside is cancelled by it.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_that_cancels_itself_ends_well_and_leaves_the_rest_alone() {
     run(async || {
         let story = &Story::default();
@@ -624,7 +624,7 @@ fn a_nursery_that_cancels_itself_ends_well_and_leaves_the_rest_alone() {
 }
 
 // N2: `spawn` before the first poll, by a body that is no async closure. The children wait for it.
-#[test]
+#[trine::test(kernel = "both")]
 fn children_spawned_before_the_nursery_is_polled_run_when_it_is() {
     run(async || {
         let story = &Story::default();
@@ -659,7 +659,7 @@ fn children_spawned_before_the_nursery_is_polled_run_when_it_is() {
 }
 
 // The nursery of one's own can be told from its handle.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_handle_says_where_its_nursery_was_opened() {
     run(async || {
         let line = line!() + 1;

@@ -24,6 +24,8 @@ use trine::{
     nursery, shield, shield_for, stats, tree,
 };
 
+use common::{in_kernel, pair};
+
 const LONG: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(2);
 
@@ -32,23 +34,6 @@ const MOMENT: Duration = Duration::from_millis(2);
 fn run<T>(main: impl AsyncFnOnce() -> Result<T>) -> T {
     let ended = common::within(10, || Builder::new().detect_deadlock_strictly(true).run(main));
     ended.unwrap_or_else(|error| panic!("the test's main failed: {error}"))
-}
-
-/// Two ends of a connection.
-async fn pair() -> Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let client = TcpStream::connect_addr(listener.local_addr()?).await?;
-    let (server, _) = listener.accept().await?;
-    listener.close().await?;
-    Ok((client, server))
-}
-
-/// Waits until the kernel has this many operations.
-async fn in_kernel(operations: usize) -> Result {
-    while stats().in_kernel < operations {
-        checkpoint().await?;
-    }
-    Ok(())
 }
 
 /// Sleeps until it is cancelled, and says why it was.
@@ -72,7 +57,7 @@ fn deadline_of(reason: &Reason) -> u32 {
 }
 
 // L1: a deadline's reason names the place where its scope was opened.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_deadline_says_where_its_scope_was_opened() {
     run(async || {
         let first = line!() + 1;
@@ -94,7 +79,7 @@ fn a_deadline_says_where_its_scope_was_opened() {
 }
 
 // L1: an explicit one names the caller, and says what the caller said.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_explicit_cancellation_says_who_called_and_what_was_said() {
     run(async || {
         let first = line!() + 2;
@@ -115,7 +100,7 @@ fn an_explicit_cancellation_says_who_called_and_what_was_said() {
 }
 
 // L1: of a nursery, the place where the one was spawned that failed, or the nursery's own.
-#[test]
+#[trine::test(kernel = "both")]
 fn siblings_are_told_which_one_of_them_failed() {
     let failed = |how: u32| {
         run(async || {
@@ -156,7 +141,7 @@ fn siblings_are_told_which_one_of_them_failed() {
 }
 
 // L1: `finish`, `cancel` and the end of all but the daemons.
-#[test]
+#[trine::test(kernel = "both")]
 fn what_is_not_needed_any_more_is_told_that_the_result_is_there() {
     run(async || {
         let reasons = &RefCell::new(Vec::new());
@@ -241,7 +226,7 @@ impl Wake for Witness {
 }
 
 // L1, P1: what is left when main has ended is cancelled because the run is over.
-#[test]
+#[trine::test(kernel = "both")]
 fn what_outlives_main_is_told_that_the_run_is_over() {
     let witness = Arc::new(Witness::default());
     let mut left_over: Pin<Box<dyn Future<Output = Result>>> = Box::pin(sleep_forever());
@@ -255,7 +240,7 @@ fn what_outlives_main_is_told_that_the_run_is_over() {
 }
 
 // L2: the first reason stays.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_first_reason_stays() {
     run(async || {
         let scope = CancelScope::new().timeout(MOMENT);
@@ -284,7 +269,7 @@ fn the_first_reason_stays() {
 }
 
 // L3: a scope without its own shows its parent's; one with its own shows that; a shield hides both.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_without_a_reason_of_its_own_shows_its_parents() {
     run(async || {
         let texts = move_on_after(LONG, async |outer| {
@@ -324,7 +309,7 @@ fn a_scope_without_a_reason_of_its_own_shows_its_parents() {
 }
 
 // M1: after a `Cancelled` code goes on; it can clean up and then return the error.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_task_can_say_good_bye_before_it_returns_the_error() {
     run(async || {
         let (client, server) = pair().await?;
@@ -345,7 +330,7 @@ fn a_cancelled_task_can_say_good_bye_before_it_returns_the_error() {
 }
 
 // M2: closed whatever is cancelled, also with a receive of a dropped future in the kernel.
-#[test]
+#[trine::test(kernel = "both")]
 fn closing_in_a_cancelled_scope_closes_and_says_cancelled() {
     run(async || {
         let (client, server) = pair().await?;
@@ -391,7 +376,7 @@ fn picture(base: u32) -> String {
     tree().lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn the_tree_shows_who_waits_for_what_under_which_deadline_and_why_it_ends() {
     run(async || {
         let (_client, server) = &pair().await?;
@@ -448,7 +433,7 @@ run at above
     });
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn the_tree_shows_deadlines_that_have_passed_and_results_that_nobody_wants() {
     run(async || {
         let (_client, server) = pair().await?;
@@ -479,7 +464,7 @@ run at above
     });
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn the_statistics_count_what_is_there_and_what_has_been() {
     run(async || {
         let (_client, server) = &pair().await?;

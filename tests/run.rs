@@ -36,6 +36,8 @@ use trine::{
     shield, stats,
 };
 
+use common::in_kernel;
+
 const HERE: &str = "127.0.0.1:0";
 const LONG: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(2);
@@ -85,14 +87,6 @@ async fn with_peer() -> Result<(TcpStream, Peer)> {
     let listener = std::net::TcpListener::bind(HERE)?;
     let stream = TcpStream::connect_addr(listener.local_addr()?).await?;
     Ok((stream, listener.accept()?.0))
-}
-
-/// Waits until the kernel has this many operations.
-async fn in_kernel(operations: usize) -> Result {
-    while stats().in_kernel < operations {
-        checkpoint().await?;
-    }
-    Ok(())
 }
 
 /// A buffer that says what the kernel had when it was freed.

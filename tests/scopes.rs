@@ -18,13 +18,15 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures::poll;
-use trine::net::{TcpListener, TcpStream};
+use trine::net::TcpListener;
 use trine::time::{Instant, sleep, sleep_forever};
 use trine::{
     Builder, CancelScope, Error, Reason, Result, Unwind, checkpoint, checkpoint_if_cancelled,
     current_effective_deadline, fail_after, is_cancelled, move_on_after, nop, nursery, shield,
     stats, tree, yield_shielded,
 };
+
+use common::{in_kernel, pair};
 
 const LONG: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(2);
@@ -36,23 +38,6 @@ fn run<T>(main: impl AsyncFnOnce() -> Result<T>) -> T {
     ended.unwrap_or_else(|error| panic!("the test's main failed: {error}"))
 }
 
-/// Two ends of a connection.
-async fn pair() -> Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let client = TcpStream::connect_addr(listener.local_addr()?).await?;
-    let (server, _) = listener.accept().await?;
-    listener.close().await?;
-    Ok((client, server))
-}
-
-/// Waits until the kernel has this many operations.
-async fn in_kernel(operations: usize) -> Result {
-    while stats().in_kernel < operations {
-        checkpoint().await?;
-    }
-    Ok(())
-}
-
 /// A real cancellation, as a value. It comes from a scope that has been left by then.
 async fn stray() -> Result<Error> {
     let scope = CancelScope::new();
@@ -62,7 +47,7 @@ async fn stray() -> Result<Error> {
 }
 
 // B1: children hang under the nursery's node, not under the spawner's current one.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_is_not_cancelled_by_the_scope_around_its_spawn() {
     run(async || {
         let done = &Cell::new(false);
@@ -93,7 +78,7 @@ fn a_child_is_not_cancelled_by_the_scope_around_its_spawn() {
 
 // B2: what is polled under another node moves there, with its whole subtree, out of a cancellation
 // that it has not seen yet: a park waits anew, an operation is submitted again (D4).
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_that_leaves_a_cancelled_scope_before_it_has_noticed_goes_on() {
     run(async || {
         let (client, server) = &pair().await?;
@@ -120,7 +105,7 @@ fn a_nursery_that_leaves_a_cancelled_scope_before_it_has_noticed_goes_on() {
 }
 
 // B2: the other direction.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_entered_outside_is_cancelled_by_the_scope_it_is_polled_in() {
     run(async || {
         let mut moved = Box::pin(nursery(async |n| {
@@ -140,7 +125,7 @@ fn a_nursery_entered_outside_is_cancelled_by_the_scope_it_is_polled_in() {
 }
 
 // B2: no matter how long that one has been cancelled, and what it is that moves.
-#[test]
+#[trine::test(kernel = "both")]
 fn what_is_pending_and_then_polled_in_a_cancelled_scope_is_cancelled() {
     run(async || {
         let (_client, server) = &pair().await?;
@@ -176,7 +161,7 @@ async fn sleeping(_: &CancelScope) -> Result {
 }
 
 // B2, F12: the node of `inner` outlives its parent's.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_whose_surrounding_scope_is_dropped_half_way_goes_on_outside() {
     run(async || {
         let mut inner = Box::pin(nursery(async |n| {
@@ -195,7 +180,7 @@ fn a_nursery_whose_surrounding_scope_is_dropped_half_way_goes_on_outside() {
 }
 
 // B2: the wait belongs to who polls it now, and that one is woken.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_that_is_handed_from_one_task_to_another_wakes_the_new_one() {
     run(async || {
         type Handed<'a> = Pin<Box<dyn Future<Output = Result<Option<u32>>> + 'a>>;
@@ -228,7 +213,7 @@ fn a_scope_that_is_handed_from_one_task_to_another_wakes_the_new_one() {
 }
 
 // B2, D4: the canonical loop of a receive with a heartbeat.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_receive_kept_across_timeouts_starts_anew_and_loses_nothing() {
     run(async || {
         let (client, server) = pair().await?;
@@ -251,7 +236,7 @@ fn a_receive_kept_across_timeouts_starts_anew_and_loses_nothing() {
 }
 
 // B5: the sweep reaches everything before any task is polled. C3: operations end by themselves.
-#[test]
+#[trine::test(kernel = "both")]
 fn every_operation_has_been_asked_to_cancel_when_cancel_returns() {
     run(async || {
         let mut listeners = Vec::new();
@@ -284,7 +269,7 @@ fn every_operation_has_been_asked_to_cancel_when_cancel_returns() {
 }
 
 // B5: a full submission queue delays cancels and loses none.
-#[test]
+#[trine::test(kernel = "both")]
 fn more_cancels_than_the_submission_queue_has_entries_all_arrive() {
     let builder = Builder::new().submissions(1);
     let ended = common::within(10, || {
@@ -311,7 +296,7 @@ fn more_cancels_than_the_submission_queue_has_entries_all_arrive() {
 }
 
 // B6: nothing un-cancels a scope; B7: every cancel point raises; only a shield hides it.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_scope_raises_at_every_cancel_point_whatever_becomes_of_its_deadline() {
     run(async || {
         let scope = CancelScope::new().timeout(Duration::ZERO);
@@ -339,7 +324,7 @@ fn a_cancelled_scope_raises_at_every_cancel_point_whatever_becomes_of_its_deadli
 }
 
 // B8, E1: who absorbs is decided by the tree, not by where the error was made.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_scope_absorbs_a_cancellation_that_was_raised_elsewhere() {
     run(async || {
         let stray = stray().await?;
@@ -354,7 +339,7 @@ fn a_cancelled_scope_absorbs_a_cancellation_that_was_raised_elsewhere() {
 }
 
 // E1, E2: an absorbed cancellation is the outcome "moved on". L2: the scope knows why.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_absorbs_its_own_cancellation() {
     run(async || {
         let scope = CancelScope::new();
@@ -373,7 +358,7 @@ fn a_scope_absorbs_its_own_cancellation() {
 }
 
 // E1, E6: the outermost visible one absorbs, whether or not the inner one is cancelled as well.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancellation_from_outside_passes_through_inner_scopes() {
     run(async || {
         for inner_too in [false, true] {
@@ -400,7 +385,7 @@ fn a_cancellation_from_outside_passes_through_inner_scopes() {
 }
 
 // E3: a group loses its cancellations; one survivor is no group any more; none is "moved on".
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_takes_the_cancellations_out_of_a_group() {
     run(async || {
         let scope_with = async |reals: &[&'static str]| {
@@ -423,7 +408,7 @@ fn a_scope_takes_the_cancellations_out_of_a_group() {
 }
 
 // E1, E4: a scope that does not absorb alters nothing.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_that_is_not_cancelled_lets_a_group_with_cancellations_pass_as_it_is() {
     run(async || {
         let group = Error::gather(vec![stray().await?, Error::other("disk")]);
@@ -436,7 +421,7 @@ fn a_scope_that_is_not_cancelled_lets_a_group_with_cancellations_pass_as_it_is()
 }
 
 // E4: other errors are never absorbed.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_scope_passes_a_real_error_on() {
     run(async || {
         let scope = CancelScope::new();
@@ -453,7 +438,7 @@ fn a_cancelled_scope_passes_a_real_error_on() {
 }
 
 // E5: no timeout ever discards a finished result.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_body_that_has_finished_keeps_its_value_although_its_scope_is_cancelled() {
     run(async || {
         let own = move_on_after(LONG, async |scope| {
@@ -480,7 +465,7 @@ fn a_body_that_has_finished_keeps_its_value_although_its_scope_is_cancelled() {
 }
 
 // E8: a shield makes the scope the outermost visible one.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_shielded_scope_absorbs_its_own_cancellation_inside_a_cancelled_one() {
     run(async || {
         let outer = move_on_after(LONG, async |outer| {
@@ -501,7 +486,7 @@ fn a_shielded_scope_absorbs_its_own_cancellation_inside_a_cancelled_one() {
 }
 
 // E9: every absorption by its own scope becomes `TooSlow`, with the reason.
-#[test]
+#[trine::test(kernel = "both")]
 fn fail_after_says_too_slow_and_whether_by_its_deadline_or_by_a_call() {
     run(async || {
         let timed = fail_after(MOMENT, async |_| sleep_forever().await).await;
@@ -521,7 +506,7 @@ fn fail_after_says_too_slow_and_whether_by_its_deadline_or_by_a_call() {
 }
 
 // E9, E1, E4: what is not its own absorption is none of its business.
-#[test]
+#[trine::test(kernel = "both")]
 fn fail_after_leaves_outer_cancellations_and_real_errors_alone() {
     run(async || {
         let outer = move_on_after(LONG, async |outer| {
@@ -543,7 +528,7 @@ fn fail_after_leaves_outer_cancellations_and_real_errors_alone() {
 }
 
 // E12: decided at its arrival. The cancellation comes while the scope waits for an orphan.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_stray_that_arrived_before_the_cancellation_is_not_absorbed_by_it() {
     run(async || {
         let (_client, server) = &pair().await?;
@@ -573,7 +558,7 @@ fn a_stray_that_arrived_before_the_cancellation_is_not_absorbed_by_it() {
 }
 
 // E12, E6: what was absorbed stays absorbed, also if the outer scope is cancelled a moment later.
-#[test]
+#[trine::test(kernel = "both")]
 fn what_a_scope_has_absorbed_is_not_raised_again_by_a_later_cancellation_outside() {
     run(async || {
         let (_client, server) = &pair().await?;
@@ -604,7 +589,7 @@ fn what_a_scope_has_absorbed_is_not_raised_again_by_a_later_cancellation_outside
 }
 
 // The functions that look at the current scope do so outside of a run, too.
-#[test]
+#[trine::test(kernel = "both")]
 fn outside_of_a_run_nothing_is_cancelled_and_there_is_no_deadline() {
     assert!(!is_cancelled());
     assert_eq!(current_effective_deadline(), None);

@@ -80,14 +80,16 @@ fn a_loop_of_select_over_recv_accept_and_a_tick_loses_nothing() {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let traffic = traffic(listener.local_addr()?);
             let (stream, _) = listener.accept().await?;
-            let (mut received, mut ticks) = (Received::default(), 0);
+            let (mut received, mut round, mut ticks) = (Received::default(), 0, 0);
             while !received.is_complete() {
                 let ended = received.ended;
+                round += 1;
                 let receive = async {
                     if ended { futures::future::pending().await } else { stream.recv().await }
                 };
                 let (receive, accept) = (receive.fuse(), listener.accept().fuse());
-                let tick = tick(ticks % 3).fuse();
+                // Every third time it is ready at once, whatever has come.
+                let tick = tick(round % 3).fuse();
                 pin_mut!(receive, accept, tick);
                 select! {
                     () = tick => ticks += 1,

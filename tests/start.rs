@@ -74,7 +74,7 @@ async fn never_ready<V>(_started: Started<V>, story: &Story) -> Result {
 }
 
 // The use it is made for: a server that says at which port it listens.
-#[test]
+#[trine::test(kernel = "both")]
 fn start_returns_what_the_child_says_when_it_is_ready() {
     run(async || {
         nursery(async |n| {
@@ -96,7 +96,7 @@ fn start_returns_what_the_child_says_when_it_is_ready() {
 }
 
 // N40: only daemons and a pending start are left: the nursery stays open.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_stays_open_while_a_start_is_pending() {
     run(async || {
         let story = &Story::default();
@@ -132,7 +132,7 @@ fn a_nursery_stays_open_while_a_start_is_pending() {
 }
 
 // N42, N56: a cancelled `start` cancels the child with the caller's reason, joins it, and reports.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_start_cancels_its_child_and_joins_it() {
     run(async || {
         let (story, seen) = (&Story::default(), &RefCell::new(String::new()));
@@ -168,7 +168,7 @@ fn a_cancelled_start_cancels_its_child_and_joins_it() {
 }
 
 // N42: the same by the caller's deadline, while the child is shielded: `start` waits for it.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_start_waits_for_what_its_child_does_behind_a_shield() {
     run(async || {
         let story = &Story::default();
@@ -191,7 +191,7 @@ fn a_cancelled_start_waits_for_what_its_child_does_behind_a_shield() {
 }
 
 // N42: a child that is cancelled already is not released by `set`: it unwinds, and `start` reports.
-#[test]
+#[trine::test(kernel = "both")]
 fn saying_ready_when_it_is_too_late_does_not_release_the_child() {
     run(async || {
         let story = &Story::default();
@@ -230,7 +230,7 @@ fn saying_ready_when_it_is_too_late_does_not_release_the_child() {
 
 // N42: until it is ready the child hangs under the nursery: it is cancelled with it, although the
 // caller is shielded, who hears of it (Trio's deadlock #1431).
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_that_is_not_ready_is_cancelled_with_its_nursery() {
     run(async || {
         let story = &Story::default();
@@ -255,7 +255,7 @@ fn a_child_that_is_not_ready_is_cancelled_with_its_nursery() {
 }
 
 // N42: the same with a `set` in a nursery that is cancelled: not released.
-#[test]
+#[trine::test(kernel = "both")]
 fn saying_ready_in_a_cancelled_nursery_does_not_release_the_child() {
     run(async || {
         let story = &Story::default();
@@ -282,7 +282,7 @@ fn saying_ready_in_a_cancelled_nursery_does_not_release_the_child() {
 }
 
 // N42: dropping `start` cancels the child; its end then concerns nobody, but it is awaited (N4).
-#[test]
+#[trine::test(kernel = "both")]
 fn dropping_a_start_cancels_the_child_whose_end_concerns_nobody() {
     run(async || {
         let story = &Story::default();
@@ -311,7 +311,7 @@ fn dropping_a_start_cancels_the_child_whose_end_concerns_nobody() {
 }
 
 // N42, N10: dropped before the child has run: it still begins, and is cancelled.
-#[test]
+#[trine::test(kernel = "both")]
 fn dropping_a_start_at_once_cancels_a_child_that_has_not_begun() {
     run(async || {
         let story = &Story::default();
@@ -332,7 +332,7 @@ fn dropping_a_start_at_once_cancels_a_child_that_has_not_begun() {
 }
 
 // N45: dropped when the child had said ready already: it goes on, and its errors are the nursery's.
-#[test]
+#[trine::test(kernel = "both")]
 fn dropping_a_start_of_a_child_that_is_ready_does_not_concern_the_child() {
     run(async || {
         struct Value<'a>(&'a Story);
@@ -365,7 +365,7 @@ fn dropping_a_start_of_a_child_that_is_ready_does_not_concern_the_child() {
 }
 
 // N42: a forgotten `start` leaves a child that is the nursery's when it is ready.
-#[test]
+#[trine::test(kernel = "both")]
 fn forgetting_a_start_leaves_the_child_to_the_nursery() {
     run(async || {
         let story = &Story::default();
@@ -387,7 +387,7 @@ fn forgetting_a_start_leaves_the_child_to_the_nursery() {
 }
 
 // N43: an error before ready comes out bare, and does not cancel the nursery.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_error_before_ready_comes_out_of_start_and_leaves_the_nursery_alone() {
     run(async || {
         let done = &Cell::new(false);
@@ -416,7 +416,7 @@ fn an_error_before_ready_comes_out_of_start_and_leaves_the_nursery_alone() {
 }
 
 // N43, N5: also a group, as it is.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_group_of_errors_before_ready_comes_out_of_start_as_it_is() {
     run(async || {
         nursery(async |n| {
@@ -437,7 +437,7 @@ fn a_group_of_errors_before_ready_comes_out_of_start_as_it_is() {
 }
 
 // N44: ending without having said ready is an error, which names the place.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_that_ends_without_saying_ready_is_an_error_of_start() {
     run(async || {
         nursery(async |n| {
@@ -461,7 +461,7 @@ fn a_child_that_ends_without_saying_ready_is_an_error_of_start() {
 }
 
 // N45: from then on the caller's scopes do not matter.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_that_is_ready_outlives_the_scope_of_start() {
     run(async || {
         let story = &Story::default();
@@ -488,7 +488,7 @@ fn a_child_that_is_ready_outlives_the_scope_of_start() {
 }
 
 // N45, N3: and its error is the nursery's; the value has been handed over all the same (D1).
-#[test]
+#[trine::test(kernel = "both")]
 fn an_error_after_ready_cancels_the_nursery() {
     run(async || {
         let outcome = nursery(async |n| {
@@ -510,7 +510,7 @@ fn an_error_after_ready_cancels_the_nursery() {
 }
 
 // N20: a panic before ready is a panic of a child all the same.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_panic_before_ready_goes_on_in_the_nursery() {
     run(async || {
         let story = &Story::default();
@@ -534,7 +534,7 @@ fn a_panic_before_ready_goes_on_in_the_nursery() {
 }
 
 // A8: the cancel check comes first: nothing is spawned in a cancelled scope.
-#[test]
+#[trine::test(kernel = "both")]
 fn start_in_a_cancelled_scope_spawns_nothing() {
     run(async || {
         nursery(async |n| {
@@ -552,7 +552,8 @@ fn start_in_a_cancelled_scope_spawns_nothing() {
 }
 
 // A2: an `Ok` is a schedule point, also if the child said ready before it began.
-#[test]
+#[trine::test(kernel = "both")]
+#[cfg_attr(miri, ignore = "turns by the thousand")]
 fn starting_children_that_are_ready_at_once_cannot_starve_a_neighbour() {
     run(async || {
         nursery(async |n| {
@@ -577,7 +578,7 @@ fn starting_children_that_are_ready_at_once_cannot_starve_a_neighbour() {
 
 // N42, C4: the child says ready, and the caller is cancelled before it has noticed: the value wins,
 // and the child belongs to the nursery.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_start_that_is_over_is_not_cancelled_any_more() {
     run(async || {
         let (story, value) = (&Story::default(), &Cell::new(0));
@@ -605,7 +606,7 @@ fn a_start_that_is_over_is_not_cancelled_any_more() {
 }
 
 // D4, B2: the scope that was cancelled is left before `start` has noticed; it goes on where it is.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_start_that_has_left_a_cancelled_scope_goes_on() {
     run(async || {
         nursery(async |n| {
@@ -629,7 +630,7 @@ fn a_start_that_has_left_a_cancelled_scope_goes_on() {
 }
 
 // N42, F13: the child waits for something foreign; the caller is not held up by that.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_start_of_a_child_that_waits_for_something_foreign_ends() {
     run(async || {
         nursery(async |n| {
@@ -645,7 +646,7 @@ fn a_cancelled_start_of_a_child_that_waits_for_something_foreign_ends() {
 }
 
 // The means to say ready may be given to another task.
-#[test]
+#[trine::test(kernel = "both")]
 fn somebody_else_may_say_that_the_child_is_ready() {
     run(async || {
         let handed_over = &RefCell::new(None);
@@ -669,7 +670,7 @@ fn somebody_else_may_say_that_the_child_is_ready() {
 }
 
 // P6: also when there is nobody to hear it any more.
-#[test]
+#[trine::test(kernel = "both")]
 fn saying_ready_after_everything_has_ended_says_nothing() {
     let mut late = None;
     let late = &mut late;
@@ -692,7 +693,7 @@ fn saying_ready_after_everything_has_ended_says_nothing() {
 }
 
 // N40: starts nest, and run side by side.
-#[test]
+#[trine::test(kernel = "both")]
 fn children_that_start_others_are_ready_when_those_are() {
     run(async || {
         fn chain<'s>(
@@ -717,7 +718,7 @@ fn children_that_start_others_are_ready_when_those_are() {
 }
 
 // N42, N56: a chain of starts is cancelled from the outermost caller, innermost joined first.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_chain_of_starts_unwinds_from_the_inside() {
     run(async || {
         let story = &Story::default();
@@ -744,7 +745,7 @@ fn a_chain_of_starts_unwinds_from_the_inside() {
 }
 
 // N7, N42: the nursery has its value before the child is ready.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_that_finishes_while_a_start_is_pending_joins_the_child() {
     run(async || {
         let story = &Story::default();
@@ -764,7 +765,7 @@ fn a_nursery_that_finishes_while_a_start_is_pending_joins_the_child() {
 }
 
 // C2: only ever once: who called is told once, whatever happens in between.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_start_may_be_cancelled_by_several_scopes_at_once() {
     run(async || {
         let cancelled = &Cell::new(0);

@@ -21,6 +21,8 @@ use trine::{
     yield_shielded,
 };
 
+use common::spin_until;
+
 const LONG: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(2);
 const TICK: Duration = Duration::from_nanos(1);
@@ -36,17 +38,10 @@ fn timers() -> usize {
     stats().timers
 }
 
-/// Keeps the thread busy until then.
-fn spin_until(deadline: Instant) {
-    while Instant::now() < deadline {
-        std::hint::spin_loop();
-    }
-}
-
 // Instants.
 
 // The docs of `MIN` and `MAX`.
-#[test]
+#[trine::test(kernel = "both")]
 fn instants_are_ordered_from_min_to_max() {
     let now = Instant::now();
     let mut mixed = [Instant::MAX, now + TICK, Instant::MIN, now, now - TICK];
@@ -58,7 +53,7 @@ fn instants_are_ordered_from_min_to_max() {
 }
 
 // H4: a duration becomes an instant once, and nothing of it is lost.
-#[test]
+#[trine::test(kernel = "both")]
 fn adding_a_duration_and_taking_it_away_cancel_out() {
     let now = Instant::now();
     for nanos in [0, 1, 999_999_999, 1_000_000_000, 123_456_789_123_456_789] {
@@ -73,7 +68,7 @@ fn adding_a_duration_and_taking_it_away_cancel_out() {
 }
 
 // H3: no overflow, in either direction, ends anything early or panics.
-#[test]
+#[trine::test(kernel = "both")]
 fn sums_and_differences_stop_at_the_ends_of_time() {
     let now = Instant::now();
     for huge in [Duration::MAX, Duration::from_nanos(u64::MAX), LONG * 1_000_000_000] {
@@ -92,7 +87,7 @@ fn sums_and_differences_stop_at_the_ends_of_time() {
 }
 
 // The doc of `Instant`: in nanoseconds.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_instant_shows_its_seconds_to_the_nanosecond() {
     assert_eq!(format!("{:?}", Instant::MIN), "0.000000000 s");
     let instant = Instant::MIN + Duration::new(3, 7);
@@ -121,7 +116,7 @@ fn the_clock_goes_on_across_runs_and_threads_and_never_back() {
 }
 
 // The doc of `elapsed`.
-#[test]
+#[trine::test(kernel = "both")]
 fn elapsed_says_how_long_ago_and_zero_of_what_is_to_come() {
     let (begun, outside) = (Instant::now(), Outside::now());
     spin_until(begun + MOMENT);
@@ -159,7 +154,7 @@ fn nothing_ends_before_its_time_in_a_run_that_is_otherwise_idle() {
 }
 
 // The doc of `sleep`: it is the wait that takes so long, whenever the future was made.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_sleep_counts_from_its_first_poll_and_a_sleep_until_does_not() {
     run(async || {
         let (mut relative, mut absolute) = (pin!(sleep(LONG)), pin!(sleep_until(Instant::now())));
@@ -176,7 +171,7 @@ fn a_sleep_counts_from_its_first_poll_and_a_sleep_until_does_not() {
 }
 
 // A1, A2: what is over before it began is a checkpoint nonetheless: it lets others run …
-#[test]
+#[trine::test(kernel = "both")]
 fn a_sleep_until_a_time_that_has_passed_lets_others_run() {
     run(async || {
         let ran = &Cell::new(Instant::MAX);
@@ -197,7 +192,7 @@ fn a_sleep_until_a_time_that_has_passed_lets_others_run() {
 }
 
 // … and raises if a scope around is cancelled, every time (B7).
-#[test]
+#[trine::test(kernel = "both")]
 fn every_sleep_in_a_cancelled_scope_raises() {
     run(async || {
         let scope = CancelScope::new();
@@ -221,7 +216,7 @@ fn every_sleep_in_a_cancelled_scope_raises() {
 }
 
 // The doc of `sleep`: `NoRun`.
-#[test]
+#[trine::test(kernel = "both")]
 fn outside_of_a_run_nobody_sleeps() {
     let mut cx = Context::from_waker(Waker::noop());
     let mut refuses = |sleep: Pin<&mut dyn Future<Output = Result>>| {
@@ -235,7 +230,7 @@ fn outside_of_a_run_nobody_sleeps() {
 }
 
 // The doc of `Sleep`.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_sleep_that_is_polled_again_after_its_end_sleeps_anew() {
     run(async || {
         let mut relative = pin!(sleep(MOMENT));
@@ -261,7 +256,7 @@ fn a_sleep_that_is_polled_again_after_its_end_sleeps_anew() {
 }
 
 // C3, F7: a sleeper that is cancelled wakes at once, and its timer is gone.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_thousand_sleepers_that_are_cancelled_wake_at_once_and_leave_no_timer() {
     run(async || {
         let woken = &Cell::new(0);
@@ -286,7 +281,7 @@ fn a_thousand_sleepers_that_are_cancelled_wake_at_once_and_leave_no_timer() {
 }
 
 // A dropped sleep leaves no timer, however far it had got.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_dropped_sleep_leaves_no_timer() {
     run(async || {
         drop((sleep(LONG), sleep_until(Instant::now() + LONG), sleep_forever()));
@@ -318,7 +313,7 @@ fn a_dropped_sleep_leaves_no_timer() {
 }
 
 // F12: a sleep that was forgotten keeps its timer, which wakes nobody when it is due.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_forgotten_sleep_is_harmless() {
     run(async || {
         move_on_after(LONG, async |_| {
@@ -337,7 +332,7 @@ fn a_forgotten_sleep_is_harmless() {
 
 // H3: many sleepers, whatever the order in which they lie down, wake in that of their deadlines, also
 // when several are due in one turn and when others in between were taken out.
-#[test]
+#[trine::test(kernel = "both")]
 fn sleepers_wake_in_the_order_of_their_deadlines() {
     run(async || {
         let mut patience = 2 * MOMENT;
@@ -380,7 +375,7 @@ async fn wakes_in_order(patience: Duration) -> Result<bool> {
 }
 
 // Equal deadlines come in the order in which they were set.
-#[test]
+#[trine::test(kernel = "both")]
 fn sleepers_with_one_deadline_wake_in_the_order_in_which_they_lay_down() {
     run(async || {
         let until = Instant::now() + MOMENT;
@@ -402,7 +397,7 @@ fn sleepers_with_one_deadline_wake_in_the_order_in_which_they_lay_down() {
 }
 
 // The same for scopes; one whose deadline was set again, to what it was, goes to the end.
-#[test]
+#[trine::test(kernel = "both")]
 fn scopes_with_one_deadline_are_cancelled_in_the_order_in_which_it_was_set() {
     run(async || {
         let scopes: Vec<_> = (0..5).map(|_| CancelScope::new()).collect();
@@ -429,7 +424,7 @@ fn scopes_with_one_deadline_are_cancelled_in_the_order_in_which_it_was_set() {
 }
 
 // H3: a deadline at `MAX` never comes and needs no timer, however it was arrived at.
-#[test]
+#[trine::test(kernel = "both")]
 fn what_never_ends_needs_no_timer_and_nothing_can_wake_it() {
     type Sleeping = Pin<Box<dyn Future<Output = Result>>>;
     let forever: [fn() -> Sleeping; 5] = [
@@ -478,7 +473,7 @@ fn a_deadline_at_the_end_of_time_is_slept_for_and_not_spun_for() {
 }
 
 // B2, D4: a sleep that has left the scope that was cancelled sleeps on, to the same deadline.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_sleep_that_has_left_a_cancelled_scope_neither_ends_nor_begins_anew() {
     run(async || {
         let mut sleeping = pin!(sleep(LONG));
@@ -502,7 +497,7 @@ fn a_sleep_that_has_left_a_cancelled_scope_neither_ends_nor_begins_anew() {
 }
 
 // B2: whatever is polled inside a scope is cancelled by it, wherever it was begun.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_sleep_that_was_begun_outside_is_cancelled_by_the_scope_that_it_is_polled_in() {
     run(async || {
         let mut sleeping = pin!(sleep(LONG));
@@ -515,7 +510,7 @@ fn a_sleep_that_was_begun_outside_is_cancelled_by_the_scope_that_it_is_polled_in
 }
 
 // G1, G3: clean-up sleeps its full time behind a shield, and no longer than the shield lets it.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_sleep_behind_a_shield_takes_its_full_time_in_a_cancelled_scope() {
     run(async || {
         let scope = CancelScope::new();
@@ -538,7 +533,7 @@ fn a_sleep_behind_a_shield_takes_its_full_time_in_a_cancelled_scope() {
 // Deadlines.
 
 // The doc of `set_deadline`: a scope has one timer at most, however often its deadline is moved.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_deadline_that_is_moved_again_and_again_has_one_timer() {
     run(async || {
         let scope = &CancelScope::new();
@@ -574,7 +569,7 @@ fn a_deadline_that_is_moved_again_and_again_has_one_timer() {
 }
 
 // F4, and the doc of `set_deadline`: the last word before the entry counts.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_deadline_that_is_set_before_the_entry_replaces_the_timeout() {
     run(async || {
         let scope = CancelScope::new().timeout(Duration::ZERO);
@@ -590,7 +585,7 @@ fn a_deadline_that_is_set_before_the_entry_replaces_the_timeout() {
 }
 
 // H3: several scopes, moved by others while they wait, end when their last deadlines say.
-#[test]
+#[trine::test(kernel = "both")]
 fn deadlines_that_others_move_end_their_scopes_in_the_new_order() {
     run(async || {
         let base = Instant::now();
@@ -680,7 +675,7 @@ fn climb<'a>(levels: &'a [Level], at: usize) -> Pin<Box<dyn Future<Output = Resu
 }
 
 // H1, H2: in 300 towers of scopes, drawn at random.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_effective_deadline_is_what_the_rule_says_in_every_tower_of_scopes() {
     run(async || {
         let (now, mut random) = (Instant::now(), 7_u32);
@@ -704,7 +699,7 @@ fn the_effective_deadline_is_what_the_rule_says_in_every_tower_of_scopes() {
 }
 
 // H1: also where a deadline was set by `fail_after`, moved from outside, or has passed.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_effective_deadline_follows_what_becomes_of_the_scope() {
     run(async || {
         let begun = Instant::now();

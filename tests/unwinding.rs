@@ -15,12 +15,14 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{FutureExt, poll, select};
-use trine::net::{TcpListener, TcpStream};
+use trine::net::TcpListener;
 use trine::time::{sleep, sleep_forever};
 use trine::{
     Builder, CancelScope, Result, checkpoint, checkpoint_if_cancelled, is_cancelled, move_on_after,
     nop, nursery, shield, shield_for, stats, yield_shielded,
 };
+
+use common::{in_kernel, pair};
 
 const LONG: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(2);
@@ -30,23 +32,6 @@ const MOMENT: Duration = Duration::from_millis(2);
 fn run<T>(main: impl AsyncFnOnce() -> Result<T>) -> T {
     let ended = common::within(10, || Builder::new().detect_deadlock_strictly(true).run(main));
     ended.unwrap_or_else(|error| panic!("the test's main failed: {error}"))
-}
-
-/// Two ends of a connection.
-async fn pair() -> Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let client = TcpStream::connect_addr(listener.local_addr()?).await?;
-    let (server, _) = listener.accept().await?;
-    listener.close().await?;
-    Ok((client, server))
-}
-
-/// Waits until the kernel has this many operations.
-async fn in_kernel(operations: usize) -> Result {
-    while stats().in_kernel < operations {
-        checkpoint().await?;
-    }
-    Ok(())
 }
 
 /// Waits for something that trine knows nothing of, and that never comes.
@@ -99,7 +84,7 @@ fn steps_to_the_end(clean_up: impl AsyncFn(&Cell<u32>)) -> u32 {
 }
 
 // F14: from the 1,000th `Cancelled` in a row on.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_that_swallows_its_cancellation_holds_no_scope_open() {
     let delivered = 900..=1_001;
     let accepting = rounds_until_dropped(async |rounds| {
@@ -138,7 +123,7 @@ fn a_child_that_swallows_its_cancellation_holds_no_scope_open() {
 }
 
 // F14: across polls, and schedule points neither count nor set back.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_that_swallows_its_cancellation_and_yields_holds_no_scope_open() {
     let delivered = 900..=1_010;
     let pausing = rounds_until_dropped(async |rounds| {
@@ -159,7 +144,7 @@ fn a_child_that_swallows_its_cancellation_and_yields_holds_no_scope_open() {
 }
 
 // F14: also where nothing of it is a child: a scope's body, and a scope in a scope.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_body_that_swallows_its_cancellation_holds_its_scope_no_longer() {
     run(async || {
         let rounds = Cell::new(0);
@@ -188,7 +173,7 @@ fn a_body_that_swallows_its_cancellation_holds_its_scope_no_longer() {
 }
 
 // F14: the handle of a child that has failed says so for ever; that is no way out either.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_that_asks_a_dead_sibling_over_and_over_holds_no_scope_open() {
     let asked = rounds_until_dropped(async |asked| {
         let ended = nursery(async |n| {
@@ -206,7 +191,7 @@ fn a_child_that_asks_a_dead_sibling_over_and_over_holds_no_scope_open() {
 }
 
 // F14: whoever handles a cancellation and leaves the cancelled scope swallows nothing.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_task_that_handles_a_thousand_timeouts_inside_their_scopes_is_left_alone() {
     run(async || {
         for round in 0..1_500 {
@@ -220,7 +205,7 @@ fn a_task_that_handles_a_thousand_timeouts_inside_their_scopes_is_left_alone() {
 }
 
 // F14: an operation that succeeds sets the count back, so long clean-up is no offence.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_that_gets_something_done_between_cancellations_is_left_alone() {
     let rounds = steps_to_the_end(async |rounds| {
         for _ in 0..3_000 {
@@ -237,7 +222,7 @@ fn a_child_that_gets_something_done_between_cancellations_is_left_alone() {
 }
 
 // F14, M2: `close` does not count.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_clean_up_with_1_001_cancelled_closes_is_not_cut_off() {
     let closed = steps_to_the_end(async |closed| {
         let mut sockets = Vec::new();
@@ -260,7 +245,7 @@ fn a_clean_up_with_1_001_cancelled_closes_is_not_cut_off() {
 }
 
 // F14: and does not set back.
-#[test]
+#[trine::test(kernel = "both")]
 fn closing_something_now_and_then_is_no_excuse_for_swallowing() {
     let rounds = rounds_until_dropped(async |rounds| {
         while rounds.get() < 10_000 {
@@ -275,7 +260,7 @@ fn closing_something_now_and_then_is_no_excuse_for_swallowing() {
 }
 
 // F14, A2: a swallowed shield with a deadline that has passed is no way to live for ever.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_that_hides_in_expired_shields_does_not_stop_the_run() {
     let rounds = rounds_until_dropped(async |rounds| {
         while rounds.get() < 200_000 {
@@ -288,7 +273,7 @@ fn a_child_that_hides_in_expired_shields_does_not_stop_the_run() {
 }
 
 // F13: waiting for something foreign only, however it is wrapped.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_child_that_waits_for_something_foreign_is_dropped() {
     let dropped_while = |wait: &dyn Fn() -> Pin<Box<dyn Future<Output = ()>>>| {
         assert_eq!(rounds_until_dropped(async |_| wait().await), 0);
@@ -323,7 +308,7 @@ fn a_cancelled_child_that_waits_for_something_foreign_is_dropped() {
 }
 
 // F13: an operation of ours ends first, and its end is what makes the rest be looked at.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_that_waits_for_an_operation_and_for_something_foreign_is_dropped_after_the_operation() {
     for unordered in [false, true] {
         let ended = rounds_until_dropped(async |ended| {
@@ -369,7 +354,7 @@ fn a_body_whose_operation_wakes_nobody_is_dropped_when_it_has_ended() {
 }
 
 // F13: cancellation reaches every operation behind other people's combinators.
-#[test]
+#[trine::test(kernel = "both")]
 fn operations_behind_select_and_futures_unordered_are_all_cancelled() {
     let cancelled = steps_to_the_end(async |cancelled| {
         let listeners: Vec<_> =
@@ -396,7 +381,7 @@ fn operations_behind_select_and_futures_unordered_are_all_cancelled() {
 }
 
 // F13: children count as a wait where somebody polls them. Nobody polls these any more.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_that_is_kept_and_not_polled_holds_no_cancelled_task_open() {
     rounds_until_dropped(async |_| {
         let mut kept = pin!(nursery(async |n| {
@@ -411,7 +396,7 @@ fn a_nursery_that_is_kept_and_not_polled_holds_no_cancelled_task_open() {
 }
 
 // F13: the same, where the kernel lets go of the last of them long after everybody was woken.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_kept_nursery_with_operations_in_the_kernel_holds_no_cancelled_task_open() {
     rounds_until_dropped(async |_| {
         let (listener, other) = &shield(async {
@@ -441,7 +426,7 @@ fn a_kept_nursery_with_operations_in_the_kernel_holds_no_cancelled_task_open() {
 }
 
 // F14: a foreign future that wakes itself for ever while it is cancelled.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_child_that_keeps_waking_itself_is_dropped() {
     let polls = rounds_until_dropped(async |polls| {
         poll_fn(|cx| {
@@ -457,7 +442,7 @@ fn a_cancelled_child_that_keeps_waking_itself_is_dropped() {
 }
 
 // F14: the same in a scope's body of its own, behind another waker.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_body_that_keeps_waking_itself_is_dropped() {
     run(async || {
         let polls = &Cell::new(0);
@@ -477,7 +462,7 @@ fn a_cancelled_body_that_keeps_waking_itself_is_dropped() {
 }
 
 // F14: a foreign future that wakes itself and gets somewhere is left alone.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_child_that_wakes_itself_a_few_times_and_ends_is_not_dropped() {
     let polls = steps_to_the_end(async |polls| {
         poll_fn(|cx| {
@@ -493,7 +478,7 @@ fn a_cancelled_child_that_wakes_itself_a_few_times_and_ends_is_not_dropped() {
 }
 
 // F13: a poll that began before the sweep proves nothing, and the one running is woken as well.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_body_that_cancels_itself_in_its_first_poll_and_then_waits_for_something_foreign_is_dropped() {
     run(async || {
         let left = move_on_after(LONG, async |scope| {
@@ -506,7 +491,7 @@ fn a_body_that_cancels_itself_in_its_first_poll_and_then_waits_for_something_for
 }
 
 // F13: the same in a later poll.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_body_that_cancels_itself_and_then_waits_for_something_foreign_is_dropped() {
     run(async || {
         let left = move_on_after(LONG, async |scope| {
@@ -520,7 +505,7 @@ fn a_body_that_cancels_itself_and_then_waits_for_something_foreign_is_dropped() 
 }
 
 // F13: the same where a nursery or a combinator polls.
-#[test]
+#[trine::test(kernel = "both")]
 fn whoever_cancels_the_scope_it_runs_in_and_then_waits_for_something_foreign_is_dropped() {
     run(async || {
         let scope = &CancelScope::new();
@@ -564,7 +549,7 @@ fn whoever_cancels_the_scope_it_runs_in_and_then_waits_for_something_foreign_is_
 }
 
 // F13: a task that a sibling has woken meanwhile is not stuck.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_child_that_a_sibling_has_just_woken_gets_what_was_sent() {
     run(async || {
         let got = &Cell::new(None);
@@ -590,7 +575,7 @@ fn a_cancelled_child_that_a_sibling_has_just_woken_gets_what_was_sent() {
 }
 
 // F13: clean-up that waits for a foreign channel goes into `shield_for`, and is not dropped there.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_shielded_task_that_waits_for_a_sibling_over_a_foreign_channel_is_not_dropped() {
     run(async || {
         let got = &Cell::new(None);
@@ -623,7 +608,7 @@ fn a_shielded_task_that_waits_for_a_sibling_over_a_foreign_channel_is_not_droppe
 }
 
 // F13, G3: and when the shield's own time is over, it is dropped after all.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_shielded_task_that_waits_for_something_foreign_is_dropped_at_the_shields_deadline() {
     let (cleaned, dropped) = cancelled_child(async |cleaned| {
         let _ = sleep_forever().await;
@@ -635,7 +620,7 @@ fn a_shielded_task_that_waits_for_something_foreign_is_dropped_at_the_shields_de
 }
 
 // F13: schedule points, children and orphans are waits of its own: nothing of value is dropped.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_task_that_yields_or_joins_is_not_taken_for_stuck() {
     let steps = steps_to_the_end(async |steps| {
         let (_client, server) = shield(pair()).await.unwrap();
@@ -662,7 +647,7 @@ fn a_cancelled_task_that_yields_or_joins_is_not_taken_for_stuck() {
 }
 
 // F15: what was dropped is reported, with the place where it was spawned.
-#[test]
+#[trine::test(kernel = "both")]
 fn tasks_that_had_to_be_dropped_are_reported() {
     let reported: Rc<RefCell<Vec<&'static Location<'static>>>> = Rc::default();
     let report = Rc::clone(&reported);

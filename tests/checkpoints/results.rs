@@ -13,9 +13,10 @@ use trine::{
     shield, stats,
 };
 
-use crate::{LONG, MOMENT, in_kernel, pair, run, spin_until};
+use crate::common::spin_until;
+use crate::{LONG, MOMENT, in_kernel, pair, run};
 // C8: in one turn a completion beats a deadline.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_completion_beats_a_deadline_of_the_same_turn() {
     run(async || {
         for _ in 0..5 {
@@ -35,7 +36,7 @@ fn a_completion_beats_a_deadline_of_the_same_turn() {
 }
 
 // C8, D1: the bytes have come, so they are received although the time is over.
-#[test]
+#[trine::test(kernel = "both")]
 fn bytes_that_have_come_beat_a_deadline_of_the_same_turn() {
     run(async || {
         let (client, server) = pair().await?;
@@ -54,7 +55,7 @@ fn bytes_that_have_come_beat_a_deadline_of_the_same_turn() {
 }
 
 // D1: what was cancelled did not happen: every byte is received or still there.
-#[test]
+#[trine::test(kernel = "both")]
 fn receives_that_race_with_their_deadlines_lose_no_byte() {
     run(async || {
         let (client, server) = &pair().await?;
@@ -92,7 +93,7 @@ fn receives_that_race_with_their_deadlines_lose_no_byte() {
 }
 
 // D2: a partial operation says how much was done, and that is how much the other end gets.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_write_says_how_much_went_out() {
     run(async || {
         let (client, server) = pair().await?;
@@ -131,7 +132,7 @@ async fn overrun() -> Result<(SocketAddr, TcpListener, Vec<TcpStream>)> {
 }
 
 // D2: a cancelled connect leaves nothing: its socket is closed, and the scope waits for that.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_connect_closes_its_socket() {
     run(async || {
         let (address, _listener, _connected) = overrun().await?;
@@ -149,7 +150,7 @@ fn a_cancelled_connect_closes_its_socket() {
 
 // D4: the connect was asked to cancel, and is awaited where nothing is cancelled. It cannot be begun
 // again, and reports an ordinary error.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_connect_that_left_a_cancelled_scope_is_an_aborted_connection() {
     run(async || {
         let (address, _listener, _connected) = overrun().await?;
@@ -168,7 +169,7 @@ fn a_connect_that_left_a_cancelled_scope_is_an_aborted_connection() {
 }
 
 // D4: total operations are submitted again; a sleep keeps the deadline it had.
-#[test]
+#[trine::test(kernel = "both")]
 fn waits_that_left_a_cancelled_scope_go_on() {
     run(async || {
         let (client, server) = pair().await?;
@@ -199,7 +200,7 @@ fn waits_that_left_a_cancelled_scope_go_on() {
 }
 
 // D4: a shield went on around the one who polls.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_operation_that_was_asked_to_cancel_goes_on_behind_a_shield() {
     run(async || {
         let (client, server) = pair().await?;
@@ -224,7 +225,7 @@ fn an_operation_that_was_asked_to_cancel_goes_on_behind_a_shield() {
 }
 
 // D4, A8: polled again after `Cancelled`, an operation starts anew.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_accept_can_be_awaited_again() {
     run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -240,7 +241,7 @@ fn a_cancelled_accept_can_be_awaited_again() {
 }
 
 // D6: what has not been handed over is withdrawn: the kernel never sees it, and it ends at once.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_operation_that_the_kernel_has_not_seen_is_withdrawn() {
     run(async || {
         let (_client, server) = pair().await?;

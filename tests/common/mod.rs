@@ -5,13 +5,20 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use trine::net::{TcpListener, TcpStream};
+use trine::time::Instant;
+use trine::{Result, checkpoint, stats, testing};
+
 /// Runs a test that could hang: if it takes too long, the process ends and says so, instead of the
 /// whole suite standing still.
 #[allow(dead_code, reason = "not every test file could hang")]
 pub fn within<T>(seconds: u64, test: impl FnOnce() -> T) -> T {
+    if cfg!(miri) {
+        return test(); // There everything is slow.
+    }
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (done, watched) = mpsc::channel::<()>();
-    thread::spawn(move || {
+    let watchdog = thread::spawn(move || {
         let timeout = Duration::from_secs(seconds);
         if watched.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout) {
             eprintln!("{name} did not end within {seconds} s");
@@ -20,5 +27,36 @@ pub fn within<T>(seconds: u64, test: impl FnOnce() -> T) -> T {
     });
     let result = test();
     drop(done);
+    watchdog.join().expect("it does not panic");
     result
+}
+
+/// Two ends of a connection.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub async fn pair() -> Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+    let (server, _) = listener.accept().await?;
+    listener.close().await?;
+    Ok((client, server))
+}
+
+/// Waits until the kernel has this many operations.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub async fn in_kernel(operations: usize) -> Result {
+    while stats().in_kernel < operations {
+        checkpoint().await?;
+    }
+    Ok(())
+}
+
+/// Lets the clock of the run go beyond `deadline`, without a turn of its loop.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub fn spin_until(deadline: Instant) {
+    if testing::World::try_current().is_some() {
+        testing::advance(deadline - Instant::now() + Duration::from_nanos(1));
+    }
+    while Instant::now() <= deadline {
+        std::hint::spin_loop();
+    }
 }

@@ -65,7 +65,7 @@ async fn connect(targets: &[SocketAddr], stagger: Duration) -> Result<Option<Tcp
 }
 
 // N15, N7: the program of the design, on real sockets. A target that refuses starts the next at once.
-#[test]
+#[trine::test(kernel = "both")]
 fn happy_eyeballs_takes_the_first_that_answers() {
     run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -108,7 +108,7 @@ async fn race(attempts: &[(Duration, bool)], stagger: Duration) -> Result<(Optio
 }
 
 // N15, F13: the stagger ends the wait for the event, and `finish` ends the one that is under way.
-#[test]
+#[trine::test(kernel = "both")]
 fn happy_eyeballs_staggers_its_attempts() {
     run(async || {
         let began = Instant::now();
@@ -144,7 +144,7 @@ async fn first(names: &[String]) -> Result<Option<&str>> {
 }
 
 // N15: a value that borrows and children that borrow a local do not exclude each other.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_value_may_borrow_while_children_borrow_a_local() {
     run(async || {
         let names = vec!["alpha".to_owned(), "beta".to_owned()];
@@ -185,7 +185,7 @@ fn deliver<'s, T: 's, E: Unwind>(n: Nursery<'s, '_, T, E>, value: T, after: Dura
 }
 
 // N15: helpers take the handle by value.
-#[test]
+#[trine::test(kernel = "both")]
 fn helper_functions_spawn_through_the_handle() {
     run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -243,7 +243,7 @@ impl<T> Workers<'_, '_, T> {
 }
 
 // N15: the handle may be stored.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_struct_may_keep_the_handle() {
     run(async || {
         let names = RefCell::default();
@@ -262,7 +262,7 @@ fn a_struct_may_keep_the_handle() {
 }
 
 // N15: children borrow mutably, and afterwards everything is the caller's again.
-#[test]
+#[trine::test(kernel = "both")]
 fn children_borrow_mutably() {
     run(async || {
         let mut numbers = [1, 2, 3];
@@ -326,7 +326,7 @@ impl Server {
 }
 
 // N15: the fields of one's own struct, one child each.
-#[test]
+#[trine::test(kernel = "both")]
 fn children_share_the_fields_of_one_mutable_reference() {
     run(async || {
         let mut server = Server::default();
@@ -355,7 +355,7 @@ fn tree(depth: u32) -> Node {
 }
 
 // N15: children spawn children that borrow the same things, without boxing anything.
-#[test]
+#[trine::test(kernel = "both")]
 fn children_recurse_through_a_helper() {
     run(async || {
         let (root, total) = (tree(4), Cell::new(0));
@@ -371,7 +371,7 @@ fn children_recurse_through_a_helper() {
 }
 
 // N15: an inner child uses the outer nursery, and borrows what the outer body may lend it.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_inner_child_uses_the_outer_nursery() {
     run(async || {
         let told = RefCell::new(Vec::new());
@@ -425,7 +425,7 @@ async fn caller() -> std::result::Result<u32, Box<dyn StdError + Send + Sync>> {
 }
 
 // N15: whatever a body may look like.
-#[test]
+#[trine::test(kernel = "both")]
 fn bodies_are_functions_or_boxed_and_callers_have_errors_of_their_own() {
     run(async || {
         assert_eq!(nursery(body).await?, 1);

@@ -9,7 +9,7 @@ use crate::{LONG, MOMENT, Story, clean_up, line_of_failed, reason_of, run, why};
 
 // N18: when only daemons remain they are cancelled (reason `Finished`), absorb, and are joined. The
 // nursery succeeds.
-#[test]
+#[trine::test(kernel = "both")]
 fn daemons_are_cancelled_and_joined_when_only_they_are_left() {
     run(async || {
         let story = &Story::default();
@@ -38,7 +38,7 @@ fn daemons_are_cancelled_and_joined_when_only_they_are_left() {
 }
 
 // N18: the body keeps the nursery open as well.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_daemon_goes_on_as_long_as_the_body_does() {
     run(async || {
         let beats = &Cell::new(0);
@@ -63,7 +63,7 @@ fn a_daemon_goes_on_as_long_as_the_body_does() {
 }
 
 // N18: a nursery of nothing but daemons ends at once.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_of_daemons_ends_when_its_body_does() {
     run(async || {
         let reasons = &RefCell::new(Vec::new());
@@ -85,7 +85,7 @@ fn a_nursery_of_daemons_ends_when_its_body_does() {
 
 // N18: an ordinary child spawned meanwhile re-opens the nursery, but not its daemons. It is not
 // cancelled, nor is a daemon that begins in the re-opened nursery.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_spawned_by_a_dismissed_daemon_reopens_the_nursery_but_not_the_daemons() {
     run(async || {
         let story = &Story::default();
@@ -124,7 +124,7 @@ fn a_child_spawned_by_a_dismissed_daemon_reopens_the_nursery_but_not_the_daemons
 }
 
 // N18, N3: a real error of a daemon is an error as any child's.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_error_of_a_daemon_cancels_the_nursery() {
     run(async || {
         let spawned = &Cell::new(0);
@@ -150,7 +150,7 @@ fn an_error_of_a_daemon_cancels_the_nursery() {
 }
 
 // N18: a daemon that ends early or swallows its dismissal is no trouble.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_daemon_may_end_as_it_likes() {
     run(async || {
         let value = nursery(async |n| {
@@ -168,7 +168,7 @@ fn a_daemon_may_end_as_it_likes() {
 }
 
 // N18, N3: daemons are cancelled with the nursery too, and told the nursery's reason.
-#[test]
+#[trine::test(kernel = "both")]
 fn daemons_are_cancelled_with_their_nursery() {
     run(async || {
         let reason = &RefCell::new(None);
@@ -190,7 +190,7 @@ fn daemons_are_cancelled_with_their_nursery() {
 }
 
 // N18, E6: a cancellation from outside passes through a daemon's own scope.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancellation_from_outside_goes_through_daemons() {
     run(async || {
         let reason = &RefCell::new(None);
@@ -217,7 +217,7 @@ fn a_cancellation_from_outside_goes_through_daemons() {
 }
 
 // N18, N7: a daemon may be the one that finds the value.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_daemon_may_finish_the_nursery() {
     run(async || {
         let value = nursery(async |n| {
@@ -235,7 +235,7 @@ fn a_daemon_may_finish_the_nursery() {
 }
 
 // N18, F13: a dismissed daemon that waits for something foreign is dropped there.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_daemon_that_waits_for_something_foreign_holds_nothing_up() {
     run(async || {
         let dropped = &Cell::new(false);

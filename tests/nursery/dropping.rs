@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::mem;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -15,20 +15,19 @@ use trine::{
     stats,
 };
 
+use crate::common::in_kernel;
 use crate::{LONG, MOMENT, Story, run, with_prelude};
 
-/// A stream of ours, and the other end of it, which is not.
-async fn pair(listener: &TcpListener) -> Result<(TcpStream, std::net::TcpStream)> {
-    let peer = std::net::TcpStream::connect(listener.local_addr()?)?;
+/// Two ends of a connection.
+async fn pair(listener: &TcpListener) -> Result<(TcpStream, TcpStream)> {
+    let peer = TcpStream::connect_addr(listener.local_addr()?).await?;
     Ok((listener.accept().await?.0, peer))
 }
 
-/// Waits until the kernel has this many operations.
-async fn in_kernel(operations: usize) -> Result {
-    while stats().in_kernel < operations {
-        checkpoint().await?;
-    }
-    Ok(())
+/// A stream of ours, and the other end of it, which is not.
+async fn pair_with_outside(listener: &TcpListener) -> Result<(TcpStream, std::net::TcpStream)> {
+    let peer = std::net::TcpStream::connect(listener.local_addr()?)?;
+    Ok((listener.accept().await?.0, peer))
 }
 
 /// Says when it is dropped.
@@ -41,7 +40,7 @@ impl Drop for Tells<'_> {
 }
 
 // N16: dropping the nursery drops the children: first the body, then them, then the value.
-#[test]
+#[trine::test(kernel = "both")]
 fn dropping_a_nursery_drops_its_body_its_children_and_its_value() {
     run(async || {
         let story = &Story::default();
@@ -76,7 +75,7 @@ fn dropping_a_nursery_drops_its_body_its_children_and_its_value() {
 }
 
 // N16: one that was never polled drops what was spawned before its body began.
-#[test]
+#[trine::test(kernel = "both")]
 fn dropping_a_nursery_that_was_never_polled_drops_the_children_unpolled() {
     run(async || {
         let story = &Story::default();
@@ -101,11 +100,11 @@ fn dropping_a_nursery_that_was_never_polled_drops_the_children_unpolled() {
 
 // F12, E11: operations in flight are asked to cancel; the scope around waits for the kernel, and D7:
 // what had come stays with the streams.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_dropped_with_operations_in_flight_leaves_the_waiting_to_the_scope_around() {
     run(async || {
         let listener = &TcpListener::bind("127.0.0.1:0").await?;
-        let (one, mut peer) = pair(listener).await?;
+        let (one, peer) = pair(listener).await?;
         let (two, _other) = pair(listener).await?;
         let (one, two) = (&one, &two);
         let left = move_on_after(LONG, async |_| {
@@ -131,7 +130,7 @@ fn a_nursery_dropped_with_operations_in_flight_leaves_the_waiting_to_the_scope_a
                     waiting.as_mut().poll(cx)
                 })
                 .await?;
-                peer.write_all(b"late")?;
+                peer.write_all("late").await?;
             }
             // Nothing was waited for yet: dropping is synchronous.
             assert!(stats().in_kernel > 0);
@@ -147,10 +146,10 @@ fn a_nursery_dropped_with_operations_in_flight_leaves_the_waiting_to_the_scope_a
 }
 
 // F12: over and over, nothing piles up.
-#[test]
+#[trine::test(kernel = "both")]
 fn dropping_nurseries_over_and_over_leaves_nothing_behind() {
     run(async || {
-        let (stream, mut peer) = pair(&TcpListener::bind("127.0.0.1:0").await?).await?;
+        let (stream, peer) = pair(&TcpListener::bind("127.0.0.1:0").await?).await?;
         let (listener, stream) = (&TcpListener::bind("127.0.0.1:0").await?, &stream);
         while stats().in_kernel > 0 {
             nop().await?;
@@ -178,7 +177,7 @@ fn dropping_nurseries_over_and_over_leaves_nothing_behind() {
                 "after {polls} polls"
             );
         }
-        peer.write_all(b"still there")?;
+        peer.write_all("still there").await?;
         assert_eq!(stream.recv().await?.expect("bytes"), *b"still there");
         Ok(())
     });
@@ -217,7 +216,7 @@ impl Drop for Deep<'_, '_> {
 }
 
 // N16: what a Drop spawns while the nursery is dropped is dropped unpolled, however deep.
-#[test]
+#[trine::test(kernel = "both")]
 fn children_whose_drops_spawn_four_deep_while_their_nursery_is_dropped_are_all_dropped() {
     run(async || {
         let (polled, dropped) = (&Cell::new(0), &Cell::new(0));
@@ -243,7 +242,7 @@ fn children_whose_drops_spawn_four_deep_while_their_nursery_is_dropped_are_all_d
 }
 
 // N2, N10: in a nursery that lives, what a Drop spawns is a child as any other.
-#[test]
+#[trine::test(kernel = "both")]
 fn children_that_a_drop_spawns_into_a_living_nursery_run() {
     run(async || {
         let (polled, dropped) = (&Cell::new(0), &Cell::new(0));
@@ -262,7 +261,7 @@ fn children_that_a_drop_spawns_into_a_living_nursery_run() {
 }
 
 // N16: a handle of a child that was dropped with its nursery is not left hanging.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_body_that_is_dropped_first_may_hold_handles_and_starts() {
     run(async || {
         let story = &Story::default();
@@ -298,7 +297,7 @@ fn a_body_that_is_dropped_first_may_hold_handles_and_starts() {
 
 // F12: forgetting leaks. The children are never polled again, though what they borrowed is gone and
 // their wakers are fired; the scope around does not wait for them.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_forgotten_nursery_is_never_polled_again() {
     run(async || {
         let polled = &Cell::new(0);
@@ -339,7 +338,7 @@ fn a_forgotten_nursery_is_never_polled_again() {
 }
 
 // F12, C2: cancelling the scope that a forgotten nursery is in touches nothing that is gone.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_forgotten_nursery_is_cancelled_in_peace() {
     run(async || {
         let left = move_on_after(LONG, async |scope| {
@@ -366,7 +365,7 @@ fn a_forgotten_nursery_is_cancelled_in_peace() {
 fn a_forgotten_operation_holds_no_scope_open_and_ends_with_the_run() {
     let peer = run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (stream, peer) = pair(&listener).await?;
+        let (stream, peer) = pair_with_outside(&listener).await?;
         let left = move_on_after(LONG, async |_| {
             let mut forgotten = Box::pin(stream.recv());
             assert!(poll!(forgotten.as_mut()).is_pending());
@@ -392,7 +391,7 @@ fn a_forgotten_operation_holds_no_scope_open_and_ends_with_the_run() {
 fn a_forgotten_write_is_finished_all_the_same() {
     let (stream, mut peer) = run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (stream, peer) = pair(&listener).await?;
+        let (stream, peer) = pair_with_outside(&listener).await?;
         let mut forgotten = Box::pin(stream.write_all(vec![b'x'; 4 << 20]));
         assert!(poll!(forgotten.as_mut()).is_pending());
         mem::forget(forgotten);
@@ -408,7 +407,7 @@ fn a_forgotten_write_is_finished_all_the_same() {
 }
 
 // F12, F7: a forgotten scope's deadline passes, and it can be cancelled, to no effect on others.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_forgotten_scope_may_expire_and_be_cancelled() {
     run(async || {
         let listener = &TcpListener::bind("127.0.0.1:0").await?;
@@ -431,7 +430,7 @@ fn a_forgotten_scope_may_expire_and_be_cancelled() {
 }
 
 // F12: a nursery that has been polled in one task may be dropped in another one.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_may_be_dropped_by_another_task_than_the_one_that_polled_it() {
     run(async || {
         let story = &Story::default();

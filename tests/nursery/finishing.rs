@@ -7,17 +7,11 @@ use trine::{
     CancelScope, Error, Reason, checkpoint, is_cancelled, move_on_after, move_on_at, nursery,
 };
 
+use crate::common::spin_until;
 use crate::{LONG, MOMENT, Story, clean_up, reason_of, run, sorted, why};
 
-/// Blocks the thread, so that whatever comes next finds the deadline passed.
-fn spin_until(deadline: Instant) {
-    while Instant::now() <= deadline {
-        std::hint::spin_loop();
-    }
-}
-
 // N7: the value is the outcome; the rest, the body included, is cancelled and joined.
-#[test]
+#[trine::test(kernel = "both")]
 fn finishing_cancels_and_joins_the_rest_and_returns_the_value() {
     run(async || {
         let story = &Story::default();
@@ -48,7 +42,7 @@ fn finishing_cancels_and_joins_the_rest_and_returns_the_value() {
 }
 
 // N7: the first value wins, over later ones and over the body's own.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_first_value_wins() {
     run(async || {
         let value = nursery(async |n| {
@@ -95,7 +89,7 @@ impl Drop for Dropped<'_> {
 }
 
 // N7: values that did not win are dropped, each once, and may do what they like then.
-#[test]
+#[trine::test(kernel = "both")]
 fn values_that_did_not_win_are_dropped() {
     run(async || {
         let story = &Story::default();
@@ -117,7 +111,7 @@ fn values_that_did_not_win_are_dropped() {
 }
 
 // N7: whatever is cancelled later; the outer cancellation is raised at the next cancel point.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_outer_cancellation_after_finish_does_not_replace_the_value() {
     run(async || {
         let value = &Cell::new(0);
@@ -145,7 +139,7 @@ fn an_outer_cancellation_after_finish_does_not_replace_the_value() {
 }
 
 // N7: `finish` and the deadline around fall into one turn.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_deadline_that_passes_in_the_very_turn_of_finish_does_not_replace_the_value() {
     run(async || {
         let value = &Cell::new(0);
@@ -171,7 +165,7 @@ fn a_deadline_that_passes_in_the_very_turn_of_finish_does_not_replace_the_value(
 }
 
 // N7, C8: the child that finishes was woken in the turn in which the deadline passed.
-#[test]
+#[trine::test(kernel = "both")]
 fn finishing_at_the_moment_of_the_deadline_leaves_a_value_or_a_cancellation_and_nothing_else() {
     run(async || {
         for _ in 0..20 {
@@ -197,7 +191,7 @@ fn finishing_at_the_moment_of_the_deadline_leaves_a_value_or_a_cancellation_and_
 }
 
 // N7: only a real error replaces it …
-#[test]
+#[trine::test(kernel = "both")]
 fn a_real_error_after_finish_replaces_the_value() {
     run(async || {
         let by_child = nursery(async |n| {
@@ -220,7 +214,7 @@ fn a_real_error_after_finish_replaces_the_value() {
 }
 
 // N7: … and a cancellation does not, whether it is the body's or a child's.
-#[test]
+#[trine::test(kernel = "both")]
 fn cancellations_after_finish_do_not_replace_the_value() {
     run(async || {
         let value = nursery(async |n| {
@@ -239,7 +233,7 @@ fn cancellations_after_finish_do_not_replace_the_value() {
 }
 
 // N7: a plain value is not final; N4: the children are awaited all the same.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_outer_cancellation_that_cuts_a_child_short_replaces_the_bodys_value() {
     run(async || {
         let seen = &RefCell::new(None);
@@ -259,7 +253,7 @@ fn an_outer_cancellation_that_cuts_a_child_short_replaces_the_bodys_value() {
 }
 
 // N7: for `T = ()`, `cancel` is `finish(())`: not undone by an outer cancellation either.
-#[test]
+#[trine::test(kernel = "both")]
 fn cancelling_a_nursery_is_finishing_it() {
     run(async || {
         let scope = CancelScope::new();
@@ -286,7 +280,7 @@ fn cancelling_a_nursery_is_finishing_it() {
 }
 
 // N7, N10: the nursery is finished before the body has got anywhere; children still start.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_finished_at_once_still_joins_what_is_spawned_into_it() {
     run(async || {
         let story = &Story::default();

@@ -11,7 +11,7 @@ use trine::{Error, Reason, checkpoint, move_on_after, nursery, shield_for};
 use crate::{LONG, MOMENT, Story, reason_of, run};
 
 // N19: awaiting the handle yields the value, whether or not the child has ended before.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_handle_yields_the_childs_value() {
     run(async || {
         let words = ["one".to_owned(), "two".to_owned()];
@@ -32,7 +32,7 @@ fn a_handle_yields_the_childs_value() {
 }
 
 // N19: also for a sibling, and for values that borrow.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_sibling_may_wait_for_the_value() {
     run(async || {
         let text = "a b c".to_owned();
@@ -55,7 +55,7 @@ fn a_sibling_may_wait_for_the_value() {
 }
 
 // N19: `Cancelled` if the child did not produce one; its error goes to the nursery.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_handle_of_a_failed_child_yields_cancelled_and_its_error_goes_to_the_nursery() {
     run(async || {
         let outcome = nursery(async |n| {
@@ -71,7 +71,7 @@ fn the_handle_of_a_failed_child_yields_cancelled_and_its_error_goes_to_the_nurse
 }
 
 // N19: where the one who waits is not cancelled itself, it still hears `Cancelled`.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_shielded_waiter_hears_that_the_child_was_cancelled() {
     run(async || {
         nursery(async |n| {
@@ -94,7 +94,7 @@ fn a_shielded_waiter_hears_that_the_child_was_cancelled() {
 }
 
 // N19: a cancelled wait loses nothing, nor does a dropped one.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_wait_for_a_handle_can_be_given_up_and_taken_up_again() {
     run(async || {
         let gate = &Cell::new(false);
@@ -120,7 +120,7 @@ fn a_wait_for_a_handle_can_be_given_up_and_taken_up_again() {
 }
 
 // N19, B2: the one who polled last is woken.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_handle_that_changes_hands_wakes_its_new_holder() {
     run(async || {
         let value = nursery(async |n| {
@@ -138,7 +138,7 @@ fn a_handle_that_changes_hands_wakes_its_new_holder() {
 }
 
 // N19: dropping the handle does not stop the child.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_child_whose_handle_is_dropped_goes_on() {
     run(async || {
         let story = &Story::default();
@@ -168,7 +168,7 @@ impl Drop for Dropped<'_> {
 }
 
 // N19: values that nobody fetches are dropped once, also if the nursery is dropped half-way.
-#[test]
+#[trine::test(kernel = "both")]
 fn unread_values_are_dropped_once() {
     run(async || {
         let dropped = &Cell::new(0);
@@ -217,7 +217,7 @@ fn sum<'s>(
 struct Scope<'s>(trine::Child<'s, u64>);
 
 // N19: handles live in structs.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_handle_may_be_kept_in_a_struct() {
     run(async || {
         let value = nursery(async |n| sum(n, 3, 4).await).await?;
@@ -227,7 +227,7 @@ fn a_handle_may_be_kept_in_a_struct() {
 }
 
 // N19, N7: a handle may be all that is awaited, while a sibling finishes the nursery.
-#[test]
+#[trine::test(kernel = "both")]
 fn whoever_waits_for_a_handle_is_cancelled_with_the_nursery() {
     run(async || {
         let value = nursery(async |n| {

@@ -62,7 +62,7 @@ where
 }
 
 // N20: of a child. L1: the siblings are told which one.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_panic_of_a_child_goes_on_in_the_parent_after_all_have_been_joined() {
     run(async || {
         let told = nursery_with(async |n, _| {
@@ -78,7 +78,7 @@ fn a_panic_of_a_child_goes_on_in_the_parent_after_all_have_been_joined() {
 }
 
 // N20: of the body.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_panic_of_the_body_goes_on_after_the_children_have_been_joined() {
     run(async || {
         assert_eq!(nursery_with(async |_, _| panic!("the body")).await, "the body");
@@ -100,7 +100,7 @@ fn a_panic_of_the_body_goes_on_after_the_children_have_been_joined() {
 }
 
 // N20: of a daemon, and of a forked child, whose handle yields `Cancelled`.
-#[test]
+#[trine::test(kernel = "both")]
 fn panics_of_daemons_and_forked_children_are_panics_of_children() {
     run(async || {
         let told = nursery_with(async |n, _| {
@@ -155,7 +155,7 @@ impl Drop for PanicsInDrop {
 }
 
 // N20: in a Drop, of a child that has ended well, and of the body.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_panic_in_the_drop_of_a_child_is_a_panic_of_that_child() {
     run(async || {
         let told = nursery_with(async |n, _| {
@@ -185,7 +185,7 @@ fn a_panic_in_the_drop_of_a_child_is_a_panic_of_that_child() {
 }
 
 // N20, M4: the first panic goes on; a later one, an error and a value do not matter beside it.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_first_panic_wins_over_errors_values_and_later_panics() {
     run(async || {
         let told = thrown(nursery(async |n| {
@@ -217,7 +217,7 @@ fn the_first_panic_wins_over_errors_values_and_later_panics() {
 }
 
 // N20: level by level: the outer nursery's children are joined as well, before it goes on.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_panic_in_an_inner_nursery_passes_through_the_outer_one() {
     run(async || {
         let story = &Story::default();
@@ -255,7 +255,7 @@ fn a_panic_in_an_inner_nursery_passes_through_the_outer_one() {
 
 // N20, P1: a panic that nobody catches comes out of the run, after everything was joined, and the
 // thread can run again.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_panic_comes_out_of_the_run() {
     let story = Story::default();
     let thrown = catch_unwind(AssertUnwindSafe(|| {
@@ -299,7 +299,7 @@ impl Drop for Tells<'_> {
 
 // N16, N20: a nursery that is dropped half-way drops everything, and then goes on with the first
 // panic of a Drop.
-#[test]
+#[trine::test(kernel = "both")]
 fn panics_while_a_nursery_is_dropped_stop_nothing() {
     run(async || {
         let story = &Story::default();

@@ -17,7 +17,7 @@ use trine::{
 use crate::{LONG, MOMENT, common, pair, run};
 
 // M4: the first real one leads, the others stay attached, no `Cancelled` masks any.
-#[test]
+#[trine::test(kernel = "both")]
 fn real_errors_come_out_in_order_and_without_the_cancellations_they_caused() {
     run(async || {
         let ended = nursery(async |n| {
@@ -52,7 +52,7 @@ fn real_errors_come_out_in_order_and_without_the_cancellations_they_caused() {
 }
 
 // M4: a real error beats the cancellation around it, on its whole way out.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancellation_never_masks_a_real_error() {
     run(async || {
         let failed = move_on_after(MOMENT, async |_| {
@@ -82,7 +82,7 @@ async fn through_a_box() -> Result<(), Box<dyn StdError + Send + Sync>> {
 }
 
 // E2, M4: a cancellation that went through other types is still one when it reaches its scope.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancellation_survives_other_error_types_on_its_way_to_the_scope() {
     run(async || {
         let io = move_on_after(MOMENT, async |_| {
@@ -102,7 +102,7 @@ fn a_cancellation_survives_other_error_types_on_its_way_to_the_scope() {
 }
 
 // The twins: everything with `io::Error`, down to the run.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_generic_twins_absorb_a_cancellation_inside_an_io_error() {
     let ended = common::within(10, || {
         generic::run(async || -> io::Result<u32> {
@@ -139,7 +139,7 @@ fn the_generic_twins_absorb_a_cancellation_inside_an_io_error() {
 }
 
 // E9, E3 for `io::Error`.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_generic_twins_say_timed_out_and_keep_real_errors() {
     let ended = common::within(10, || {
         generic::run(async || -> io::Result<()> {
@@ -220,7 +220,7 @@ impl fmt::Display for Trouble {
 }
 
 // E2, E3, E4 for a type of the program's own.
-#[test]
+#[trine::test(kernel = "both")]
 fn errors_of_the_programs_own_unwind_like_ours() {
     let context = |what| move |error: Error| Trouble::While(what, Box::new(error.into()));
     let ended = common::within(10, || {
@@ -244,7 +244,7 @@ fn errors_of_the_programs_own_unwind_like_ours() {
 }
 
 // E4, M4: run hands out what main returned, whatever type that is.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_run_returns_the_errors_of_its_main_as_they_are() {
     let group = trine::run(async || {
         nursery(async |n| {
@@ -272,7 +272,7 @@ fn a_run_returns_the_errors_of_its_main_as_they_are() {
 }
 
 // B8, L4: the only way to a `Cancelled` is to be cancelled; it can be kept, and says why for ever.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_kept_cancellation_remembers_its_reason_after_the_run() {
     let kept = Cell::new(None);
     run(async || {

@@ -33,7 +33,7 @@ fn deadlock(builder: Builder, main: impl AsyncFnOnce() -> Result) -> String {
 }
 
 // P4: it is reported with the task tree, and failed.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_deadlock_ends_the_run_with_a_picture_of_it() {
     let line = line!();
     let picture = deadlock(lenient(), async || {
@@ -53,7 +53,7 @@ fn a_deadlock_ends_the_run_with_a_picture_of_it() {
 }
 
 // P4: whatever it is that waits.
-#[test]
+#[trine::test(kernel = "both")]
 fn whatever_nobody_can_wake_is_a_deadlock() {
     for builder in [lenient, strict] {
         deadlock(builder(), async || pending().await);
@@ -69,7 +69,7 @@ fn whatever_nobody_can_wake_is_a_deadlock() {
 }
 
 // P4: who holds the other end of a channel of others, only the strict can do without knowing.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_channel_whose_other_end_only_tasks_hold_is_a_deadlock_to_the_strict() {
     deadlock(strict(), async || {
         let (_sender, receiver) = oneshot::channel::<()>();
@@ -85,7 +85,7 @@ fn a_channel_whose_other_end_only_tasks_hold_is_a_deadlock_to_the_strict() {
 }
 
 // P4: the words say what it is.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_deadlock_says_so() {
     let error = outcome(strict(), async || sleep_forever().await).unwrap_err();
     let text = error.to_string();
@@ -93,7 +93,7 @@ fn a_deadlock_says_so() {
 }
 
 // P4: failing it drops the tasks, and leaves nothing behind.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_deadlock_drops_all_tasks_and_the_next_run_begins_anew() {
     struct Gone<'a>(&'a Cell<u32>);
     impl Drop for Gone<'_> {
@@ -164,7 +164,7 @@ fn a_timer_or_an_operation_is_a_way_out_of_every_wait() {
 }
 
 // P4: a waker of ours that someone outside holds is a way out, unless one is strict.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_waker_that_a_thread_holds_is_a_way_out_unless_one_is_strict() {
     let main = async |in_child: bool| {
         let (sender, receiver) = oneshot::channel();
@@ -200,7 +200,7 @@ fn a_waker_that_a_thread_holds_is_a_way_out_unless_one_is_strict() {
 }
 
 // P4: a waker that the dead have left with others keeps nothing alive.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_waker_of_a_task_that_has_ended_is_no_way_out() {
     let kept = Cell::new(None::<Waker>);
     deadlock(lenient(), async || {
@@ -218,7 +218,7 @@ fn the_waker_of_a_task_that_has_ended_is_no_way_out() {
 }
 
 // P4: a wake that has come but has not been heard is one.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_wake_that_is_on_its_way_is_a_way_out() {
     outcome(strict(), async || {
         let woken = Arc::new(AtomicBool::new(false));

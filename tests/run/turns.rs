@@ -20,7 +20,7 @@ use trine::{
 use super::{LONG, in_kernel, run, with_peer};
 
 // P2: everything queued in a turn goes to the kernel in one system call, which also waits.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_turn_is_one_system_call() {
     run(async || {
         nop().await?;
@@ -48,7 +48,7 @@ fn a_turn_is_one_system_call() {
 }
 
 // P2: with nothing in the kernel and nothing to wait for there is nothing to call it for.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_turn_with_nothing_for_the_kernel_makes_no_system_call() {
     run(async || {
         checkpoint().await?;
@@ -63,7 +63,7 @@ fn a_turn_with_nothing_for_the_kernel_makes_no_system_call() {
 }
 
 // P2: whoever is woken runs in a later turn, wherever it stands in the queue.
-#[test]
+#[trine::test(kernel = "both")]
 fn whoever_is_woken_runs_in_the_next_turn() {
     run(async || {
         let turns = &RefCell::new(Vec::new());
@@ -92,7 +92,7 @@ fn whoever_is_woken_runs_in_the_next_turn() {
 }
 
 // P2: each of a chain of wakes is a turn, so that none of it starves the ring.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_task_that_wakes_itself_is_polled_once_in_a_turn() {
     run(async || {
         let first = stats().turns;
@@ -109,7 +109,7 @@ fn a_task_that_wakes_itself_is_polled_once_in_a_turn() {
 }
 
 // P2: executors of others poll twice in one turn; a schedule point does not end by that.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_schedule_point_that_is_polled_again_and_again_ends_in_the_next_turn() {
     run(async || {
         let begun = stats().turns;
@@ -145,7 +145,7 @@ fn a_schedule_point_that_is_polled_again_and_again_ends_in_the_next_turn() {
 }
 
 // P2: a batch takes only entries of earlier turns, however often a nursery is polled.
-#[test]
+#[trine::test(kernel = "both")]
 fn children_run_once_in_a_turn_however_often_their_nursery_is_polled() {
     run(async || {
         let turns = &RefCell::new(Vec::new());
@@ -173,7 +173,7 @@ fn children_run_once_in_a_turn_however_often_their_nursery_is_polled() {
 }
 
 // P2: tasks run after the completions, and those woken first run first.
-#[test]
+#[trine::test(kernel = "both")]
 fn tasks_run_in_the_order_in_which_they_were_woken() {
     run(async || {
         let order = &RefCell::new(Vec::new());
@@ -215,7 +215,7 @@ impl<F: Fn(&str) + Send + Sync> Drop for Calls<F> {
 }
 
 // P2: wakers are woken and dropped with nothing borrowed and in no scope.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_waker_may_ask_the_run_anything_while_it_is_woken_and_dropped() {
     run(async || {
         let called = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -241,7 +241,7 @@ fn a_waker_may_ask_the_run_anything_while_it_is_woken_and_dropped() {
 }
 
 // P2: a panic of a waker is kept until all have been woken, and comes out of the run then.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_waker_that_panics_when_an_operation_ends_keeps_no_other_from_being_woken() {
     let woken = Arc::new(std::sync::Mutex::new(Vec::new()));
     let thrown = catch_unwind(AssertUnwindSafe(|| {
@@ -320,7 +320,7 @@ fn resources_that_panic_when_they_are_freed_are_all_freed() {
 }
 
 // P2: a schedule point gives everybody a turn, also those that come later.
-#[test]
+#[trine::test(kernel = "both")]
 fn between_two_schedule_points_every_task_that_is_awake_runs() {
     run(async || -> Result {
         let counts: [Cell<u32>; 3] = Default::default();

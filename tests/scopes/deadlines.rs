@@ -10,7 +10,7 @@ use trine::{
 use crate::{LONG, MOMENT, run};
 
 // H1: −∞ if cancelled; own if shielded; else the minimum of own and the parent's.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_effective_deadline_is_the_earliest_visible_one() {
     run(async || {
         let now = Instant::now();
@@ -42,7 +42,7 @@ fn the_effective_deadline_is_the_earliest_visible_one() {
 }
 
 // H2: an inner later deadline never extends an outer one.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_later_deadline_inside_does_not_extend_an_earlier_one_outside() {
     run(async || {
         let outer = CancelScope::new().timeout(MOMENT);
@@ -59,7 +59,8 @@ fn a_later_deadline_inside_does_not_extend_an_earlier_one_outside() {
 }
 
 // H3: a sleep never ends early, and no deadline passes early.
-#[test]
+#[trine::test(kernel = "both")]
+#[cfg_attr(miri, ignore = "turns by the thousand")]
 fn neither_sleeps_nor_deadlines_are_early() {
     run(async || {
         nursery(async |n| {
@@ -85,7 +86,7 @@ fn neither_sleeps_nor_deadlines_are_early() {
 }
 
 // H3: the sum saturates, and a deadline that never comes needs no timer.
-#[test]
+#[trine::test(kernel = "both")]
 fn durations_beyond_all_measure_never_end() {
     run(async || {
         let left = move_on_after(MOMENT, async |_| {
@@ -99,7 +100,7 @@ fn durations_beyond_all_measure_never_end() {
 }
 
 // A moved deadline counts from then on, in both directions.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_deadline_can_be_moved_while_the_body_waits() {
     run(async || {
         let scope = &CancelScope::new().timeout(MOMENT);

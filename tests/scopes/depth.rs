@@ -24,7 +24,8 @@ impl Wake for Bell {
 
 // B4: no algorithm of the tree recurses. Each scope polls the next one just once, so the tree is a
 // hundred thousand deep while the stack is not.
-#[test]
+#[trine::test(kernel = "both")]
+#[cfg_attr(miri, ignore = "too many scopes")]
 fn a_tree_of_a_hundred_thousand_nested_scopes_is_cancelled_and_dropped() {
     const DEPTH: usize = 100_000;
     type Nested = Pin<Box<dyn Future<Output = Result<Option<()>>>>>;
@@ -76,7 +77,8 @@ fn nest(depth: u32, tick: &Cell<u32>) -> Pin<Box<dyn Future<Output = Result<Opti
 }
 
 // B4, E6: futures that nest are on the user's stack, and that is enough for hundreds.
-#[test]
+#[trine::test(kernel = "both")]
+#[cfg_attr(miri, ignore = "too many scopes")]
 fn hundreds_of_scopes_inside_each_other_unwind() {
     run(async || {
         let tick = &Cell::new(0);

@@ -14,10 +14,11 @@ use trine::{
     is_cancelled, move_on_after, nursery, stats,
 };
 
+use crate::common::spin_until;
 use crate::{LONG, MOMENT, in_kernel, pair, run};
 
 // F1: a second run is misuse, and says so.
-#[test]
+#[trine::test(kernel = "both")]
 #[should_panic(expected = "is entered a second time; make a new one")]
 fn a_scope_cannot_be_entered_twice() {
     run(async || {
@@ -29,7 +30,7 @@ fn a_scope_cannot_be_entered_twice() {
 }
 
 // F1: not even while it runs.
-#[test]
+#[trine::test(kernel = "both")]
 #[should_panic(expected = "is entered a second time; make a new one")]
 fn a_scope_cannot_be_entered_inside_itself() {
     run(async || {
@@ -40,7 +41,7 @@ fn a_scope_cannot_be_entered_inside_itself() {
 }
 
 // F2: a scope cancelled before entry: the first cancel point inside raises.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_can_be_cancelled_before_it_is_entered() {
     run(async || {
         let scope = CancelScope::new();
@@ -58,7 +59,7 @@ fn a_scope_can_be_cancelled_before_it_is_entered() {
 }
 
 // F3: the body of a scope whose deadline has passed runs to its first cancel point.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_entered_after_its_deadline_is_cancelled_at_once() {
     run(async || {
         let scope = CancelScope::new().deadline(Instant::now());
@@ -76,7 +77,7 @@ fn a_scope_entered_after_its_deadline_is_cancelled_at_once() {
 }
 
 // F3: neither entering nor leaving is a checkpoint.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_without_a_wait_passes_no_turn_and_raises_nothing() {
     run(async || {
         let outer = CancelScope::new();
@@ -93,7 +94,7 @@ fn a_scope_without_a_wait_passes_no_turn_and_raises_nothing() {
 }
 
 // F4: a relative deadline counts from entry, not from when the scope or its future was made.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_timeout_counts_from_the_entry() {
     run(async || {
         let scope = CancelScope::new().timeout(MOMENT);
@@ -104,10 +105,7 @@ fn a_timeout_counts_from_the_entry() {
             assert!(deadline <= entered + MOMENT && deadline + MOMENT / 2 > entered + MOMENT / 2);
             sleep_forever().await
         });
-        let made = Instant::now();
-        while made.elapsed() < 2 * MOMENT {
-            std::hint::spin_loop();
-        }
+        spin_until(Instant::now() + 2 * MOMENT);
         let began = Instant::now();
         assert!(future.await?.is_none());
         assert!(began.elapsed() >= MOMENT);
@@ -116,7 +114,7 @@ fn a_timeout_counts_from_the_entry() {
 }
 
 // F7: leaving, cancelling and dropping a scope remove its timer; a scope that need not wait has none.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_leaves_no_timer_behind() {
     run(async || {
         move_on_after(LONG, async |_| {
@@ -146,7 +144,7 @@ fn a_scope_leaves_no_timer_behind() {
 }
 
 // F12, E11: whatever is dropped half-way, the enclosing scope waits for its operations.
-#[test]
+#[trine::test(kernel = "both")]
 fn what_a_dropped_future_leaves_in_the_kernel_is_awaited_by_the_enclosing_scope() {
     run(async || {
         let (_client, server) = &pair().await?;
@@ -184,7 +182,7 @@ fn what_a_dropped_future_leaves_in_the_kernel_is_awaited_by_the_enclosing_scope(
 }
 
 // E11: a nursery waits for orphans as a scope does; also for those of its children.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_nursery_returns_when_no_orphan_is_left_in_it() {
     run(async || {
         let (_client, server) = &pair().await?;
@@ -203,7 +201,7 @@ fn a_nursery_returns_when_no_orphan_is_left_in_it() {
 }
 
 // E11: what a living future owns moves up to the parent, and goes on there.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_pending_operation_returned_as_the_value_of_a_scope_goes_on_outside() {
     run(async || {
         let (client, server) = &pair().await?;
@@ -227,7 +225,7 @@ fn a_pending_operation_returned_as_the_value_of_a_scope_goes_on_outside() {
 }
 
 // E11: it hangs under the parent from then on, and is cancelled with it.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_pending_operation_that_moved_up_is_cancelled_with_the_parent() {
     run(async || {
         let (_client, server) = &pair().await?;
@@ -246,12 +244,10 @@ fn a_pending_operation_that_moved_up_is_cancelled_with_the_parent() {
 }
 
 // E11, P1: at the root it is cancelled and awaited; afterwards it is good for nothing but dropping.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_pending_operation_returned_by_main_is_awaited_and_may_be_dropped_later() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
     let mut left_over: Pin<Box<dyn Future<Output = Result>>> = run(async move || {
-        let stream = TcpStream::connect_addr(address).await?;
+        let (stream, _other) = pair().await?;
         let mut receive: Pin<Box<dyn Future<Output = Result>>> =
             Box::pin(async move { stream.recv().await.map(drop) });
         assert!(poll!(receive.as_mut()).is_pending());
@@ -264,7 +260,7 @@ fn a_pending_operation_returned_by_main_is_awaited_and_may_be_dropped_later() {
 }
 
 // F12: forgetting leaks, holds nobody up, and frees nothing early.
-#[test]
+#[trine::test(kernel = "both", leaks = true)]
 fn a_forgotten_operation_holds_no_scope_open() {
     run(async || {
         let (_client, server) = pair().await?;
@@ -283,7 +279,7 @@ fn a_forgotten_operation_holds_no_scope_open() {
 }
 
 // F12: a panic is one more way to be dropped half-way.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_panic_through_a_scope_leaves_it() {
     run(async || {
         let (_client, server) = &pair().await?;
@@ -308,7 +304,7 @@ fn a_panic_through_a_scope_leaves_it() {
 }
 
 // F12, P6: a forgotten scope outlives its run; its handle is good for nothing, and harmless.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_forgotten_half_way_can_be_cancelled_after_the_run() {
     let scope: &'static CancelScope = Box::leak(Box::new(CancelScope::new().timeout(LONG)));
     run(async || {
@@ -325,7 +321,7 @@ fn a_scope_forgotten_half_way_can_be_cancelled_after_the_run() {
 }
 
 // Entering needs a run; a refusal is no entry.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_cannot_be_entered_outside_of_a_run_and_is_still_new_afterwards() {
     let scope = CancelScope::new();
     let refused = scope.run(async |_| Ok(())).now_or_never().expect("at once");

@@ -12,7 +12,7 @@ use trine::{
 use crate::{LONG, MOMENT, pair, run};
 
 // G1: outside is hidden; its own cancel and deadline, and scopes inside, work.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_shield_hides_what_is_outside_and_nothing_else() {
     run(async || {
         let outer = CancelScope::new();
@@ -35,7 +35,7 @@ fn a_shield_hides_what_is_outside_and_nothing_else() {
 }
 
 // G2: taking it away delivers at once, to parks and to operations.
-#[test]
+#[trine::test(kernel = "both")]
 fn switching_a_shield_off_delivers_at_once() {
     run(async || {
         let listener = &TcpListener::bind("127.0.0.1:0").await?;
@@ -78,7 +78,7 @@ fn switching_a_shield_off_delivers_at_once() {
 }
 
 // G2, D4: a shield that goes on before the wait has been polled again: it waits on.
-#[test]
+#[trine::test(kernel = "both")]
 fn switching_a_shield_on_hides_a_cancellation_that_nobody_has_seen_yet() {
     run(async || {
         let (client, server) = &pair().await?;
@@ -118,7 +118,7 @@ fn switching_a_shield_on_hides_a_cancellation_that_nobody_has_seen_yet() {
 }
 
 // G3: clean-up is bounded by its own deadline.
-#[test]
+#[trine::test(kernel = "both")]
 fn clean_up_in_a_shield_with_a_deadline_runs_and_is_bounded() {
     run(async || {
         let cleaned = Cell::new(0);
@@ -137,7 +137,7 @@ fn clean_up_in_a_shield_with_a_deadline_runs_and_is_bounded() {
 }
 
 // G4: a shield covers the children of nurseries inside it.
-#[test]
+#[trine::test(kernel = "both")]
 fn children_of_a_nursery_inside_a_shield_are_covered() {
     run(async || {
         let covered = &Cell::new(0);

@@ -11,11 +11,12 @@ use std::thread;
 
 use futures::poll;
 use trine::net::{TcpListener, TcpStream};
+use trine::time::{Instant, sleep};
 use trine::{Builder, CancelScope, Error, Result, nursery, shield, stats};
 
 use crate::{
-    DESCRIPTORS, HERE, assert_pattern, descriptors, pair, pattern, reset, run, run_alone, turns,
-    watched, with_peer,
+    DESCRIPTORS, HERE, LONG, MOMENT, assert_pattern, descriptors, pair, pattern, reset, run,
+    run_alone, turns, watched, with_peer,
 };
 
 fn is_open(fd: RawFd) -> bool {
@@ -371,4 +372,22 @@ fn closing_does_not_wait_for_a_peer_that_does_not_read() {
     });
     let reader = thread::spawn(move || io::copy(&mut peer, &mut io::sink()).unwrap());
     assert!((1..24 << 20).contains(&reader.join().unwrap()));
+}
+
+// The doc of `set_linger`: nobody waits for the peer in the run's thread.
+#[test]
+fn a_close_that_lingers_holds_nobody_up() {
+    run(async || {
+        let (stream, mut peer) = with_peer().await?;
+        stream.set_linger(Some(LONG))?;
+        begin(stream.write_all(vec![0; 24 << 20])).await;
+        turns(1).await;
+        let began = Instant::now();
+        stream.close().await?;
+        sleep(MOMENT).await?;
+        assert!(began.elapsed() < LONG / 2, "it lingered here");
+        let mut rest = Vec::new();
+        assert!(peer.read_to_end(&mut rest)? > 0, "what went out before arrives");
+        Ok(())
+    });
 }

@@ -49,7 +49,7 @@ impl Wake for Bell {
 }
 
 // P2, B5: a panic is kept until everybody has been woken and asked, and comes out of `cancel` then.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_waker_that_panics_in_the_middle_of_a_sweep_keeps_no_cancellation_from_arriving() {
     run(async || {
         let listener = &TcpListener::bind("127.0.0.1:0").await?;
@@ -91,7 +91,7 @@ fn a_waker_that_panics_in_the_middle_of_a_sweep_keeps_no_cancellation_from_arriv
 }
 
 // P2: if a deadline was what cancelled, the panic comes out of the run; P1: after it has let go.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_waker_that_panics_when_a_deadline_passes_ends_the_run_with_its_panic() {
     let (bell, waker) = Bell::new(true);
     let thrown = catch_unwind(|| {
@@ -112,7 +112,7 @@ fn a_waker_that_panics_when_a_deadline_passes_ends_the_run_with_its_panic() {
 }
 
 // P1, P2: a waker that panics while the run shuts down does not keep it from reaping.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_waker_that_panics_at_the_end_of_the_run_comes_out_after_the_kernel_has_let_go() {
     let (bell, waker) = Bell::new(true);
     let left_over: RefCell<Vec<Pin<Box<dyn Future<Output = Result>>>>> = RefCell::default();
@@ -159,7 +159,7 @@ impl Wake for Errand {
 }
 
 // P2: wakers are other people's code, and may do to the tree what anybody may.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_waker_may_cancel_another_scope_in_the_middle_of_a_sweep() {
     run(async || {
         let (first, second) = (Rc::new(CancelScope::new()), Rc::new(CancelScope::new()));
@@ -226,7 +226,7 @@ fn with_errand<T>(errand: Box<dyn FnOnce() + '_>, during: impl FnOnce() -> T) ->
 }
 
 // P2: also spawn into the very nursery that is being swept.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_waker_may_spawn_in_the_middle_of_a_sweep() {
     run(async || {
         let spawned = &Cell::new(false);
