@@ -1,0 +1,4 @@
+//! A plain `main` needs no attribute.
+
+#[trine::main]
+fn main() {}

@@ -1,0 +1,10 @@
+//! A test is a function that stands for itself.
+
+struct Server;
+
+impl Server {
+    #[trine::test]
+    async fn starts(&self) {}
+}
+
+fn main() {}
