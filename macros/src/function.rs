@@ -20,6 +20,14 @@ pub(crate) struct Function {
 }
 
 impl Function {
+    /// Reads what an attribute stands on. What is none comes back as it was, with an error before it.
+    pub(crate) fn read(item: TokenStream) -> Result<Function, TokenStream> {
+        syn::parse2(item.clone()).map_err(|error| {
+            let error = error.into_compile_error();
+            quote!(#error #item)
+        })
+    }
+
     pub(crate) fn is_async(&self) -> bool {
         self.signature.asyncness.is_some()
     }

@@ -8,12 +8,9 @@ use crate::function::Function;
 
 /// What stands in the place of the attribute and its function.
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    let function: Function = match syn::parse2(item.clone()) {
+    let function = match Function::read(item) {
         Ok(function) => function,
-        Err(error) => {
-            let error = error.into_compile_error();
-            return quote!(#error #item);
-        }
+        Err(refused) => return refused,
     };
     let mut complaints = Complaints::default();
     check_function(&function, &mut complaints);

@@ -19,23 +19,13 @@ pub fn op_state(data: &[u8]) {
     table(data);
 }
 
-const EVENTS: [Event; 7] = [
-    Event::Pushed,
-    Event::CancelPushed,
-    Event::CancelMissed,
-    Event::Cancel,
-    Event::Orphaned,
-    Event::More,
-    Event::Terminal,
-];
-
 /// One operation after the other, each until its slot is free.
 fn machine(data: &[u8]) {
     let Some((&first, events)) = data.split_first() else { return };
     let mut state = State::new(first % 4 > 0);
     let mut asked = false;
     for byte in events {
-        let event = EVENTS[usize::from(*byte) % EVENTS.len()];
+        let event = Event::ALL[usize::from(*byte) % Event::ALL.len()];
         let before = state;
         let step = state.step(event);
         let freed = matches!(step, Step::Free | Step::WithdrawAndFree | Step::DisposeAndFree);

@@ -80,41 +80,40 @@ async fn ask(client: &TcpStream) -> Result {
 
 /// Sends and receives; a receive is one operation each time that it brings something.
 async fn echo(connections: u64, rounds: u64) -> Result<u64> {
-    let listener = TcpListener::bind("10.0.0.1:7").await?;
-    nursery(async |n| {
-        for _ in 0..connections {
-            let (client, server) = connect(&listener).await?;
-            n.spawn(answer(server));
-            n.spawn(async move {
-                for _ in 0..rounds {
-                    ask(&client).await?;
-                }
-                Ok(())
-            });
+    let talk = async |client: &TcpStream| {
+        for _ in 0..rounds {
+            ask(client).await?;
         }
         Ok(())
-    })
-    .await?;
+    };
+    on_each(connections, talk).await?;
     Ok(connections * rounds * 4)
 }
 
 /// Each connection asks every ten seconds, and gives up on an answer after five.
 async fn hour(connections: u64) -> Result<u64> {
+    let talk = async |client: &TcpStream| {
+        for _ in 0..360 {
+            sleep(Duration::from_secs(10)).await?;
+            move_on_after(Duration::from_secs(5), async |_| ask(client).await).await?;
+        }
+        Ok(())
+    };
+    on_each(connections, talk).await?;
+    Ok(connections * 360 * 4)
+}
+
+/// Opens so many connections to a server, and talks on each of them.
+async fn on_each(connections: u64, talk: impl AsyncFn(&TcpStream) -> Result) -> Result {
     let listener = TcpListener::bind("10.0.0.1:7").await?;
     nursery(async |n| {
         for _ in 0..connections {
             let (client, server) = connect(&listener).await?;
+            let talk = &talk;
             n.spawn(answer(server));
-            n.spawn(async move {
-                for _ in 0..360 {
-                    sleep(Duration::from_secs(10)).await?;
-                    move_on_after(Duration::from_secs(5), async |_| ask(&client).await).await?;
-                }
-                Ok(())
-            });
+            n.spawn(async move { talk(&client).await });
         }
         Ok(())
     })
-    .await?;
-    Ok(connections * 360 * 4)
+    .await
 }

@@ -58,6 +58,19 @@ pub(crate) enum Event {
     Terminal,
 }
 
+#[cfg(any(test, feature = "testing"))]
+impl Event {
+    pub(crate) const ALL: [Event; 7] = [
+        Event::Pushed,
+        Event::CancelPushed,
+        Event::CancelMissed,
+        Event::Cancel,
+        Event::Orphaned,
+        Event::More,
+        Event::Terminal,
+    ];
+}
+
 /// What the caller of [`State::step`] has to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
@@ -136,16 +149,6 @@ impl State {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 7] = [
-        Event::Pushed,
-        Event::CancelPushed,
-        Event::CancelMissed,
-        Event::Cancel,
-        Event::Orphaned,
-        Event::More,
-        Event::Terminal,
-    ];
-
     /// What the kernel and the owner may do in a state; everything else must change nothing.
     fn possible(state: State, event: Event) -> bool {
         match event {
@@ -167,7 +170,7 @@ mod tests {
             if story.len() == 7 {
                 continue;
             }
-            for event in EVENTS {
+            for event in Event::ALL {
                 let mut next = state;
                 let step = next.step(event);
                 let mut told = story.clone();

@@ -3,7 +3,7 @@
 use super::tape::{Lane, Tape};
 
 /// The chance of each kind of fault, out of 256 each time it could strike.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Faults {
     /// A completion comes later than its effect.
@@ -37,21 +37,7 @@ pub struct Faults {
 impl Faults {
     /// A kernel that does what it is asked, at once.
     pub fn none() -> Faults {
-        Faults {
-            delay: 0,
-            reorder: 0,
-            short: 0,
-            interrupt: 0,
-            submit_less: 0,
-            spurious: 0,
-            multishot_ends: 0,
-            cancel_odd: 0,
-            accept_errors: 0,
-            reset: 0,
-            connect_fails: 0,
-            empty_pool: 0,
-            scribble: 0,
-        }
+        Faults::default()
     }
 
     /// Everything that Linux allows, often, but nothing so often that nothing else happens.
@@ -93,35 +79,20 @@ impl Faults {
     }
 
     fn kinds(&mut self) -> [&mut u8; 13] {
-        let Faults {
-            delay,
-            reorder,
-            short,
-            interrupt,
-            submit_less,
-            spurious,
-            multishot_ends,
-            cancel_odd,
-            accept_errors,
-            reset,
-            connect_fails,
-            empty_pool,
-            scribble,
-        } = self;
         [
-            delay,
-            reorder,
-            short,
-            interrupt,
-            submit_less,
-            spurious,
-            multishot_ends,
-            cancel_odd,
-            accept_errors,
-            reset,
-            connect_fails,
-            empty_pool,
-            scribble,
+            &mut self.delay,
+            &mut self.reorder,
+            &mut self.short,
+            &mut self.interrupt,
+            &mut self.submit_less,
+            &mut self.spurious,
+            &mut self.multishot_ends,
+            &mut self.cancel_odd,
+            &mut self.accept_errors,
+            &mut self.reset,
+            &mut self.connect_fails,
+            &mut self.empty_pool,
+            &mut self.scribble,
         ]
     }
 }
@@ -129,6 +100,14 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_kind_is_in_the_swarm() {
+        assert_eq!(size_of::<Faults>(), Faults::none().kinds().len(), "one byte for each kind");
+        let mut faults = Faults::none();
+        faults.kinds().into_iter().for_each(|kind| *kind = 9);
+        assert!(!format!("{faults:?}").contains(": 0"), "{faults:?}");
+    }
 
     #[test]
     fn about_half_of_the_kinds_are_off_and_the_tame_tape_leaves_all() {
