@@ -26,9 +26,14 @@ use super::checkpoints::assert_checkpoints;
 use super::memory::MemoryStream;
 use super::quiet::wait_all_tasks_blocked;
 
-/// A stream of bytes, as the checks of this module see one.
+/// A stream of bytes, as the checks of this module see one. Implement it for a stream of your own to
+/// have it checked.
+///
+/// # Errors
+/// All of them raise `Cancelled` in a cancelled scope, and answer [`Error::Busy`] while another task uses
+/// the same half.
 pub trait ByteStream {
-    /// Sends all of it.
+    /// Sends all of it; [`Error::Closed`] after [`send_eof`](ByteStream::send_eof).
     fn send_all(&self, bytes: &[u8]) -> impl Future<Output = Result>;
     /// Receives at least one byte and at most `most`; none are the end of the stream. `most` of 0 is
     /// an error.
@@ -124,6 +129,16 @@ pub async fn check_one_way_stream<S: ByteStream>(
 ///
 /// # Panics
 /// If the stream does not do what a stream must.
+///
+/// ```
+/// use trine::testing::{World, check_two_way_stream, lockstep_stream_pair, memory_stream_pair};
+///
+/// World::tame().run(async || {
+///     let make = async || Ok(memory_stream_pair());
+///     check_two_way_stream(make, Some(async || Ok(lockstep_stream_pair()))).await
+/// })?;
+/// # Ok::<(), trine::Error>(())
+/// ```
 pub async fn check_two_way_stream<S: ByteStream>(
     make: impl AsyncFn() -> Result<(S, S)>,
     clogged: Option<impl AsyncFn() -> Result<(S, S)>>,
@@ -152,6 +167,21 @@ pub async fn check_two_way_stream<S: ByteStream>(
 ///
 /// # Panics
 /// If the stream does not do what a stream must.
+///
+/// ```
+/// use trine::net::{TcpListener, TcpStream};
+/// use trine::testing::{World, check_half_closeable_stream};
+///
+/// World::tame().run(async || {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let make = async || {
+///         let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+///         Ok((client, listener.accept().await?.0))
+///     };
+///     check_half_closeable_stream(make, Some(make)).await
+/// })?;
+/// # Ok::<(), trine::Error>(())
+/// ```
 pub async fn check_half_closeable_stream<S: ByteStream>(
     make: impl AsyncFn() -> Result<(S, S)>,
     clogged: Option<impl AsyncFn() -> Result<(S, S)>>,

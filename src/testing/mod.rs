@@ -117,6 +117,22 @@ use crate::exec;
 ///
 /// # Panics
 /// Outside of a run, and in one whose time passes by itself.
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::testing::{World, advance, wait_all_tasks_blocked};
+///
+/// World::tame().by_hand().run(async || {
+///     trine::nursery(async |n| {
+///         n.spawn(trine::time::sleep(Duration::from_secs(60)));
+///         wait_all_tasks_blocked().await?;
+///         advance(Duration::from_secs(60)); // without this nothing could ever happen
+///         Ok(())
+///     })
+///     .await
+/// })?;
+/// # Ok::<(), trine::Error>(())
+/// ```
 pub fn advance(by: Duration) {
     let run = exec::current_or_none().expect("testing::advance: no trine run on this thread");
     let clock::Clock::Virtual(clock) = run.clock() else {

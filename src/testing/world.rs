@@ -162,6 +162,25 @@ impl World {
 
     /// Separates two addresses: what is sent between them is held back until they are
     /// [healed](World::heal), and connecting hangs.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::net::{TcpListener, TcpStream};
+    /// use trine::testing::World;
+    ///
+    /// World::tame().run(async || {
+    ///     let listener = TcpListener::bind("10.0.0.1:7").await?;
+    ///     let there = listener.local_addr()?;
+    ///     let here = TcpStream::connect_addr(there).await?.local_addr()?;
+    ///     World::current().partition(here.ip(), there.ip());
+    ///     let patience = Duration::from_secs(5);
+    ///     let connected = trine::move_on_after(patience, async |_| TcpStream::connect_addr(there).await);
+    ///     assert!(connected.await?.is_none());
+    ///     World::current().heal(here.ip(), there.ip());
+    ///     TcpStream::connect_addr(there).await.map(drop)
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
     pub fn partition(&self, a: IpAddr, b: IpAddr) {
         self.world.partition(a, b);
     }
@@ -192,7 +211,23 @@ impl World {
         self.world.rejoin_ip(ip);
     }
 
-    /// Breaks the connection with this local address: both ends see it reset.
+    /// Breaks the connection with this local address: both ends see it reset. An address that nobody
+    /// has is ignored.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use trine::net::{TcpListener, TcpStream};
+    /// use trine::testing::World;
+    ///
+    /// World::tame().run(async || {
+    ///     let listener = TcpListener::bind("10.0.0.1:7").await?;
+    ///     let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+    ///     World::current().reset(client.local_addr()?);
+    ///     assert_eq!(client.recv().await.unwrap_err().io_kind(), Some(ErrorKind::ConnectionReset));
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
     pub fn reset(&self, end: SocketAddr) {
         self.world.reset(end);
     }
@@ -209,6 +244,17 @@ impl World {
 
     /// Runs that begin from now on get no ring but this error number: `ENOSYS`, `EPERM`, `ENOMEM`.
     /// `None` ends that.
+    ///
+    /// ```
+    /// use trine::{Error, testing::World};
+    ///
+    /// let world = World::tame();
+    /// world.refuse_rings(Some(38)); // ENOSYS
+    /// assert!(matches!(world.run(async || Ok(())), Err(Error::Unavailable(_))));
+    /// world.refuse_rings(None);
+    /// world.run(async || Ok(()))?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn refuse_rings(&self, errno: Option<i32>) {
         self.world.refuse_rings(errno);
     }
