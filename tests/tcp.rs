@@ -24,7 +24,9 @@ use std::time::Duration;
 
 use futures::poll;
 use trine::net::{Address, TcpListener, TcpStream};
-use trine::{Builder, CancelScope, Error, Result, move_on_after, nursery, stats, yield_shielded};
+use trine::{Builder, CancelScope, Error, Result, move_on_after, nursery, stats};
+
+use common::{pair, turns};
 
 const HERE: &str = "127.0.0.1:0";
 const MOMENT: Duration = Duration::from_millis(2);
@@ -72,15 +74,6 @@ fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Two ends of a connection.
-async fn pair() -> Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind(HERE).await?;
-    let client = TcpStream::connect_addr(listener.local_addr()?).await?;
-    let (server, _) = listener.accept().await?;
-    listener.close().await?;
-    Ok((client, server))
-}
-
 /// An end of ours, and one of the standard library's, which blocks (but not for ever).
 async fn with_peer() -> Result<(TcpStream, Peer)> {
     let listener = TcpListener::bind(HERE).await?;
@@ -95,13 +88,6 @@ async fn with_peer() -> Result<(TcpStream, Peer)> {
 /// Closes `peer` so that its connection is reset.
 fn reset(peer: Peer) {
     tokio::net::TcpSocket::from_std_stream(peer).set_zero_linger().unwrap();
-}
-
-/// Lets this many turns go by.
-async fn turns(count: usize) {
-    for _ in 0..count {
-        yield_shielded().await;
-    }
 }
 
 /// A byte tells where in the stream it belongs, up to a period that no buffer's size divides.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use trine::net::{TcpListener, TcpStream};
 use trine::time::Instant;
-use trine::{Result, checkpoint, stats, testing};
+use trine::{Result, checkpoint, stats, testing, yield_shielded};
 
 /// Runs a test that could hang: if it takes too long, the process ends and says so, instead of the
 /// whole suite standing still.
@@ -48,6 +48,14 @@ pub async fn in_kernel(operations: usize) -> Result {
         checkpoint().await?;
     }
     Ok(())
+}
+
+/// Lets this many turns go by.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub async fn turns(count: usize) {
+    for _ in 0..count {
+        yield_shielded().await;
+    }
 }
 
 /// Lets the clock of the run go beyond `deadline`, without a turn of its loop.

@@ -26,7 +26,7 @@ async fn a_completed_receive_dropped_by_select_gives_its_bytes_to_the_next() -> 
             let mut receive = pin!(server.recv());
             assert!(poll!(receive.as_mut()).is_pending());
             client.write_all(vec![round]).await?;
-            turns(u32::from(round % 3)).await?;
+            turns(usize::from(round % 3)).await;
         }
         assert_eq!(server.recv().await?.expect("a byte"), [round]);
     }
@@ -41,7 +41,7 @@ async fn a_pending_operation_is_a_scopes_value() -> Result {
     let receive = move_on_after(LONG, async |_| {
         let mut receive = Box::pin(async move { server.recv().await });
         assert!(poll!(receive.as_mut()).is_pending());
-        turns(1).await?;
+        turns(1).await;
         Ok(receive)
     })
     .await?
@@ -255,7 +255,7 @@ async fn a_child_whose_drop_spawns_four_deep_while_the_nursery_is_dropped() -> R
             sleep_forever().await
         }));
         assert!(poll!(half_way.as_mut()).is_pending());
-        turns(1).await?;
+        turns(1).await;
     }
     // What is spawned into a nursery that is being dropped is dropped unpolled, and spawns again.
     assert_eq!(dropped.get(), 5);
@@ -271,7 +271,7 @@ async fn a_shield_that_comes_while_the_cancel_is_under_way_lets_the_receive_go_o
         .run(async |scope| {
             let mut receive = pin!(server.recv());
             assert!(poll!(receive.as_mut()).is_pending());
-            turns(1).await?;
+            turns(1).await;
             scope.cancel();
             client_writes(&client).await;
             shield(receive).await
