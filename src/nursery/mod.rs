@@ -104,6 +104,7 @@ pub(crate) mod generic {
     where
         B: for<'scope> AsyncFnOnce(Nursery<'scope, 'env, T, E>) -> Result<T, E>,
     {
+        // Before the body is called: it may spawn, and then panic.
         let opened = Opened::new(Owner::new(Core::new(Location::caller())));
         // `'scope` is chosen here, as long as it may be; the body has to work for every one.
         let future = body(Nursery { handle: opened.handle(), marker: PhantomData });

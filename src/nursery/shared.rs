@@ -17,8 +17,6 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
-use crate::exec::Panics;
-
 use super::core::Core;
 
 /// Owns a core.
@@ -47,15 +45,10 @@ impl<T, E: 'static> Deref for Owner<T, E> {
 
 impl<T, E> Drop for Owner<T, E> {
     fn drop(&mut self) {
-        // Mostly they are gone already, but a panic may have come before anybody took care of them.
-        let mut panics = Panics::default();
-        if let Some(payload) = self.drop_children() {
-            panics.keep(payload);
-        }
         // SAFETY: made by `Box::leak`. The body is gone (`Carry` drops it first, or it never was), the
-        // children are gone, and with them every handle that could be used.
+        // children are gone (`Opened`, which exists before the body is called, drops them first),
+        // and with them every handle that could be used.
         drop(unsafe { Box::from_raw(self.core.as_ptr()) });
-        panics.resume();
     }
 }
 
