@@ -215,7 +215,7 @@ fn a_waker_that_panics_when_it_is_dropped_costs_no_byte() {
     for seed in 0..200 {
         // Nothing but the byte may end the receive, and so fire the waker.
         let mut faults = Faults::lossless();
-        (faults.spurious, faults.empty_pool) = (0, 0);
+        (faults.spurious, faults.empty_pool, faults.no_multishots) = (0, 0, 0);
         let world = World::from_tape(Tape::from_seed(seed), faults);
         let outcome = world.run(async || one_byte_and_a_waker_that_panics().await);
         outcome.unwrap_or_else(|error| panic!("seed {seed}: {error}"));

@@ -1,5 +1,6 @@
 //! Generated programs on the simulated kernel, beside a naive model of the rules.
 
+mod common;
 #[path = "programs/found.rs"]
 mod found;
 

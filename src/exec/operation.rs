@@ -17,6 +17,7 @@ pub(crate) struct Operation {
     run: Rc<Run>,
     slot: Key<Slot>,
     wait: Key<Wait>,
+    multishot: bool,
     /// The last result was taken, and the slot with it.
     over: bool,
 }
@@ -31,7 +32,10 @@ impl Operation {
     /// Submits; it goes to the kernel with the next turn, and its first result wakes whoever is being
     /// polled with `cx`.
     pub(crate) fn start(run: &Rc<Run>, submission: Submission, cx: &Context<'_>) -> Operation {
-        Operation::start_with(run, || submission, cx)
+        let multishot = submission.is_multishot();
+        let mut operation = Operation::start_with(run, || submission, cx);
+        operation.multishot = multishot;
+        operation
     }
 
     /// As [`start`](Operation::start), with a submission that is made in its place.
@@ -43,7 +47,13 @@ impl Operation {
     ) -> Operation {
         let (node, whom) = (run.context.node(), run.context.whom(cx));
         let (slot, wait) = run.act(|core| core.submit(node, submission, whom));
-        Operation { run: Rc::clone(run), slot, wait, over: false }
+        Operation { run: Rc::clone(run), slot, wait, multishot: false, over: false }
+    }
+
+    /// Whether it was refused for being a multishot, which the kernel does not know. A single one says
+    /// what is really wrong, if that was not it.
+    pub(crate) fn is_refusal(&self, result: i32) -> bool {
+        self.multishot && result == -libc::EINVAL
     }
 
     /// Submits when it is first polled, and waits for the last result.

@@ -193,6 +193,7 @@ impl Accept<'_> {
                 ready!(run.poll_budget(&mut self.pause, cx));
             }
             let Finished { answer, .. } = ready!(operation.poll(cx));
+            let is_refusal = operation.is_refusal(answer.result);
             if !answer.more {
                 *active = None;
             }
@@ -204,7 +205,7 @@ impl Accept<'_> {
                     Err(_) => continue,
                 }
             }
-            if self.listener.is_refusal(answer.result) {
+            if is_refusal {
                 run.lacks(|capabilities| capabilities.multishot_accept = false);
                 continue;
             }
@@ -225,13 +226,6 @@ impl Drop for Accept<'_> {
             self.listener.accepting.with(|active| active.iter().for_each(Operation::rest));
             self.listener.accepting.leave();
         }
-    }
-}
-
-impl TcpListener {
-    /// Whether a multishot was refused as unknown; a single accept says what is really wrong.
-    fn is_refusal(&self, result: i32) -> bool {
-        result == -libc::EINVAL && self.run.capabilities().multishot_accept
     }
 }
 

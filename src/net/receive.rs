@@ -71,8 +71,13 @@ impl Receiving {
             Active::Nothing => Poll::Ready(Ok(())),
             Active::Pool(operation) => {
                 let Finished { answer, .. } = ready!(operation.poll(cx));
+                let is_refusal = operation.is_refusal(answer.result);
                 if !answer.more {
                     self.active = Active::Nothing;
+                }
+                if is_refusal {
+                    run.lacks(|capabilities| capabilities.multishot_recv = false);
+                    return Poll::Ready(Ok(()));
                 }
                 self.take_answer(run, answer, attempts)
             }
@@ -102,9 +107,6 @@ impl Receiving {
                 self.stash.extend(chunk);
             }
             EMPTY_POOL => self.short = !run.pool().has_buffers() && !run.pool().grow(),
-            REFUSED if run.capabilities().multishot_recv => {
-                run.lacks(|capabilities| capabilities.multishot_recv = false);
-            }
             _ => match ready!(judge(run, &Kind::RECV, result, attempts)) {
                 Verdict::Again | Verdict::Result(Ok(_)) => {}
                 Verdict::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.into())),
@@ -137,7 +139,6 @@ impl Receiving {
 }
 
 const EMPTY_POOL: i32 = -libc::ENOBUFS;
-const REFUSED: i32 = -libc::EINVAL;
 
 /// The wait for bytes: [`TcpStream::recv`].
 #[must_use = "nothing is received unless it is awaited"]

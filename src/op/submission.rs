@@ -19,6 +19,14 @@ pub(crate) struct Submission {
 }
 
 impl Submission {
+    /// Whether it completes again and again.
+    pub(crate) fn is_multishot(&self) -> bool {
+        matches!(
+            self.request,
+            Request::Accept { multishot: true, .. } | Request::RecvPool { multishot: true, .. }
+        )
+    }
+
     #[inline]
     pub(crate) fn nop() -> Submission {
         Submission { kind: &Kind::NOP, request: Request::Nop, fd: None, storage: None }

@@ -242,6 +242,28 @@ impl World {
         self.world.limit_descriptors(most);
     }
 
+    /// Multishot operations are refused from now on, as by a kernel that does not know them (`EINVAL`), or
+    /// no longer: a program sees no difference.
+    ///
+    /// ```
+    /// use trine::net::{TcpListener, TcpStream};
+    /// use trine::testing::World;
+    ///
+    /// World::tame().run(async || {
+    ///     World::current().refuse_multishots(true);
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+    ///     let (server, _) = listener.accept().await?;
+    ///     client.write_all("x").await?;
+    ///     assert_eq!(server.recv().await?.unwrap(), *b"x");
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub fn refuse_multishots(&self, refuse: bool) {
+        self.world.refuse_multishots(refuse);
+    }
+
     /// Runs that begin from now on get no ring but this error number: `ENOSYS`, `EPERM`, `ENOMEM`.
     /// `None` ends that.
     ///

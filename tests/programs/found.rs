@@ -10,6 +10,8 @@ use trine::testing::World;
 use trine::time::sleep;
 use trine::{CancelScope, checkpoint, fuzzing, nursery};
 
+use super::common::pair;
+
 // F13: the nursery's body was woken by the move into the cancelled scope, in the very poll after
 // which that scope's body was judged. It has to run, and to see `Cancelled` (M1).
 #[test]
@@ -90,4 +92,38 @@ fn bytes_that_arrive_when_no_operation_waits_do_not_stop_the_time() {
 #[test]
 fn a_byte_under_way_to_nobody_does_not_stop_the_time() {
     fuzzing::check_tape("transfer:000000000000000001,network:01,program:000000010050000000019d0b");
+}
+
+// A kernel that refuses multishots does so to each of those that are under way when the first one is
+// refused: none of them is an error of its own.
+#[test]
+fn several_multishots_in_flight_on_a_kernel_without_them_are_all_made_anew() {
+    let world = World::tame();
+    world.refuse_multishots(true);
+    world
+        .run(async || {
+            let listeners =
+                (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
+            nursery(async |n| {
+                n.spawn(async { listeners.0.accept().await?.0.close().await });
+                n.spawn(async { listeners.1.accept().await?.0.close().await });
+                TcpStream::connect_addr(listeners.0.local_addr()?).await?.close().await?;
+                TcpStream::connect_addr(listeners.1.local_addr()?).await?.close().await
+            })
+            .await?;
+            let (there, here) = (pair().await?, pair().await?);
+            nursery(async |n| {
+                for (client, server) in [&there, &here] {
+                    n.spawn(async move {
+                        assert_eq!(server.recv().await?.expect("a byte"), *b"x");
+                        Ok(())
+                    });
+                    n.spawn(async move { Ok(client.write_all("x").await.map(drop)?) });
+                }
+                Ok(())
+            })
+            .await
+        })
+        .unwrap();
+    assert_eq!(world.finish(), [] as [String; 0]);
 }

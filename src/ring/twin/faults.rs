@@ -32,6 +32,8 @@ pub struct Faults {
     pub empty_pool: u8,
     /// The kernel writes nonsense into memory that it has.
     pub scribble: u8,
+    /// The kernel knows no multishots, and refuses them (`EINVAL`). This is drawn once.
+    pub no_multishots: u8,
 }
 
 impl Faults {
@@ -56,6 +58,7 @@ impl Faults {
             connect_fails: 12,
             empty_pool: 16,
             scribble: 96,
+            no_multishots: 48,
         }
     }
 
@@ -78,6 +81,7 @@ impl Faults {
         self
     }
 
+    /// Those that may strike again and again.
     fn kinds(&mut self) -> [&mut u8; 13] {
         [
             &mut self.delay,
@@ -103,8 +107,9 @@ mod tests {
 
     #[test]
     fn every_kind_is_in_the_swarm() {
-        assert_eq!(size_of::<Faults>(), Faults::none().kinds().len(), "one byte for each kind");
-        let mut faults = Faults::none();
+        // One byte for each kind, and one that is drawn once.
+        assert_eq!(size_of::<Faults>(), Faults::none().kinds().len() + 1);
+        let mut faults = Faults { no_multishots: 9, ..Faults::none() };
         faults.kinds().into_iter().for_each(|kind| *kind = 9);
         assert!(!format!("{faults:?}").contains(": 0"), "{faults:?}");
     }

@@ -35,6 +35,8 @@ pub(super) struct Machine {
     pub(super) violations: Vec<String>,
     /// What the next rings are refused with.
     pub(super) setup_refusal: Option<i32>,
+    /// The kernel is one that knows no multishots.
+    pub(super) no_multishots: bool,
 }
 
 /// Something that will happen by itself.
@@ -64,6 +66,7 @@ pub(super) enum Happening {
 impl Machine {
     pub(super) fn new(clock: Rc<VirtualClock>, mut tape: Tape, faults: Faults) -> Machine {
         let faults = faults.swarm(&mut tape);
+        let no_multishots = tape.happens(Lane::Network, faults.no_multishots);
         let journal = Journal::new(clock.now());
         Machine {
             clock,
@@ -81,6 +84,7 @@ impl Machine {
             completed: 0,
             violations: Vec::new(),
             setup_refusal: None,
+            no_multishots,
         }
     }
 

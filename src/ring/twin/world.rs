@@ -154,6 +154,11 @@ impl World {
         self.machine().files.limit(most);
     }
 
+    /// The kernel knows multishots, or refuses them.
+    pub(crate) fn refuse_multishots(&self, refuse: bool) {
+        self.machine().no_multishots = refuse;
+    }
+
     /// Rings opened from now on are refused with this error number (`ENOSYS`, `EPERM`, `ENOMEM`).
     pub(crate) fn refuse_rings(&self, errno: Option<i32>) {
         self.machine().setup_refusal = errno;
