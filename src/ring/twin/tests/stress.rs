@@ -7,8 +7,8 @@
 use super::super::super::TokenKind;
 use super::*;
 
-const SEEDS: u64 = if cfg!(miri) { 4 } else { 200 };
-const STEPS: u32 = if cfg!(miri) { 30 } else { 200 };
+const SEEDS: u64 = if cfg!(miri) { 1 } else { 200 };
+const STEPS: u32 = if cfg!(miri) { 12 } else { 200 };
 const LINKS: usize = 4;
 const GROUP: u16 = 1;
 const BUFFERS: u16 = 4;

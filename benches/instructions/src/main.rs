@@ -1,0 +1,119 @@
+//! Does one thing many times, for instructions to be counted: `trine-instructions <thing> <times>`.
+//!
+//! `.ci/instructions` runs this under callgrind, twice as often the second time, so that what a run
+//! costs by itself drops out.
+
+use std::time::Duration;
+
+use trine::net::{TcpListener, TcpStream};
+use trine::{CancelScope, Result, checkpoint, move_on_after, nop, nursery};
+
+fn main() -> Result {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(thing), Some(Ok(times))) =
+        (arguments.next(), arguments.next().map(|times| times.parse::<u32>()))
+    else {
+        panic!("which thing, and how often?");
+    };
+    trine::run(async || match thing.as_str() {
+        "nop" => nops(times).await,
+        "yield" => yields(times).await,
+        "spawn" => children(times / 1000, 1000).await,
+        "nursery" => children(times, 1).await,
+        "scope" => scopes(times).await,
+        "timeout" => timeouts(times).await,
+        "cancel" => cancelled(times).await,
+        "echo" => echo(times).await,
+        other => panic!("what is `{other}`?"),
+    })
+}
+
+async fn nops(times: u32) -> Result {
+    for _ in 0..times {
+        nop().await?;
+    }
+    Ok(())
+}
+
+async fn yields(times: u32) -> Result {
+    for _ in 0..times {
+        checkpoint().await?;
+    }
+    Ok(())
+}
+
+/// Each is spawned and joined, and does nothing.
+async fn children(nurseries: u32, each: u32) -> Result {
+    for _ in 0..nurseries {
+        nursery(async |n| {
+            for _ in 0..each {
+                n.spawn(async { Ok(()) });
+            }
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Around something that is ready at once.
+async fn scopes(times: u32) -> Result {
+    for _ in 0..times {
+        CancelScope::new().run(async |_| Ok(())).await?;
+    }
+    Ok(())
+}
+
+/// Around something that has to wait for a turn.
+async fn timeouts(times: u32) -> Result {
+    for _ in 0..times {
+        move_on_after(Duration::from_secs(60), async |_| nop().await).await?;
+    }
+    Ok(())
+}
+
+/// Receives that wait until they are cancelled, a hundred at a time.
+async fn cancelled(times: u32) -> Result {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let mut pairs = Vec::new();
+    for _ in 0..100 {
+        pairs.push((TcpStream::connect_addr(address).await?, listener.accept().await?.0));
+    }
+    for _ in 0..times / 100 {
+        nursery(async |n| {
+            for (stream, _) in &pairs {
+                n.spawn(async { stream.recv().await.map(drop) });
+            }
+            checkpoint().await?;
+            checkpoint().await?;
+            n.cancel();
+            Ok(())
+        })
+        .await
+        .or_else(|error| if error.is_cancelled() { Ok(()) } else { Err(error) })?;
+    }
+    Ok(())
+}
+
+/// Requests of 64 bytes that come back, on one connection.
+async fn echo(times: u32) -> Result {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+    let (server, _) = listener.accept().await?;
+    nursery(async |n| {
+        n.spawn(async {
+            while let Some(chunk) = server.recv().await? {
+                server.write_all(chunk).await?;
+            }
+            Ok(())
+        });
+        let mut request = vec![7; 64];
+        for _ in 0..times {
+            request = client.write_all(request).await?;
+            client.recv().await?;
+        }
+        client.close().await
+    })
+    .await
+}
