@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use crate::cancel::Wait;
 use crate::error::{Cancelled, Error};
-use crate::op::{Answer, CancelClass, Kind, Slot, Storage, Submission};
+use crate::op::{CancelClass, Chunk, Kind, Slot, Storage, Submission, Table, Taken};
+use crate::ring::Descriptor;
 use crate::slots::Key;
 
 use super::{Run, check_running, current};
@@ -24,30 +25,34 @@ pub(crate) struct Operation {
 
 /// The last result of an operation, and the storage it had.
 pub(crate) struct Finished {
-    pub(crate) answer: Answer,
+    pub(crate) result: i32,
     pub(crate) storage: Option<Storage>,
 }
 
 impl Operation {
     /// Submits; it goes to the kernel with the next turn, and its first result wakes whoever is being
-    /// polled with `cx`.
-    pub(crate) fn start(run: &Rc<Run>, submission: Submission, cx: &Context<'_>) -> Operation {
-        let multishot = submission.is_multishot();
-        let mut operation = Operation::start_with(run, || submission, cx);
-        operation.multishot = multishot;
-        operation
-    }
-
-    /// As [`start`](Operation::start), with a submission that is made in its place.
+    /// polled with `cx`. The submission is made in its place, where nobody else's code may run.
     #[inline]
-    fn start_with(
+    pub(crate) fn start(
         run: &Rc<Run>,
-        submission: impl FnOnce() -> Submission,
         cx: &Context<'_>,
+        submission: impl FnOnce() -> Submission,
     ) -> Operation {
         let (node, whom) = (run.context.node(), run.context.whom(cx));
         let (slot, wait) = run.act(|core| core.submit(node, submission, whom));
         Operation { run: Rc::clone(run), slot, wait, multishot: false, over: false }
+    }
+
+    /// The same for what may be a multishot.
+    pub(crate) fn start_repeating(
+        run: &Rc<Run>,
+        cx: &Context<'_>,
+        submission: Submission,
+    ) -> Operation {
+        let multishot = submission.is_multishot();
+        let mut operation = Operation::start(run, cx, || submission);
+        operation.multishot = multishot;
+        operation
     }
 
     /// Whether it was refused for being a multishot, which the kernel does not know. A single one says
@@ -71,7 +76,7 @@ impl Operation {
         let mut submission = Some(submission);
         poll_fn(move |cx| match (&mut *place, submission.take()) {
             (place, Some(submission)) => {
-                *place = Some(Operation::start(run, submission, cx));
+                *place = Some(Operation::start(run, cx, || submission));
                 Poll::Pending
             }
             (Some(operation), None) => operation.poll(cx),
@@ -79,35 +84,57 @@ impl Operation {
         })
     }
 
-    /// The next result; for all but multishots it is the last one.
+    /// The last result, of an operation that is not a multishot.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Finished> {
-        let (slot, wait) = (self.slot, self.wait);
-        let taken = self.run.act(|core| {
-            let (answer, storage) = core.table.take(slot)?;
-            if !answer.more {
-                core.tree.detach(wait, &mut core.sweep);
-            }
-            Some(Finished { answer, storage })
-        });
-        match taken {
-            Some(finished) => {
-                self.over = !finished.answer.more;
-                Poll::Ready(finished)
-            }
-            None => self.wait(cx),
-        }
+        self.poll_last(cx, Table::take).map(|(result, storage)| Finished { result, storage })
+    }
+
+    /// The next result of an accept, which is the last one unless it says otherwise.
+    pub(crate) fn poll_descriptor(&mut self, cx: &mut Context<'_>) -> Poll<Taken<Descriptor>> {
+        self.poll_taken(cx, Table::take_descriptor, |taken| taken.more)
+    }
+
+    /// The next result of a receive from the pool, which is the last one unless it says otherwise.
+    #[inline]
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Taken<Chunk>> {
+        self.poll_taken(cx, Table::take_chunk, |taken| taken.more)
+    }
+
+    /// The end of whatever operation; its results are disposed of.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while ready!(self.poll_taken(cx, Table::take_nothing, |&more| more)) {}
+        Poll::Ready(())
     }
 
     /// The last result of an operation whose result is a number and nothing else.
     #[inline]
     fn poll_number(&mut self, cx: &mut Context<'_>) -> Poll<(&'static Kind, i32)> {
-        let taken = self.run.act(|core| {
-            let taken = core.table.take_number(self.slot)?;
-            core.tree.detach(self.wait, &mut core.sweep);
-            Some(taken)
-        });
-        self.over = taken.is_some();
-        taken.map_or_else(|| self.wait(cx), Poll::Ready)
+        self.poll_last(cx, Table::take_number)
+    }
+
+    #[inline]
+    fn poll_last<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&mut Table, Key<Slot>) -> Option<T>,
+    ) -> Poll<T> {
+        self.poll_taken(cx, take, |_| false)
+    }
+
+    #[inline]
+    fn poll_taken<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&mut Table, Key<Slot>) -> Option<T>,
+        more: impl FnOnce(&T) -> bool,
+    ) -> Poll<T> {
+        let taken = take(&mut self.run.core.borrow_mut().table, self.slot);
+        let Some(taken) = taken else { return self.wait(cx) };
+        if !more(&taken) {
+            self.over = true;
+            self.run.act(|core| core.tree.detach(self.wait, &mut core.sweep));
+        }
+        Poll::Ready(taken)
     }
 
     /// Notes who waits.
@@ -180,7 +207,7 @@ pub(crate) fn submit_plain(
             let Some(active) = &mut operation else {
                 let run = current()?;
                 ready!(run.cancel_point())?;
-                operation = Some(Operation::start_with(&run, &make, cx));
+                operation = Some(Operation::start(&run, cx, &make));
                 return Poll::Pending;
             };
             let (kind, result) = ready!(active.poll_number(cx));

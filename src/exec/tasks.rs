@@ -5,6 +5,7 @@
 //! already awake: ten thousand wakes in one nursery are one walk up.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
@@ -87,20 +88,26 @@ impl Tasks {
         }
     }
 
-    /// Wakes a task. One that is awake, or has ended, is left alone.
-    pub(super) fn wake(&mut self, key: Key<Task>, turn: u64, sweep: &mut Sweep) {
-        let Some(task) = self.tasks.get_mut(key) else { return };
-        if std::mem::replace(&mut task.queued, true) {
-            return;
-        }
-        task.woken = turn;
-        let Some(nest) = self.nests.get_mut(task.nest) else { return };
-        nest.ready.push_back((key, turn));
-        match nest.parent {
-            // Told each time: it may keep the nest without polling it. Being awake already costs it
-            // nothing.
-            Some(Whom::Task(parent)) => sweep.tasks.push(parent),
-            _ => sweep.wake(nest.parent.take()),
+    /// Wakes a task, and whoever polls it, and so on up. One that is awake, or has ended, is left alone.
+    #[inline]
+    pub(super) fn wake(&mut self, mut key: Key<Task>, turn: u64, sweep: &mut Sweep) {
+        loop {
+            let Some(task) = self.tasks.get_mut(key) else { return };
+            if mem::replace(&mut task.queued, true) {
+                return;
+            }
+            task.woken = turn;
+            let Some(nest) = self.nests.get_mut(task.nest) else { return };
+            nest.ready.push_back((key, turn));
+            match nest.parent {
+                // Told each time: it may keep the nest without polling it. Being awake already costs it
+                // nothing.
+                Some(Whom::Task(parent)) => match Key::from_bits(parent) {
+                    Some(parent) => key = parent,
+                    None => return,
+                },
+                _ => return sweep.wake(nest.parent.take()),
+            }
         }
     }
 

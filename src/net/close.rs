@@ -20,9 +20,8 @@ pub(super) async fn close(run: &Rc<Run>, fd: Fd, mut left: Vec<Operation>) -> Re
     }
     poll_fn(|cx| {
         while let Some(operation) = left.last_mut() {
-            if !ready!(operation.poll(cx)).answer.more {
-                left.pop();
-            }
+            ready!(operation.poll_end(cx));
+            left.pop();
         }
         Poll::Ready(())
     })
@@ -31,9 +30,9 @@ pub(super) async fn close(run: &Rc<Run>, fd: Fd, mut left: Vec<Operation>) -> Re
         // Another operation shares it: the last share closes it.
         return Ok(());
     };
-    let Finished { answer, .. } = Operation::finish(run, Submission::close(sole)).await;
+    let Finished { result, .. } = Operation::finish(run, Submission::close(sole)).await;
     run.closing_point()?;
-    match answer.result {
+    match result {
         // The number is free even if closing was interrupted.
         0.. | MINUS_EINTR => Ok(()),
         error => Err(std::io::Error::from_raw_os_error(-error).into()),

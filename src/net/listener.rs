@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
-use crate::exec::{self, Finished, Operation, Pause, Run, Verdict, judge};
-use crate::op::{Fd, Kind, Submission};
+use crate::exec::{self, Operation, Pause, Run, Verdict, judge};
+use crate::op::{Fd, Kind, Submission, Taken};
 use crate::ring::{Descriptor, ListenOptions};
 
 use super::address::Address;
@@ -186,18 +186,18 @@ impl Accept<'_> {
                 ready!(run.cancel_point())?;
                 let multishot = run.capabilities().multishot_accept;
                 let accept = Submission::accept(&self.listener.fd, multishot);
-                *active = Some(Operation::start(run, accept, cx));
+                *active = Some(Operation::start_repeating(run, cx, accept));
                 return Poll::Pending;
             };
             if operation.unread() > 0 {
                 ready!(run.poll_budget(&mut self.pause, cx));
             }
-            let Finished { answer, .. } = ready!(operation.poll(cx));
-            let is_refusal = operation.is_refusal(answer.result);
-            if !answer.more {
+            let Taken { result, value, more } = ready!(operation.poll_descriptor(cx));
+            let is_refusal = operation.is_refusal(result);
+            if !more {
                 *active = None;
             }
-            if let Some(socket) = answer.descriptor {
+            if let Some(socket) = value {
                 run.progress();
                 match TcpStream::accepted(run, socket) {
                     Ok(accepted) => return Poll::Ready(Ok(accepted)),
@@ -209,10 +209,10 @@ impl Accept<'_> {
                 run.lacks(|capabilities| capabilities.multishot_accept = false);
                 continue;
             }
-            match ready!(judge(run, &Kind::ACCEPT, answer.result, &mut self.attempts)) {
+            match ready!(judge(run, &Kind::ACCEPT, result, &mut self.attempts)) {
                 Verdict::Again | Verdict::Result(Ok(_)) => {}
                 Verdict::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.into())),
-                Verdict::Result(Err(error)) if is_passing(-answer.result) => drop(error),
+                Verdict::Result(Err(error)) if is_passing(-result) => drop(error),
                 Verdict::Result(Err(error)) => return Poll::Ready(Err(error)),
             }
         }

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
 use crate::exec::{self, Finished, Operation, Pause, Run, Verdict, judge};
-use crate::op::{Answer, BufError, Chunk, IoBufMut, Kind, Storage, Submission};
+use crate::op::{BufError, Chunk, IoBufMut, Kind, Storage, Submission, Taken};
 use crate::runtime::POOL_GROUP;
 
 use super::stream::TcpStream;
@@ -70,16 +70,16 @@ impl Receiving {
         match &mut self.active {
             Active::Nothing => Poll::Ready(Ok(())),
             Active::Pool(operation) => {
-                let Finished { answer, .. } = ready!(operation.poll(cx));
-                let is_refusal = operation.is_refusal(answer.result);
-                if !answer.more {
+                let Taken { result, value, more } = ready!(operation.poll_chunk(cx));
+                let is_refusal = operation.is_refusal(result);
+                if !more {
                     self.active = Active::Nothing;
                 }
                 if is_refusal {
                     run.lacks(|capabilities| capabilities.multishot_recv = false);
                     return Poll::Ready(Ok(()));
                 }
-                self.take_answer(run, answer, attempts)
+                self.take_in(run, result, value, attempts)
             }
             Active::Owned(operation) => {
                 let (result, bytes) = ready!(operation.poll_bytes(cx));
@@ -97,14 +97,21 @@ impl Receiving {
         }
     }
 
-    fn take_answer(&mut self, run: &Rc<Run>, answer: Answer, attempts: &mut u8) -> Poll<Result> {
-        let Answer { result, chunk, .. } = answer;
+    fn take_in(
+        &mut self,
+        run: &Rc<Run>,
+        result: i32,
+        chunk: Option<Chunk>,
+        attempts: &mut u8,
+    ) -> Poll<Result> {
         match result {
             0 => self.ended = true,
             1.. => {
                 run.progress();
                 *attempts = 0;
-                self.stash.extend(chunk);
+                if let Some(chunk) = chunk {
+                    self.stash.push_back(chunk);
+                }
             }
             EMPTY_POOL => self.short = !run.pool().has_buffers() && !run.pool().grow(),
             _ => match ready!(judge(run, &Kind::RECV, result, attempts)) {
@@ -122,11 +129,11 @@ impl Receiving {
         self.active = if std::mem::take(&mut self.short) {
             let own = Storage::new(Vec::<u8>::with_capacity(run.pool().buffer_len()));
             let receive = Submission::recv::<Vec<u8>>(&stream.fd, own);
-            Active::Owned(Operation::start(run, receive, cx))
+            Active::Owned(Operation::start(run, cx, || receive))
         } else {
             let multishot = run.capabilities().multishot_recv;
             let receive = Submission::recv_pool(&stream.fd, POOL_GROUP, multishot);
-            Active::Pool(Operation::start(run, receive, cx))
+            Active::Pool(Operation::start_repeating(run, cx, receive))
         };
     }
 
@@ -291,7 +298,7 @@ impl<'a, B: IoBufMut> Reader<'a, B> {
             if !ready!(self.poll_former(cx))? {
                 let storage = self.storage.take().expect("nothing is in flight");
                 let receive = Submission::recv::<B>(&self.stream.fd, storage);
-                self.operation = Some(Operation::start(run, receive, cx));
+                self.operation = Some(Operation::start(run, cx, || receive));
                 return Poll::Pending;
             }
         }
@@ -305,10 +312,10 @@ impl<'a, B: IoBufMut> Reader<'a, B> {
     /// The end of the receive into the buffer.
     fn poll_operation(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
         let Some(operation) = &mut self.operation else { return Poll::Ready(Ok(())) };
-        let Finished { answer, storage } = ready!(operation.poll(cx));
+        let Finished { result, storage } = ready!(operation.poll(cx));
         self.operation = None;
         self.storage = storage;
-        match ready!(judge(&self.stream.run, &Kind::READ, answer.result, &mut self.attempts)) {
+        match ready!(judge(&self.stream.run, &Kind::READ, result, &mut self.attempts)) {
             Verdict::Result(Ok(count)) => {
                 self.stream.receiving.with(|half| half.ended |= count == 0);
                 Poll::Ready(Ok(()))

@@ -94,14 +94,14 @@ impl<'a> Writer<'a> {
         ready!(self.stream.run.cancel_point())?;
         self.stream.sending.with(|half| {
             if let Some(Orphan { operation, shuts }) = &mut half.orphan {
-                let Finished { answer, .. } = ready!(operation.poll(cx));
-                if let Some(how) = shuts.filter(|_| answer.result == 0) {
+                let Finished { result, .. } = ready!(operation.poll(cx));
+                if let Some(how) = shuts.filter(|_| result == 0) {
                     half.shut = true;
                     if how == libc::SHUT_RDWR {
                         self.stream.receiving.with(Receiving::shut);
                     }
                 }
-                half.broken |= answer.result > 0;
+                half.broken |= result > 0;
                 half.orphan = None;
             }
             Poll::Ready(Ok(()))
@@ -115,13 +115,13 @@ impl<'a> Writer<'a> {
             let Some(operation) = &mut self.operation else {
                 ready!(run.cancel_point())?;
                 let shutdown = Submission::shutdown(&self.stream.fd, how);
-                self.operation = Some(Operation::start(run, shutdown, cx));
+                self.operation = Some(Operation::start(run, cx, || shutdown));
                 self.shuts = Some(how);
                 return Poll::Pending;
             };
-            let Finished { answer, .. } = ready!(operation.poll(cx));
+            let Finished { result, .. } = ready!(operation.poll(cx));
             self.operation = None;
-            match ready!(judge(run, &Kind::SHUTDOWN, answer.result, &mut self.attempts)) {
+            match ready!(judge(run, &Kind::SHUTDOWN, result, &mut self.attempts)) {
                 Verdict::Result(result) => {
                     self.stream.sending.with(|half| half.shut |= result.is_ok());
                     return Poll::Ready(result.map(drop));
@@ -157,17 +157,17 @@ impl<'a> Writer<'a> {
         }
         let storage = self.storage.take().expect("nothing is in flight");
         let send = Submission::send::<B>(&self.stream.fd, storage, self.done, all);
-        self.operation = Some(Operation::start(run, send, cx));
+        self.operation = Some(Operation::start(run, cx, || send));
         Poll::Pending
     }
 
     /// The end of a send.
     fn poll_operation(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
         let Some(operation) = &mut self.operation else { return Poll::Ready(Ok(())) };
-        let Finished { answer, storage } = ready!(operation.poll(cx));
+        let Finished { result, storage } = ready!(operation.poll(cx));
         self.operation = None;
         self.storage = storage;
-        match ready!(judge(&self.stream.run, &Kind::SEND, answer.result, &mut self.attempts)) {
+        match ready!(judge(&self.stream.run, &Kind::SEND, result, &mut self.attempts)) {
             Verdict::Result(Ok(0)) => {
                 Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()))
             }

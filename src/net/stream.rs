@@ -58,8 +58,8 @@ impl TcpStream {
         poll_fn(|_| run.cancel_point()).await?;
         let fd = run.adopt(run.host().tcp_socket(address)?);
         let connect = Submission::connect(&fd, SockAddr::from(address));
-        let Finished { answer, .. } = Operation::finish(&run, connect).await;
-        match poll_fn(|_| judge(&run, &Kind::CONNECT, answer.result, &mut 0)).await {
+        let Finished { result, .. } = Operation::finish(&run, connect).await;
+        match poll_fn(|_| judge(&run, &Kind::CONNECT, result, &mut 0)).await {
             Verdict::Result(result) => result?,
             Verdict::Cancelled(cancelled) => return Err(cancelled.into()),
             Verdict::Again => unreachable!("a connect is not repeatable"),

@@ -41,4 +41,4 @@ pub(crate) use state::{Event, Phase, State, Step};
 pub(crate) use submission::Submission;
 #[cfg(feature = "testing")]
 pub(crate) use table::Bug;
-pub(crate) use table::{Action, Answer, Pushed, Remains, Slot, Table};
+pub(crate) use table::{Action, Pushed, Remains, Slot, Table, Taken};

@@ -102,13 +102,21 @@ impl Pool {
         inner.provided > provided
     }
 
-    /// The kernel has put `len` bytes into buffer `id`.
-    pub(super) fn lease(self: &Rc<Pool>, id: u16, len: u32) -> Chunk {
-        let mut inner = self.inner.borrow_mut();
+    /// The kernel has picked a buffer, which is on a lease from now on: somebody has to make a
+    /// [`chunk`](Pool::chunk) of it.
+    #[inline]
+    pub(super) fn was_picked(&self) {
+        let inner = &mut *self.inner.borrow_mut();
         inner.provided -= 1;
         inner.leased += 1;
         inner.peak = inner.peak.max(inner.leased);
-        let memory = inner.memory[usize::from(id)];
+    }
+
+    /// The lease on buffer `id`, which the kernel has picked; `result` says how much it put there.
+    #[inline]
+    pub(super) fn chunk(self: &Rc<Pool>, id: u16, result: i32) -> Chunk {
+        let memory = self.inner.borrow().memory[usize::from(id)];
+        let len = u32::try_from(result).unwrap_or(0);
         debug_assert!(len <= self.buffer);
         let source = Source::Pool { pool: Rc::clone(self), id, memory };
         Chunk { source, begin: 0, end: len.min(self.buffer) as usize }

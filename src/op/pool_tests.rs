@@ -64,10 +64,10 @@ impl Bench {
         let receive = self.submit(false);
         loop {
             self.turn();
-            if let Some((answer, _)) = self.table.take(receive) {
+            if let Some(answer) = self.table.take_chunk(receive) {
                 let no_buffers = answer.result == -libc::ENOBUFS;
-                assert_eq!(no_buffers, answer.chunk.is_none(), "{answer:?}");
-                return answer.chunk;
+                assert_eq!(no_buffers, answer.value.is_none(), "{answer:?}");
+                return answer.value;
             }
         }
     }
@@ -203,10 +203,10 @@ fn what_a_multishot_brought_for_nobody_goes_back_to_the_pool() {
     }
     let (provided, leased, _) = bench.pool.census();
     assert_eq!((provided + leased, leased), (4, 3));
-    let (first, _) = bench.table.take(receive).unwrap();
+    let first = bench.table.take_chunk(receive).unwrap();
     assert!(matches!(bench.table.orphan(receive), Action::Nothing));
     assert_eq!(bench.pool.census(), (3, 1, 0), "all but the one that was taken");
-    assert_eq!(first.chunk.as_ref().unwrap(), &[0]);
+    assert_eq!(first.value.as_ref().unwrap(), &[0]);
     // One more comes before the cancel request is there.
     bench.peer.write_all(b"late").unwrap();
     let is_freed = |action: &Action| matches!(action, Action::Freed { .. });

@@ -62,14 +62,22 @@ pub(crate) struct Slot {
     since: Duration,
 }
 
-/// A completion as its taker sees it. Dropping it disposes of it (rule D7): a descriptor is closed, a
-/// buffer goes back to the pool.
+/// A completion that waits to be taken or disposed of: until then nobody owns the descriptor or the
+/// buffer that it names.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    result: i32,
+    more: bool,
+    /// The pool buffer that the kernel picked. It may pick one without receiving anything.
+    buffer: Option<u16>,
+}
+
+/// A result of a multishot, and what came with it.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    /// A count, or a negative error number; for what follows below, only whether it succeeded.
+pub(crate) struct Taken<T> {
+    /// A negative error number, or not.
     pub(crate) result: i32,
-    pub(crate) descriptor: Option<Descriptor>,
-    pub(crate) chunk: Option<Chunk>,
+    pub(crate) value: Option<T>,
     /// More will follow.
     pub(crate) more: bool,
 }
@@ -239,18 +247,21 @@ impl Table {
         }
         match step {
             Step::Deliver => {
-                slot.deliver(&self.pool, &self.host, completion);
+                let answer = slot.answer_of(completion, &self.pool);
+                slot.deliver(answer);
                 if event == Event::More && slot.is_to_be_paused() {
                     self.cancels.push(key);
                 }
                 Action::Wake { waiter: slot.waiter, last: event == Event::Terminal }
             }
             Step::DisposeAndFree => {
-                drop(answer(slot, &self.pool, &self.host, completion));
+                let answer = slot.answer_of(completion, &self.pool);
+                dispose(answer, slot.kind, &self.pool, &self.host);
                 self.free(key)
             }
             _ => {
-                drop(answer(slot, &self.pool, &self.host, completion));
+                let answer = slot.answer_of(completion, &self.pool);
+                dispose(answer, slot.kind, &self.pool, &self.host);
                 Action::Nothing
             }
         }
@@ -282,7 +293,7 @@ impl Table {
     pub(crate) fn orphan(&mut self, key: Key<Slot>) -> Action {
         if let Some(slot) = self.slots.get_mut(key) {
             // What nobody will take goes where it belongs at once.
-            (slot.answer, slot.later) = (None, None);
+            slot.dispose_of_answers(&self.pool, &self.host);
         }
         self.end(key, Event::Orphaned)
     }
@@ -296,7 +307,7 @@ impl Table {
             }
             Step::Withdraw => {
                 let result = -libc::ECANCELED;
-                slot.answer = Some(Answer { result, descriptor: None, chunk: None, more: false });
+                slot.answer = Some(Answer { result, more: false, buffer: None });
                 let waiter = slot.waiter;
                 self.withdraw();
                 Action::Wake { waiter, last: true }
@@ -325,18 +336,49 @@ impl Table {
         }
     }
 
-    /// Takes the next result. With the last one the slot is free and the storage comes back.
+    /// Takes the last result of an operation that has memory, which comes back, or may have some.
     #[inline]
-    pub(crate) fn take(&mut self, key: Key<Slot>) -> Option<(Answer, Option<Storage>)> {
+    pub(crate) fn take(&mut self, key: Key<Slot>) -> Option<(i32, Option<Storage>)> {
+        let slot = self.slots.get_mut(key)?;
+        let result = slot.answer?.result;
+        let storage = slot.storage.take();
+        self.slots.discard(key);
+        Some((result, storage))
+    }
+
+    /// Takes the next result of an operation that makes descriptors.
+    pub(crate) fn take_descriptor(&mut self, key: Key<Slot>) -> Option<Taken<Descriptor>> {
+        let Answer { result, more, .. } = self.next_answer(key)?;
+        Some(Taken { result, value: own(result, &self.host), more })
+    }
+
+    /// Takes the next result of a receive from the pool.
+    #[inline]
+    pub(crate) fn take_chunk(&mut self, key: Key<Slot>) -> Option<Taken<Chunk>> {
+        let Answer { result, more, buffer } = self.next_answer(key)?;
+        Some(Taken { result, value: buffer.map(|id| self.pool.chunk(id, result)), more })
+    }
+
+    /// Takes the next result of whatever operation, and disposes of it (rule D7). Says whether more
+    /// will follow.
+    pub(crate) fn take_nothing(&mut self, key: Key<Slot>) -> Option<bool> {
+        let kind = self.slots.get(key)?.kind;
+        let answer = self.next_answer(key)?;
+        dispose(answer, kind, &self.pool, &self.host);
+        Some(answer.more)
+    }
+
+    /// The next result. With the last one the slot is free.
+    #[inline]
+    fn next_answer(&mut self, key: Key<Slot>) -> Option<Answer> {
         let slot = self.slots.get_mut(key)?;
         let answer = slot.answer.take()?;
         if answer.more {
             slot.answer = slot.later.as_mut().and_then(|later| later.pop_front());
-            return Some((answer, None));
+        } else {
+            self.slots.discard(key);
         }
-        let storage = slot.storage.take();
-        self.slots.discard(key);
-        Some((answer, storage))
+        Some(answer)
     }
 
     /// Takes the last result of an operation whose result is a number and nothing else.
@@ -388,6 +430,15 @@ impl Table {
     }
 }
 
+impl Drop for Table {
+    /// What nobody has taken, and nobody can any more.
+    fn drop(&mut self) {
+        for slot in self.slots.iter_mut() {
+            slot.dispose_of_answers(&self.pool, &self.host);
+        }
+    }
+}
+
 /// What [`Table::pump`] pushes.
 pub(crate) enum Pushed<'a> {
     Request(Token, &'a Request),
@@ -426,21 +477,34 @@ impl Slot {
         usize::from(self.answer.is_some()) + self.later.as_ref().map_or(0, |later| later.len())
     }
 
+    /// Reads a completion: from now on the pool knows that the kernel has picked the buffer, and the
+    /// storage what is in it.
+    #[inline]
+    fn answer_of(&mut self, completion: Completion, pool: &Pool) -> Answer {
+        let Completion { result, more, buffer, .. } = completion;
+        if buffer.is_some() {
+            pool.was_picked();
+        }
+        if let (Some(storage), Request::Recv { .. }) = (&mut self.storage, &self.request) {
+            storage.filled += usize::try_from(result).unwrap_or(0);
+        }
+        Answer { result, more, buffer }
+    }
+
     /// Keeps a result for whoever takes it.
     #[inline]
-    fn deliver(&mut self, pool: &Rc<Pool>, host: &Host, completion: Completion) {
-        let Completion { result, more, buffer, .. } = completion;
-        let is_plain = buffer.is_none() && self.storage.is_none();
-        if is_plain && self.kind.disposer != Disposer::CloseDescriptor && self.answer.is_none() {
-            // The usual case, for which nothing is copied.
-            self.answer = Some(Answer { result, descriptor: None, chunk: None, more });
-            return;
-        }
-        let answer = answer(self, pool, host, completion);
+    fn deliver(&mut self, answer: Answer) {
         if self.answer.is_none() {
             self.answer = Some(answer);
         } else {
             self.later.get_or_insert_default().push_back(answer);
+        }
+    }
+
+    fn dispose_of_answers(&mut self, pool: &Rc<Pool>, host: &Host) {
+        let later = self.later.take().map(|later| *later).unwrap_or_default();
+        for answer in self.answer.take().into_iter().chain(later) {
+            dispose(answer, self.kind, pool, host);
         }
     }
 
@@ -451,20 +515,21 @@ impl Slot {
     }
 }
 
-/// Reads a completion by what its kind says of results.
-fn answer(slot: &mut Slot, pool: &Rc<Pool>, host: &Host, completion: Completion) -> Answer {
-    let Completion { result, more, buffer, .. } = completion;
-    let descriptor = match slot.kind.disposer {
-        // SAFETY: the kernel has just made this descriptor for us; completions are seen once.
-        Disposer::CloseDescriptor if result >= 0 => Some(unsafe { host.own(result) }),
-        _ => None,
-    };
-    if let (Request::Recv { .. }, Some(storage)) = (&slot.request, &mut slot.storage) {
-        storage.filled += usize::try_from(result).unwrap_or(0);
+/// Rule D7: a descriptor is closed, a buffer goes back to the pool.
+fn dispose(answer: Answer, kind: &Kind, pool: &Rc<Pool>, host: &Host) {
+    let Answer { result, buffer, .. } = answer;
+    if kind.disposer == Disposer::CloseDescriptor {
+        drop(own(result, host));
     }
-    // A buffer may be picked without anything received: it must go back too.
-    let chunk = buffer.map(|id| pool.lease(id, u32::try_from(result).unwrap_or(0)));
-    Answer { result, descriptor, chunk, more }
+    if let Some(id) = buffer {
+        drop(pool.chunk(id, result));
+    }
+}
+
+/// The descriptor that is a result, unless that is an error.
+fn own(result: i32, host: &Host) -> Option<Descriptor> {
+    // SAFETY: the kernel has just made this descriptor for us; a result is taken or disposed of once.
+    (result >= 0).then(|| unsafe { host.own(result) })
 }
 
 fn token(key: Key<Slot>) -> Token {

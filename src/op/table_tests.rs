@@ -467,18 +467,17 @@ impl Pair {
 
     fn take(&mut self, op: usize) {
         let Some(key) = self.key(op) else { return };
+        if self.twins[op].kind.disposer == Disposer::CloseDescriptor {
+            return self.take_descriptor(op, key);
+        }
         let taken = self.table.take(key);
         let twin = &mut self.twins[op];
-        let Some(Expected { result, more, peer }) = twin.unread.pop_front() else {
+        let Some(expected) = twin.unread.pop_front() else {
             return assert!(taken.is_none(), "{}: a result from nowhere", self.story);
         };
-        let (answer, storage) = taken.unwrap_or_else(|| panic!("{}: a lost result", self.story));
-        assert_eq!((answer.result, answer.more), (result, more), "{}: the result", self.story);
-        assert_eq!(answer.descriptor.is_some(), peer.is_some(), "{}: descriptor", self.story);
-        assert!(peer.as_ref().is_none_or(is_open), "{}: it was closed", self.story);
-        drop(answer);
-        assert!(peer.as_ref().is_none_or(|peer| !is_open(peer)), "{}: it leaks", self.story);
-        assert_eq!(storage.is_some(), !more && twin.share.is_some(), "{}: storage", self.story);
+        let (result, storage) = taken.unwrap_or_else(|| panic!("{}: a lost result", self.story));
+        assert_eq!((result, false), (expected.result, expected.more), "{}: the result", self.story);
+        assert_eq!(storage.is_some(), twin.share.is_some(), "{}: storage", self.story);
         if let Some(storage) = storage {
             // A receive has filled it, a send has left it as it was.
             let bytes = match twin.kind == &Kind::READ {
@@ -487,6 +486,28 @@ impl Pair {
             };
             assert!(bytes.ends_with(&twin.content), "{}: the content", self.story);
         }
+        self.gone(op);
+    }
+
+    /// Takes a descriptor, or takes it in order to dispose of it: it is closed either way.
+    fn take_descriptor(&mut self, op: usize, key: Key<Slot>) {
+        let for_nobody = self.random.below(3) == 0;
+        let twin = &mut self.twins[op];
+        let Some(Expected { result, more, peer }) = twin.unread.pop_front() else {
+            let nothing = self.table.take_nothing(key).is_none();
+            return assert!(nothing, "{}: a result from nowhere", self.story);
+        };
+        assert!(peer.as_ref().is_none_or(is_open), "{}: it was closed", self.story);
+        if for_nobody {
+            assert_eq!(self.table.take_nothing(key), Some(more), "{}: the result", self.story);
+        } else {
+            let taken = self.table.take_descriptor(key);
+            let taken = taken.unwrap_or_else(|| panic!("{}: a lost result", self.story));
+            assert_eq!((taken.result, taken.more), (result, more), "{}: the result", self.story);
+            assert_eq!(taken.value.is_some(), peer.is_some(), "{}: descriptor", self.story);
+            assert!(peer.as_ref().is_none_or(is_open), "{}: it was closed", self.story);
+        }
+        assert!(peer.as_ref().is_none_or(|peer| !is_open(peer)), "{}: it leaks", self.story);
         if !more {
             self.gone(op);
         }

@@ -23,7 +23,8 @@ fn main() -> Result {
         "scope" => scopes(times).await,
         "timeout" => timeouts(times).await,
         "cancel" => cancelled(times).await,
-        "echo" => echo(times).await,
+        "echo" => echo(1, times).await,
+        "echo-64" => echo(64, times / 64).await,
         other => panic!("what is `{other}`?"),
     })
 }
@@ -96,24 +97,29 @@ async fn cancelled(times: u32) -> Result {
     Ok(())
 }
 
-/// Requests of 64 bytes that come back, on one connection.
-async fn echo(times: u32) -> Result {
+/// Requests of 64 bytes that come back, on so many connections at a time.
+async fn echo(connections: u32, times: u32) -> Result {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let client = TcpStream::connect_addr(listener.local_addr()?).await?;
-    let (server, _) = listener.accept().await?;
     nursery(async |n| {
-        n.spawn(async {
-            while let Some(chunk) = server.recv().await? {
-                server.write_all(chunk).await?;
-            }
-            Ok(())
-        });
-        let mut request = vec![7; 64];
-        for _ in 0..times {
-            request = client.write_all(request).await?;
-            client.recv().await?;
+        for _ in 0..connections {
+            let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+            let (server, _) = listener.accept().await?;
+            n.spawn(async move {
+                while let Some(chunk) = server.recv().await? {
+                    server.write_all(chunk).await?;
+                }
+                server.close().await
+            });
+            n.spawn(async move {
+                let mut request = vec![7; 64];
+                for _ in 0..times {
+                    request = client.write_all(request).await?;
+                    client.recv().await?;
+                }
+                client.close().await
+            });
         }
-        client.close().await
+        Ok(())
     })
     .await
 }
