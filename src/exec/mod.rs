@@ -101,7 +101,7 @@ pub(crate) struct Core {
     /// Waits that end with the next turn (schedule points).
     next_turn: Vec<Key<Wait>>,
     /// Whoever is to be polled in the next turn for another reason.
-    pub(crate) wake_later: Vec<Whom>,
+    pub(crate) wake_later: VecDeque<Whom>,
     chores: VecDeque<Chore>,
     turn: u64,
     /// When this turn began, on the coarse clock: for the ages of operations.
@@ -141,7 +141,7 @@ impl Run {
             tasks: Tasks::new(shuffle),
             sweep: Sweep::default(),
             next_turn: Vec::new(),
-            wake_later: Vec::new(),
+            wake_later: VecDeque::new(),
             chores: VecDeque::new(),
             turn: 1,
             began: Duration::ZERO,

@@ -33,13 +33,12 @@ impl Park {
 
     /// Whether it has ended, and how. It does not end by being polled.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let before = self.run.look(|core| core.tree.outcome(self.wait)).unwrap_or(Outcome::Fired);
+        if before != Outcome::Waiting {
+            return Poll::Ready(before);
+        }
         let (node, whom) = (self.run.context.node(), self.run.context.whom(cx));
         self.run.act(|core| {
-            let before = core.tree.outcome(self.wait).unwrap_or(Outcome::Fired);
-            if before != Outcome::Waiting {
-                core.sweep.bury(Some(whom));
-                return Poll::Ready(before);
-            }
             core.tree.polled(self.wait, node, whom, &mut core.sweep);
             match core.tree.outcome(self.wait) {
                 Some(Outcome::Waiting) => Poll::Pending,

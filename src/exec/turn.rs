@@ -297,10 +297,11 @@ impl Core {
 
     /// Ends the schedule points of the last turn.
     fn end_pauses(&mut self) {
-        for wait in self.next_turn.drain(..) {
+        for &wait in &self.next_turn {
             self.tree.fire(wait, true, &mut self.sweep);
         }
-        for whom in self.wake_later.drain(..) {
+        self.next_turn.clear();
+        while let Some(whom) = self.wake_later.pop_front() {
             self.sweep.wake(Some(whom));
         }
     }

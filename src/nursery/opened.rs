@@ -106,7 +106,7 @@ impl<T, E: Unwind> Opened<T, E> {
         self.waited = true;
         run.act(|core| {
             if let Some(whom) = core.tasks.sleep(*nest, whom, &mut core.sweep) {
-                core.wake_later.push(whom);
+                core.wake_later.push_back(whom);
             }
         });
     }
