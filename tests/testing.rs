@@ -12,6 +12,8 @@ mod clocks;
 mod eyeballs;
 #[path = "testing/mutants.rs"]
 mod mutants;
+#[path = "testing/outside.rs"]
+mod outside;
 #[path = "testing/plan.rs"]
 mod plan;
 #[path = "testing/quiet.rs"]

@@ -98,7 +98,7 @@ mod world;
 
 use std::time::Duration;
 
-pub use crate::ring::twin::{Census, Faults, Tape};
+pub use crate::ring::twin::{Census, Faults, Outside, Tape};
 pub use checkpoints::{assert_checkpoints, assert_no_checkpoints};
 pub use conformance::{
     ByteStream, check_half_closeable_stream, check_one_way_stream, check_two_way_stream,

@@ -1,6 +1,7 @@
 //! Simulated worlds: a kernel, a network and a clock that a test owns.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::AsyncFnOnce;
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use crate::clock::{Clock, VirtualClock};
 use crate::error::Result;
 use crate::exec::{Limits, Setting, Stage, StageSet, Strictness, current_or_none};
 use crate::ring::Host;
-use crate::ring::twin::{self, Census, Faults, Lane, Tape};
+use crate::ring::twin::{self, Census, Faults, Lane, Outside, Tape};
 
 /// A simulated machine with its network, in virtual time.
 ///
@@ -230,6 +231,16 @@ impl World {
     /// ```
     pub fn reset(&self, end: SocketAddr) {
         self.world.reset(end);
+    }
+
+    /// Connects to a listener in this world from outside of any run: a peer that a test plays itself.
+    /// It may be used before, between and after the runs, too.
+    ///
+    /// # Errors
+    /// What is known at once, `ConnectionRefused` for one. If the network takes its time, or the
+    /// backlog is full, the [`Outside`] is there before its connection.
+    pub fn connect(&self, to: SocketAddr) -> io::Result<Outside> {
+        Outside::connect(&self.world, to)
     }
 
     /// Makes a name known.

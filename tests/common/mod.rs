@@ -1,5 +1,8 @@
 //! What the behaviour tests share.
 
+#[allow(dead_code, reason = "not every test file needs it")]
+mod peer;
+
 use std::process;
 use std::sync::mpsc;
 use std::thread;
@@ -8,6 +11,9 @@ use std::time::Duration;
 use trine::net::{TcpListener, TcpStream};
 use trine::time::Instant;
 use trine::{Result, checkpoint, stats, testing, yield_shielded};
+
+#[allow(unused_imports, reason = "not every test file needs it")]
+pub use peer::Peer;
 
 /// Runs a test that could hang: if it takes too long, the process ends and says so, instead of the
 /// whole suite standing still.

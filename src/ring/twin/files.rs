@@ -77,8 +77,7 @@ impl Files {
         numbers.filter_map(|(index, key)| Some((number(index), self.table.get((*key)?)?)))
     }
 
-    fn assign(&mut self, file: File) -> (RawFd, Key<File>) {
-        let key = self.table.insert(file);
+    fn assign(&mut self, key: Key<File>) -> RawFd {
         let index = match self.free.pop() {
             Some(Reverse(index)) => index,
             None => {
@@ -87,7 +86,7 @@ impl Files {
             }
         };
         self.numbers[index] = Some(key);
-        (number(index), key)
+        number(index)
     }
 
     fn forget(&mut self, fd: RawFd) -> Option<Key<File>> {
@@ -109,6 +108,12 @@ impl Machine {
         if self.files.open() < self.files.most { Ok(()) } else { Err(libc::EMFILE) }
     }
 
+    /// A file without a number, for whoever keeps the key.
+    pub(super) fn nameless_file(&mut self, socket: Socket, options: Options) -> Key<File> {
+        let waiting = [Vec::new(), Vec::new()];
+        self.files.table.insert(File { socket, options, holds: 1, waiting, interrupted: [0; 2] })
+    }
+
     /// Gives a socket the lowest free number.
     pub(super) fn open_file(
         &mut self,
@@ -117,9 +122,8 @@ impl Machine {
         how: &'static str,
     ) -> Result<(RawFd, Key<File>), i32> {
         self.check_descriptors()?;
-        let waiting = [Vec::new(), Vec::new()];
-        let file = File { socket, options, holds: 1, waiting, interrupted: [0; 2] };
-        let (fd, key) = self.files.assign(file);
+        let key = self.nameless_file(socket, options);
+        let fd = self.files.assign(key);
         self.record(Deed::Open, how, fd as u64, 0);
         Ok((fd, key))
     }

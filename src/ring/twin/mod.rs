@@ -40,6 +40,7 @@ mod machine;
 mod memory;
 mod network;
 mod operations;
+mod outside;
 mod queue;
 mod shrink;
 mod stream;
@@ -60,6 +61,7 @@ use super::{Completion, RingSize, Token};
 
 pub(crate) use buffers::PoolQueue;
 pub use faults::Faults;
+pub use outside::Outside;
 pub(crate) use shrink::shrink;
 pub(crate) use tape::Lane;
 pub use tape::Tape;

@@ -238,7 +238,7 @@ fn begin_connect(machine: &mut Machine, op: &mut Op, file: Key<File>) -> Attempt
     let Ok(to) = memory::read_address(to) else { return failed(libc::EAFNOSUPPORT) };
     match machine.begin_connect(file, to) {
         // Where the network takes no time it is connected or refused now.
-        Ok(()) => op.attempt(machine),
+        Ok(_) => op.attempt(machine),
         Err(errno) => failed(errno),
     }
 }
@@ -250,7 +250,7 @@ static RECV: Description = Description {
     attempt: |machine, op| {
         let Request::Recv { into, .. } = op.request else { return failed(libc::EINVAL) };
         receive(machine, op, |machine, conn, side| {
-            Attempt::Done(machine.receive(conn, side, into) as i32, None)
+            Attempt::Done(receive_into(machine, conn, side, into), None)
         })
     },
 };
@@ -272,8 +272,7 @@ static RECV_POOL: Description = Description {
         receive(machine, op, |machine, conn, side| match machine.pick(op.ring, group) {
             None => failed(libc::ENOBUFS),
             Some((id, buffer)) => {
-                let count = machine.receive(conn, side, buffer);
-                Attempt::Done(count as i32, Some(id))
+                Attempt::Done(receive_into(machine, conn, side, buffer), Some(id))
             }
         })
     },
@@ -297,6 +296,11 @@ fn receive(
     }
 }
 
+fn receive_into(machine: &mut Machine, conn: Key<Conn>, side: Side, into: Region) -> i32 {
+    let write = |at, bytes: &[u8]| memory::write(into, at, bytes);
+    machine.receive(conn, side, into.len() as usize, write) as i32
+}
+
 static SEND: Description = Description {
     name: "send",
     class: Class::Polled,
@@ -308,7 +312,7 @@ static SEND: Description = Description {
             Err(NoStream::NotYet) => return Attempt::Blocked(Interest::Write),
             Err(NoStream::Never) => return failed(libc::EPIPE),
         };
-        match machine.send(conn, side, from, op.done as usize) {
+        match machine.send(conn, side, memory::read(from, op.done as usize, usize::MAX)) {
             None => Attempt::Blocked(Interest::Write),
             // What was sent before is reported; the error comes with the next operation.
             Some(Err(errno)) => Attempt::Done(op.stopped(errno), None),

@@ -7,11 +7,9 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::slots::Key;
 
-use super::super::request::Region;
 use super::files::File;
 use super::journal::Deed;
 use super::machine::{Happening, Machine};
-use super::memory;
 use super::operations::Interest;
 use super::tape::Lane;
 
@@ -202,30 +200,28 @@ impl Machine {
         })
     }
 
-    /// Sends from a region, `done` bytes of which are sent; `None`: there is no room.
+    /// Sends some of these bytes; `None`: there is no room.
     pub(super) fn send(
         &mut self,
         key: Key<Conn>,
         side: Side,
-        from: Region,
-        done: usize,
+        bytes: &[u8],
     ) -> Option<Result<usize, i32>> {
         let conn = self.conns.get_mut(key)?;
         let [mine, theirs] = both(&mut conn.ends, side);
         if mine.error.is_some() || mine.finished || mine.dead {
             return Some(Err(mine.error.take().unwrap_or(libc::EPIPE)));
         }
-        let left = from.len() as usize - done;
         // An end that is gone takes anything, to answer with a reset.
         let room = if theirs.gone && theirs.inbound.arrived == 0 {
             usize::MAX
         } else {
             theirs.inbound.room()
         };
-        if room == 0 && left > 0 {
+        if room == 0 && !bytes.is_empty() {
             return None;
         }
-        let count = self.cut(left.min(room));
+        let count = self.cut(bytes.len().min(room));
         if self.happens(Lane::Network, self.faults.reset) {
             self.break_connection(key);
             // This operation reports it.
@@ -233,7 +229,7 @@ impl Machine {
             return Some(Err(libc::ECONNRESET));
         }
         let pipe = &mut self.conns.get_mut(key)?.ends[1 - side].inbound;
-        pipe.bytes.extend(memory::read(from, done, count));
+        pipe.bytes.extend(&bytes[..count]);
         pipe.sent += count as u64;
         self.record(Deed::Send, "", end_number(key, side), count as i64);
         if count > 0 {
@@ -270,17 +266,23 @@ impl Machine {
         }
     }
 
-    /// Receives what is there into a region.
-    pub(super) fn receive(&mut self, key: Key<Conn>, side: Side, into: Region) -> usize {
+    /// Receives what is there, at most `room` bytes: `write` gets each part, and where it belongs.
+    pub(super) fn receive(
+        &mut self,
+        key: Key<Conn>,
+        side: Side,
+        room: usize,
+        mut write: impl FnMut(usize, &[u8]),
+    ) -> usize {
         let Some(conn) = self.conns.get(key) else { return 0 };
-        let there = conn.ends[side].inbound.arrived.min(into.len() as usize);
+        let there = conn.ends[side].inbound.arrived.min(room);
         let count = self.cut(there);
         let Some(conn) = self.conns.get_mut(key) else { return 0 };
         let pipe = &mut conn.ends[side].inbound;
         let (first, second) = pipe.bytes.as_slices();
         let from_first = count.min(first.len());
-        memory::write(into, 0, &first[..from_first]);
-        memory::write(into, from_first, &second[..count - from_first]);
+        write(0, &first[..from_first]);
+        write(from_first, &second[..count - from_first]);
         pipe.bytes.drain(..count);
         pipe.arrived -= count;
         pipe.received += count as u64;

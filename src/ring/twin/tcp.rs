@@ -102,8 +102,38 @@ impl Machine {
         }
     }
 
-    /// Begins to connect a fresh socket.
-    pub(super) fn begin_connect(&mut self, file: Key<File>, to: SocketAddr) -> Result<(), i32> {
+    /// The connection of a file that has one.
+    pub(super) fn stream_of(&mut self, file: Key<File>) -> Result<(Key<Conn>, Side), i32> {
+        match self.socket(file) {
+            Some(Socket::Stream { conn, side, .. }) => Ok((*conn, *side)),
+            Some(Socket::Connecting(_)) => Err(libc::EAGAIN),
+            _ => Err(self.failure_of(file).unwrap_or(libc::ENOTCONN)),
+        }
+    }
+
+    /// Why a connect has failed, if nobody has heard of it.
+    pub(super) fn failure_of(&mut self, file: Key<File>) -> Option<i32> {
+        match self.socket(file) {
+            Some(Socket::Fresh { failed, .. }) => failed.take(),
+            _ => None,
+        }
+    }
+
+    /// Who is at the other end.
+    pub(super) fn peer_of(&mut self, file: Key<File>) -> Result<SocketAddr, i32> {
+        let Some(&mut Socket::Stream { conn, side, .. }) = self.socket(file) else {
+            return Err(libc::ENOTCONN);
+        };
+        let alive = self.conns.get(conn).filter(|conn| !conn.is_over(side));
+        alive.map(|conn| conn.ends[1 - side].address).ok_or(libc::ENOTCONN)
+    }
+
+    /// Begins to connect a fresh socket, from the address that is returned.
+    pub(super) fn begin_connect(
+        &mut self,
+        file: Key<File>,
+        to: SocketAddr,
+    ) -> Result<SocketAddr, i32> {
         let Some(Socket::Fresh { is_ipv4, .. }) = self.socket(file) else {
             return Err(libc::EINVAL);
         };
@@ -124,7 +154,7 @@ impl Machine {
             *socket = Socket::Connecting(conn);
         }
         self.send_request(conn);
-        Ok(())
+        Ok(from)
     }
 
     /// Whether the way between the ends is cut; then the handshake stops here, and may time out.

@@ -83,12 +83,7 @@ impl World {
     pub(crate) fn peer_addr(&self, fd: RawFd) -> io::Result<SocketAddr> {
         let machine = &mut *self.machine();
         let key = machine.file_of(fd, "getpeername").map_err(error)?;
-        let conn = match machine.files.table.get(key).map(|file| &file.socket) {
-            Some(Socket::Stream { conn, side, .. }) => machine.conns.get(*conn).zip(Some(*side)),
-            _ => None,
-        };
-        let alive = conn.filter(|(conn, side)| !conn.is_over(*side));
-        alive.map(|(conn, side)| conn.ends[1 - side].address).ok_or_else(|| error(libc::ENOTCONN))
+        machine.peer_of(key).map_err(error)
     }
 
     pub(crate) fn set(&self, fd: RawFd, option: SocketOption) -> io::Result<()> {
@@ -294,7 +289,7 @@ fn whole_seconds(time: Duration) -> Duration {
     Duration::from_secs(seconds.max(1))
 }
 
-fn error(errno: i32) -> io::Error {
+pub(super) fn error(errno: i32) -> io::Error {
     io::Error::from_raw_os_error(errno)
 }
 
