@@ -2,25 +2,29 @@
 
 use std::fs;
 use std::future::Future;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream as Peer};
+use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::{Pin, pin};
 use std::sync::PoisonError;
-use std::thread;
 
 use futures::poll;
 use trine::net::{TcpListener, TcpStream};
+use trine::testing::World;
 use trine::time::{Instant, sleep};
 use trine::{Builder, CancelScope, Error, Result, nursery, shield, stats};
 
 use crate::{
-    DESCRIPTORS, HERE, LONG, MOMENT, assert_pattern, descriptors, pair, pattern, reset, run,
-    run_alone, turns, watched, with_peer,
+    DESCRIPTORS, HERE, LONG, MOMENT, Peer, assert_pattern, descriptors, pair, pattern, run,
+    run_alone, too_much, turns, watched,
 };
 
+/// In a simulated world none but the one asked for is ever open here.
 fn is_open(fd: RawFd) -> bool {
-    fs::exists(format!("/proc/self/fd/{fd}")).unwrap()
+    match World::try_current() {
+        Some(world) => world.census().descriptors > 0,
+        None => fs::exists(format!("/proc/self/fd/{fd}")).unwrap(),
+    }
 }
 
 /// What is closed, by what is under way in it. That was begun by futures that were dropped: nobody can
@@ -43,11 +47,11 @@ impl Object {
             }
             return Ok(Object::Listener(listener));
         }
-        let (stream, peer) = with_peer().await?;
+        let (stream, peer) = Peer::pair().await?;
         match kind {
             "recv" => begin(stream.recv()).await,
             "read" => begin(stream.read(Vec::with_capacity(10))).await,
-            "write_all" => begin(stream.write_all(vec![1; 24 << 20])).await,
+            "write_all" => begin(stream.write_all(vec![1; too_much()])).await,
             _ => {}
         }
         Ok(Object::Stream(stream, peer))
@@ -64,9 +68,9 @@ impl Object {
     fn close(self) -> Pin<Box<dyn Future<Output = Result>>> {
         match self {
             Object::Listener(listener) => Box::pin(listener.close()),
-            Object::Stream(stream, mut peer) => Box::pin(async move {
+            Object::Stream(stream, peer) => Box::pin(async move {
                 let closed = stream.close().await;
-                io::copy(&mut peer, &mut io::sink())?;
+                peer.read_to_end().await?;
                 closed
             }),
         }
@@ -81,7 +85,7 @@ async fn begin(operation: impl Future) {
 }
 
 // The doc of `close`: when it returns, it is closed, and the kernel has let go of everything.
-#[test]
+#[trine::test(kernel = "both")]
 fn when_close_returns_the_descriptor_is_closed_and_nothing_is_under_way() {
     run_alone(async || {
         for kind in KINDS {
@@ -98,24 +102,24 @@ fn when_close_returns_the_descriptor_is_closed_and_nothing_is_under_way() {
 }
 
 // The doc of `TcpListener::close`.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_listener_that_was_closed_refuses_connections() {
     run_alone(async || {
         let listener = TcpListener::bind(HERE).await?;
         let at = listener.local_addr()?;
-        let mut waiting = Peer::connect(at)?;
+        let waiting = Peer::connect(at)?;
         listener.close().await?;
-        let refused = Peer::connect(at).unwrap_err();
+        let refused = Peer::connect(at).map(drop).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         // Whoever was still in the backlog is sent away.
-        let ended = waiting.read(&mut [0]);
+        let ended = waiting.read(&mut [0]).await;
         assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
         Ok(())
     });
 }
 
 // M2: in a cancelled scope it is closed all the same, and `Cancelled` is what it says.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_close_in_a_cancelled_scope_closes_and_says_cancelled() {
     run_alone(async || {
         for kind in KINDS {
@@ -138,7 +142,7 @@ fn a_close_in_a_cancelled_scope_closes_and_says_cancelled() {
 }
 
 // M2: the same if the cancellation comes at any moment of it.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_close_that_is_cancelled_on_the_way_closes_and_says_cancelled() {
     run_alone(async || {
         for (kind, delay) in KINDS.iter().flat_map(|kind| (0..3).map(move |delay| (kind, delay))) {
@@ -163,7 +167,7 @@ fn a_close_that_is_cancelled_on_the_way_closes_and_says_cancelled() {
 }
 
 // G1, M2: behind a shield there is nothing to say.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_shielded_close_in_a_cancelled_scope_succeeds() {
     run_alone(async || {
         for kind in KINDS {
@@ -180,7 +184,7 @@ fn a_shielded_close_in_a_cancelled_scope_succeeds() {
 }
 
 // F12, E11: a `close` that is dropped closes too, by the time that the scope around is left.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_close_that_is_dropped_on_the_way_closes() {
     run_alone(async || {
         for (kind, polls) in KINDS.iter().flat_map(|kind| (0..4).map(move |polls| (kind, polls))) {
@@ -203,7 +207,7 @@ fn a_close_that_is_dropped_on_the_way_closes() {
 }
 
 // E11, F12: what is dropped is closed by the time that the scope around is left, cancelled or not.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_is_left_only_when_what_was_dropped_in_it_is_closed() {
     run_alone(async || {
         for (kind, cancel) in KINDS.iter().flat_map(|kind| [false, true].map(|how| (kind, how))) {
@@ -225,7 +229,7 @@ fn a_scope_is_left_only_when_what_was_dropped_in_it_is_closed() {
 }
 
 // P1: what is dropped with nothing but the run around it is closed when the run returns.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_run_returns_only_when_what_was_dropped_in_it_is_closed() {
     for kind in KINDS {
         run_alone(async || {
@@ -236,7 +240,7 @@ fn a_run_returns_only_when_what_was_dropped_in_it_is_closed() {
 }
 
 // D5: the number of a descriptor is not given to anybody else while the kernel works on it.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_dropped_stream_keeps_its_descriptor_until_the_kernel_has_let_go() {
     run_alone(async || {
         for kind in ["recv", "read", "write_all"] {
@@ -252,12 +256,12 @@ fn a_dropped_stream_keeps_its_descriptor_until_the_kernel_has_let_go() {
 }
 
 // A close waits for nobody at the other end: what was written goes out by itself.
-#[test]
+#[trine::test(kernel = "both")]
 fn everything_that_was_written_arrives_before_the_end() {
     const LEN: usize = 1 << 20;
     run(async || {
         for drop_it in [false, true] {
-            let (stream, mut peer) = with_peer().await?;
+            let (stream, peer) = Peer::pair().await?;
             let (sent, _) = stream.write(pattern(0, LEN)).await?;
             if drop_it {
                 nursery(async |_| {
@@ -268,8 +272,7 @@ fn everything_that_was_written_arrives_before_the_end() {
             } else {
                 stream.close().await?;
             }
-            let mut bytes = Vec::new();
-            peer.read_to_end(&mut bytes)?;
+            let bytes = peer.read_to_end().await?;
             assert_eq!(bytes.len(), sent);
             assert_pattern(0, &bytes);
         }
@@ -278,7 +281,7 @@ fn everything_that_was_written_arrives_before_the_end() {
 }
 
 // Half-closed: the one end has said everything, the other one answers, then both close.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_half_closed_connection_carries_the_answer() {
     run(async || {
         let (client, server) = pair().await?;
@@ -304,15 +307,15 @@ fn a_half_closed_connection_carries_the_answer() {
 }
 
 // D7: only when the object is gone is what it kept disposed of.
-#[test]
+#[trine::test(kernel = "both")]
 fn bytes_that_nobody_read_go_back_to_the_pool_with_their_stream() {
     run(async || {
         for drop_it in [false, true] {
             nursery(async |_| {
-                let (stream, mut peer) = with_peer().await?;
+                let (stream, peer) = Peer::pair().await?;
                 begin(stream.recv()).await;
                 for piece in [b"abc", b"def"] {
-                    peer.write_all(piece)?;
+                    peer.write_all(piece).await?;
                     turns(2).await;
                 }
                 assert_eq!(stats().pool_leased, 2, "both wait for a reader");
@@ -332,13 +335,13 @@ fn bytes_that_nobody_read_go_back_to_the_pool_with_their_stream() {
 }
 
 // However a connection has ended, closing what is left of it is no error.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_connection_that_has_ended_is_closed_without_an_error() {
     run(async || {
         // Reset, unnoticed and noticed.
         for notice in [false, true] {
-            let (stream, peer) = with_peer().await?;
-            reset(peer);
+            let (stream, peer) = Peer::pair().await?;
+            peer.reset();
             if notice {
                 let error = stream.recv().await.unwrap_err();
                 assert_eq!(error.io_kind(), Some(io::ErrorKind::ConnectionReset));
@@ -346,13 +349,13 @@ fn a_connection_that_has_ended_is_closed_without_an_error() {
             stream.close().await?;
         }
         // Shut on both ends.
-        let (stream, peer) = with_peer().await?;
+        let (stream, peer) = Peer::pair().await?;
         stream.shutdown(Shutdown::Both).await?;
         drop(peer);
         stream.close().await?;
         // Broken.
-        let (stream, _peer) = with_peer().await?;
-        begin(stream.write_all(vec![0; 24 << 20])).await;
+        let (stream, _peer) = Peer::pair().await?;
+        begin(stream.write_all(vec![0; too_much()])).await;
         turns(1).await;
         let broken = stream.write_all("x").await.unwrap_err();
         assert!(matches!(broken.error, Error::Broken(_)));
@@ -361,33 +364,35 @@ fn a_connection_that_has_ended_is_closed_without_an_error() {
 }
 
 // A peer that does not read keeps a writer waiting, and neither a close nor the end of a run.
-#[test]
+#[trine::test(kernel = "both")]
 fn closing_does_not_wait_for_a_peer_that_does_not_read() {
     let _others = DESCRIPTORS.read().unwrap_or_else(PoisonError::into_inner);
-    let mut peer = watched(Builder::new(), async || {
-        let (stream, peer) = with_peer().await?;
-        begin(stream.write_all(vec![1; 24 << 20])).await;
+    let peer = watched(Builder::new(), async || {
+        let (stream, peer) = Peer::pair().await?;
+        begin(stream.write_all(vec![1; too_much()])).await;
         stream.close().await?;
         Ok(peer)
     });
-    let reader = thread::spawn(move || io::copy(&mut peer, &mut io::sink()).unwrap());
-    assert!((1..24 << 20).contains(&reader.join().unwrap()));
+    watched(Builder::new(), async || {
+        let bytes = peer.read_to_end().await?;
+        assert!((1..too_much()).contains(&bytes.len()), "{}", bytes.len());
+        Ok(())
+    });
 }
 
 // The doc of `set_linger`: nobody waits for the peer in the run's thread.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_close_that_lingers_holds_nobody_up() {
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
+        let (stream, peer) = Peer::pair().await?;
         stream.set_linger(Some(LONG))?;
-        begin(stream.write_all(vec![0; 24 << 20])).await;
+        begin(stream.write_all(vec![0; too_much()])).await;
         turns(1).await;
         let began = Instant::now();
         stream.close().await?;
         sleep(MOMENT).await?;
         assert!(began.elapsed() < LONG / 2, "it lingered here");
-        let mut rest = Vec::new();
-        assert!(peer.read_to_end(&mut rest)? > 0, "what went out before arrives");
+        assert!(!peer.read_to_end().await?.is_empty(), "what went out before arrives");
         Ok(())
     });
 }

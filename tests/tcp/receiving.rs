@@ -1,66 +1,68 @@
 //! Receiving: `recv`, `read`, `read_exact`, and how a stream ends.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::Shutdown;
 use std::pin::pin;
-use std::thread;
-use std::time::Duration;
 
 use futures::poll;
 use trine::net::TcpStream;
+use trine::time::sleep;
 use trine::{
     BufError, Builder, CancelScope, Error, IoBuf, IoBufMut, Result, move_on_after, nursery, shield,
     stats,
 };
 
-use crate::{LONG, MOMENT, assert_pattern, pair, pattern, reset, run, run_with, turns, with_peer};
+use crate::{LONG, MOMENT, Peer, assert_pattern, pair, pattern, run, run_with, too_much, turns};
 
 // `recv` and `read` share one read half, whose bytes come in order whoever asks for them.
-#[test]
+#[trine::test(kernel = "both")]
 fn every_mixture_of_recv_read_and_read_exact_keeps_the_order_of_bytes() {
     const LEN: usize = 3_000_000;
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
-        let sender = thread::spawn(move || {
-            let bytes = pattern(0, LEN);
-            let (mut from, mut piece) = (0, 1);
-            while from < LEN {
-                let to = (from + piece).min(LEN);
-                peer.write_all(&bytes[from..to]).unwrap();
-                (from, piece) = (to, piece * 7 % 60_013 + 1);
+        let (stream, peer) = Peer::pair().await?;
+        nursery(async |n| {
+            n.spawn(async move {
+                let bytes = pattern(0, LEN);
+                let (mut from, mut piece) = (0, 1);
+                while from < LEN {
+                    let to = (from + piece).min(LEN);
+                    peer.write_all(&bytes[from..to]).await?;
+                    (from, piece) = (to, piece * 7 % 60_013 + 1);
+                }
+                Ok(())
+            });
+            let (mut at, mut random) = (0, 1_u32);
+            loop {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let room = (random >> 8) as usize % 20_000 + 1;
+                let bytes = match random >> 30 {
+                    0 => stream.recv().await?.map_or(Vec::new(), |chunk| chunk.to_vec()),
+                    1 => stream.read(Vec::with_capacity(room)).await?,
+                    2 => stream.read(vec![0; 10 + room].slice(10..)).await?.to_vec(),
+                    _ => match stream.read_exact(vec![0; room]).await {
+                        Ok(bytes) => bytes,
+                        Err(short) => short.buf,
+                    },
+                };
+                if bytes.is_empty() {
+                    break;
+                }
+                assert_pattern(at, &bytes);
+                at += bytes.len();
             }
-        });
-        let (mut at, mut random) = (0, 1_u32);
-        loop {
-            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let room = (random >> 8) as usize % 20_000 + 1;
-            let bytes = match random >> 30 {
-                0 => stream.recv().await?.map_or(Vec::new(), |chunk| chunk.to_vec()),
-                1 => stream.read(Vec::with_capacity(room)).await?,
-                2 => stream.read(vec![0; 10 + room].slice(10..)).await?.to_vec(),
-                _ => match stream.read_exact(vec![0; room]).await {
-                    Ok(bytes) => bytes,
-                    Err(short) => short.buf,
-                },
-            };
-            if bytes.is_empty() {
-                break;
-            }
-            assert_pattern(at, &bytes);
-            at += bytes.len();
-        }
-        assert_eq!(at, LEN);
-        sender.join().unwrap();
-        Ok(())
+            assert_eq!(at, LEN);
+            Ok(())
+        })
+        .await
     });
 }
 
 // The doc of `read`: replaces the content, at most the capacity.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_read_replaces_the_content_and_does_not_grow_the_buffer() {
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
-        peer.write_all(b"abcdefghij")?;
+        let (stream, peer) = Peer::pair().await?;
+        peer.write_all(b"abcdefghij").await?;
         let mut buf = Vec::with_capacity(4);
         buf.extend_from_slice(b"old");
         let (room, place) = (buf.capacity(), buf.as_ptr());
@@ -76,11 +78,11 @@ fn a_read_replaces_the_content_and_does_not_grow_the_buffer() {
 }
 
 // The doc of `read`: to add to a buffer, pass a slice of it.
-#[test]
+#[trine::test(kernel = "both")]
 fn slices_fill_a_part_of_a_buffer_and_leave_the_rest_alone() {
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
-        peer.write_all(b"abcdefgh")?;
+        let (stream, peer) = Peer::pair().await?;
+        peer.write_all(b"abcdefgh").await?;
         let mut buf = Vec::with_capacity(16);
         buf.extend_from_slice(b"head");
         // Behind the content.
@@ -97,18 +99,18 @@ fn slices_fill_a_part_of_a_buffer_and_leave_the_rest_alone() {
         let buf = slice.into_inner().into_inner();
         assert_eq!(buf, b"hdedfgh");
         // The whole buffer as one that begins with its content.
-        peer.write_all(b"1234")?;
+        peer.write_all(b"1234").await?;
         assert_eq!(stream.read_exact(buf.slice(..4)).await?.into_inner(), b"1234fgh");
         Ok(())
     });
 }
 
 // The doc of `read`: `InvalidInput` for a buffer without room; the buffer comes back.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_buffer_without_room_is_refused_and_takes_no_byte() {
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
-        peer.write_all(b"abc")?;
+        let (stream, peer) = Peer::pair().await?;
+        peer.write_all(b"abc").await?;
         let refused = |failed: &BufError<Vec<u8>>| {
             assert_eq!(
                 (failed.error.io_kind(), failed.done),
@@ -129,12 +131,12 @@ fn a_buffer_without_room_is_refused_and_takes_no_byte() {
 }
 
 // The end of a stream is no error, comes after all bytes, and stays.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_end_of_a_stream_comes_after_its_bytes_and_stays() {
     for first in 0..3 {
         run(async || {
-            let (stream, mut peer) = with_peer().await?;
-            peer.write_all(b"last words")?;
+            let (stream, peer) = Peer::pair().await?;
+            peer.write_all(b"last words").await?;
             peer.shutdown(Shutdown::Write)?;
             match first {
                 0 => assert_eq!(stream.recv().await?.unwrap(), *b"last words"),
@@ -154,29 +156,27 @@ fn the_end_of_a_stream_comes_after_its_bytes_and_stays() {
             }
             // The other direction is not concerned.
             stream.write_all("heard").await?;
-            let mut heard = [0; 5];
-            peer.read_exact(&mut heard)?;
-            assert_eq!(heard, *b"heard");
+            assert_eq!(peer.read_exact().await?, *b"heard");
             Ok(())
         });
     }
 }
 
 // What came before a reset is delivered; then the reset is an error and not the end of the stream.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_reset_is_an_error_after_the_bytes_before_it() {
     for first in 0..3 {
         run(async || {
-            let (stream, mut peer) = with_peer().await?;
-            peer.write_all(b"abc")?;
+            let (stream, peer) = Peer::pair().await?;
+            peer.write_all(b"abc").await?;
             assert_eq!(stream.read_exact(Vec::with_capacity(3)).await?, b"abc");
             // Meanwhile the kernel waits for more, or it does not.
             if first == 0 {
                 assert!(poll!(pin!(stream.recv())).is_pending());
                 turns(2).await;
             }
-            peer.write_all(b"def")?;
-            reset(peer);
+            peer.write_all(b"def").await?;
+            peer.reset();
             let mut came = Vec::new();
             let error = loop {
                 let part = match first {
@@ -209,10 +209,10 @@ fn a_reset_is_an_error_after_the_bytes_before_it() {
 }
 
 // The doc of `TcpStream`: two readers at a time get `Busy`; a dropped one is none.
-#[test]
+#[trine::test(kernel = "both")]
 fn one_task_at_a_time_reads() {
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
+        let (stream, peer) = Peer::pair().await?;
         let busy = async || {
             assert!(matches!(stream.recv().await, Err(Error::Busy(_))));
             let read = stream.read(vec![7; 3]).await.unwrap_err();
@@ -242,7 +242,7 @@ fn one_task_at_a_time_reads() {
         let mut third = pin!(stream.read_exact(Vec::with_capacity(3)));
         assert!(poll!(third.as_mut()).is_pending());
         busy().await;
-        peer.write_all(b"abcdef")?;
+        peer.write_all(b"abcdef").await?;
         assert_eq!(third.await?, b"abc");
         assert_eq!(stream.recv().await?.unwrap(), *b"def");
         Ok(())
@@ -250,35 +250,33 @@ fn one_task_at_a_time_reads() {
 }
 
 // An unpolled future is no reader yet.
-#[test]
+#[trine::test(kernel = "both")]
 fn who_has_not_begun_to_read_keeps_nobody_out() {
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
+        let (stream, peer) = Peer::pair().await?;
         let idle = (stream.recv(), stream.read(vec![0; 3]), stream.write_all("never"));
-        peer.write_all(b"abc")?;
+        peer.write_all(b"abc").await?;
         assert_eq!(stream.recv().await?.unwrap(), *b"abc");
         stream.write_all("said").await?;
         drop(idle);
-        let mut said = [0; 4];
-        peer.read_exact(&mut said)?;
-        assert_eq!(said, *b"said");
+        assert_eq!(peer.read_exact().await?, *b"said");
         Ok(())
     });
 }
 
 // D2: `read_exact` is partial: the error says how much came, and has it.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_read_exact_gives_what_came_and_takes_no_more() {
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
-        peer.write_all(b"abcd")?;
+        let (stream, peer) = Peer::pair().await?;
+        peer.write_all(b"abcd").await?;
         let read = async |scope: &CancelScope| {
             scope.set_deadline(Some(trine::time::Instant::now() + MOMENT));
             let failed = stream.read_exact(Vec::with_capacity(10)).await.unwrap_err();
             assert!(failed.error.is_cancelled());
             assert_eq!((failed.done, &failed.buf[..]), (4, &b"abcd"[..]));
             // B7: and so does every one after it, which takes nothing.
-            peer.write_all(b"ef")?;
+            peer.write_all(b"ef").await?;
             let again = stream.read_exact(vec![9; 2]).await.unwrap_err();
             assert!(again.error.is_cancelled());
             assert_eq!(again.done, 0);
@@ -291,18 +289,18 @@ fn a_cancelled_read_exact_gives_what_came_and_takes_no_more() {
 }
 
 // D4: a result wins over the cancellation, which waits for the next cancel point.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_receive_that_finished_in_time_is_not_cancelled_after_all() {
     run(async || {
         for way in 0..3 {
-            let (stream, mut peer) = with_peer().await?;
+            let (stream, peer) = Peer::pair().await?;
             let scope = CancelScope::new();
             let came = scope.run(async |scope| {
                 let mut receive = pin!(take(&stream, way, 3));
                 assert!(poll!(receive.as_mut()).is_pending());
                 // To the kernel.
                 turns(1).await;
-                peer.write_all(b"abc")?;
+                peer.write_all(b"abc").await?;
                 // The kernel has finished it by then, and nobody has looked.
                 turns(3).await;
                 scope.cancel();
@@ -327,17 +325,17 @@ async fn take(stream: &TcpStream, way: u32, room: usize) -> Result<Vec<u8>> {
 }
 
 // "A receive polled again after `Cancelled` starts anew instead of panicking."
-#[test]
+#[trine::test(kernel = "both")]
 fn a_recv_that_was_cancelled_can_be_awaited_again() {
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
+        let (stream, peer) = Peer::pair().await?;
         let mut receive = pin!(stream.recv());
         for _ in 0..3 {
             assert!(move_on_after(MOMENT, async |_| receive.as_mut().await).await?.is_none());
         }
-        peer.write_all(b"abc")?;
+        peer.write_all(b"abc").await?;
         assert_eq!(receive.as_mut().await?.unwrap(), *b"abc");
-        peer.write_all(b"def")?;
+        peer.write_all(b"def").await?;
         assert_eq!(receive.await?.unwrap(), *b"def");
         Ok(())
     });
@@ -345,11 +343,11 @@ fn a_recv_that_was_cancelled_can_be_awaited_again() {
 
 // D4: stray interruptions. The receive was asked to end by a scope that it has left meanwhile; it is
 // submitted again, eight times at least.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_receive_that_has_left_the_cancelled_scope_goes_on() {
     for way in 0..3 {
         run(async || {
-            let (stream, mut peer) = with_peer().await?;
+            let (stream, peer) = Peer::pair().await?;
             let mut receive = pin!(take(&stream, way, 3));
             for _ in 0..8 {
                 let scope = CancelScope::new();
@@ -364,7 +362,7 @@ fn a_receive_that_has_left_the_cancelled_scope_goes_on() {
                 assert!(poll!(receive.as_mut()).is_pending());
                 turns(1).await;
             }
-            peer.write_all(b"abc")?;
+            peer.write_all(b"abc").await?;
             assert_eq!(receive.await?, b"abc", "{way}");
             Ok(())
         });
@@ -372,10 +370,10 @@ fn a_receive_that_has_left_the_cancelled_scope_goes_on() {
 }
 
 // G1: behind a shield a receive goes on in a cancelled scope.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_shielded_receive_is_not_cancelled() {
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
+        let (stream, peer) = Peer::pair().await?;
         for way in 0..3 {
             let scope = CancelScope::new();
             let came = scope.run(async |scope| {
@@ -385,7 +383,7 @@ fn a_shielded_receive_is_not_cancelled() {
                 scope.cancel();
                 turns(1).await;
                 assert!(poll!(receive.as_mut()).is_pending());
-                peer.write_all(b"abc")?;
+                peer.write_all(b"abc").await?;
                 receive.await
             });
             assert_eq!(came.await?.as_deref(), Some(&b"abc"[..]), "{way}");
@@ -395,39 +393,38 @@ fn a_shielded_receive_is_not_cancelled() {
 }
 
 // One child reads while another writes: the halves are independent.
-#[test]
-fn sixty_four_mebibytes_go_both_ways_at_once() {
-    const LEN: usize = 64 << 20;
+#[trine::test(kernel = "both")]
+fn dozens_of_mebibytes_go_both_ways_at_once() {
     run(async || {
-        let (stream, peer) = with_peer().await?;
-        let (mut reader, mut writer) = (peer.try_clone()?, peer);
-        let sending = thread::spawn(move || {
-            let (bytes, mut from) = (pattern(0, 1_000_003), 0);
-            while from < LEN {
-                let start = from % crate::PERIOD;
-                let len = (LEN - from).min(900_001);
-                writer.write_all(&bytes[start..start + len]).unwrap();
-                from += len;
-            }
-            writer.shutdown(Shutdown::Write).unwrap();
-        });
-        let receiving = thread::spawn(move || {
-            let (mut buf, mut at) = (vec![0; 500_000], 0);
-            loop {
-                let count = reader.read(&mut buf).unwrap();
-                if count == 0 {
-                    return at;
-                }
-                assert_pattern(at, &buf[..count]);
-                at += count;
-            }
-        });
-        let stream = &stream;
+        let total = 3 * too_much();
+        let (stream, peer) = Peer::pair().await?;
+        let (stream, peer) = (&stream, &peer);
         let received = nursery(async |n| {
             n.spawn(async move {
+                let (bytes, mut from) = (pattern(0, 1_000_003), 0);
+                while from < total {
+                    let start = from % crate::PERIOD;
+                    let len = (total - from).min(900_001);
+                    peer.write_all(&bytes[start..start + len]).await?;
+                    from += len;
+                }
+                Ok(peer.shutdown(Shutdown::Write)?)
+            });
+            let receiving = n.fork(async move {
+                let (mut buf, mut at) = (vec![0; 500_000], 0);
+                loop {
+                    let count = peer.read(&mut buf).await?;
+                    if count == 0 {
+                        return Ok(at);
+                    }
+                    assert_pattern(at, &buf[..count]);
+                    at += count;
+                }
+            });
+            n.spawn(async move {
                 let mut from = 0;
-                while from < LEN {
-                    let len = (LEN - from).min(3_000_001);
+                while from < total {
+                    let len = (total - from).min(3_000_001);
                     stream.write_all(pattern(from, len)).await?;
                     from += len;
                 }
@@ -438,39 +435,40 @@ fn sixty_four_mebibytes_go_both_ways_at_once() {
                 assert_pattern(at, &chunk);
                 at += chunk.len();
             }
-            Ok(at)
+            Ok((at, receiving.await?))
         });
-        assert_eq!(received.await?, LEN);
-        sending.join().unwrap();
-        assert_eq!(receiving.join().unwrap(), LEN);
+        assert_eq!(received.await?, (total, total));
         Ok(())
     });
 }
 
 // A read of much at once, which needs many receives.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_read_exact_collects_what_comes_in_pieces() {
     const LEN: usize = 8 << 20;
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
-        let sender = thread::spawn(move || {
-            for (n, piece) in pattern(0, LEN).chunks(70_001).enumerate() {
-                peer.write_all(piece).unwrap();
-                if n % 30 == 0 {
-                    thread::sleep(Duration::from_micros(300));
+        let (stream, peer) = Peer::pair().await?;
+        nursery(async |n| {
+            n.spawn(async {
+                for (n, piece) in pattern(0, LEN).chunks(70_001).enumerate() {
+                    peer.write_all(piece).await?;
+                    if n % 30 == 0 {
+                        sleep(MOMENT / 10).await?;
+                    }
                 }
-            }
-        });
-        let bytes = stream.read_exact(Vec::with_capacity(LEN)).await?;
-        assert_eq!(bytes.len(), LEN);
-        assert_pattern(0, &bytes);
-        sender.join().unwrap();
-        Ok(())
+                Ok(())
+            });
+            let bytes = stream.read_exact(Vec::with_capacity(LEN)).await?;
+            assert_eq!(bytes.len(), LEN);
+            assert_pattern(0, &bytes);
+            Ok(())
+        })
+        .await
     });
 }
 
 // An idle stream costs no buffer, and asking again does not cost another operation.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_stream_that_waits_has_one_operation_and_no_buffer() {
     run(async || {
         let (one, other) = pair().await?;
@@ -503,21 +501,21 @@ async fn abandon(stream: &TcpStream, way: u32, room: usize, meanwhile: usize) {
 
 // D7: what comes for a dropped receive stays with the stream, whichever it was, however far it had
 // got, and whichever comes next; and it makes nobody `Busy`.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_bytes_of_a_dropped_receive_are_what_the_next_one_returns() {
     run(async || {
         for (way, next) in (0..9).map(|both| (both / 3, both % 3)) {
             for meanwhile in 0..3 {
-                let (stream, mut peer) = with_peer().await?;
+                let (stream, peer) = Peer::pair().await?;
                 // Before they come.
                 abandon(&stream, way, 3, meanwhile).await;
-                peer.write_all(b"abc")?;
+                peer.write_all(b"abc").await?;
                 turns(meanwhile).await;
                 assert_eq!(take(&stream, next, 3).await?, b"abc", "{way} {next} {meanwhile}");
                 // When they have come.
                 let mut receive = Box::pin(take(&stream, way, 3));
                 assert!(poll!(&mut receive).is_pending());
-                peer.write_all(b"def")?;
+                peer.write_all(b"def").await?;
                 turns(meanwhile).await;
                 drop(receive);
                 assert_eq!(take(&stream, next, 3).await?, b"def", "{way} {next} {meanwhile}");
@@ -528,21 +526,21 @@ fn the_bytes_of_a_dropped_receive_are_what_the_next_one_returns() {
 }
 
 // D7: the part that a dropped `read_exact` has got comes before what came after it.
-#[test]
+#[trine::test(kernel = "both")]
 fn what_a_dropped_read_exact_has_collected_comes_first() {
     run(async || {
         for next in 0..3 {
-            let (stream, mut peer) = with_peer().await?;
+            let (stream, peer) = Peer::pair().await?;
             {
                 let mut exact = pin!(stream.read_exact(Vec::with_capacity(100)));
                 for piece in [b"ab", b"cd"] {
                     assert!(poll!(exact.as_mut()).is_pending());
-                    peer.write_all(piece)?;
+                    peer.write_all(piece).await?;
                     turns(2).await;
                 }
                 assert!(poll!(exact.as_mut()).is_pending());
             }
-            peer.write_all(b"ef")?;
+            peer.write_all(b"ef").await?;
             peer.shutdown(Shutdown::Write)?;
             let mut came = Vec::new();
             while came.len() < 6 {
@@ -557,21 +555,21 @@ fn what_a_dropped_read_exact_has_collected_comes_first() {
 
 // D7: the same where it took from what the stream had kept, and had to wait before it could go on: for
 // the end of a former receive, or for its turn (A2).
-#[test]
+#[trine::test(kernel = "both")]
 fn what_a_dropped_read_exact_took_from_the_stream_is_given_back() {
     run(async || {
         for spent in [0, 125, 126, 127, 128, 129] {
-            let (stream, mut peer) = with_peer().await?;
+            let (stream, peer) = Peer::pair().await?;
             abandon(&stream, 0, 3, 1).await;
             for piece in [b"ab", b"cd"] {
-                peer.write_all(piece)?;
+                peer.write_all(piece).await?;
                 turns(2).await;
             }
             for _ in 0..spent {
                 stream.write_all("").await?;
             }
             abandon(&stream, 2, 100, 0).await;
-            peer.write_all(b"ef")?;
+            peer.write_all(b"ef").await?;
             let mut came = Vec::new();
             while came.len() < 6 {
                 came.extend_from_slice(&stream.recv().await?.unwrap());
@@ -583,16 +581,16 @@ fn what_a_dropped_read_exact_took_from_the_stream_is_given_back() {
 }
 
 // D7: bytes that were kept are given away in parts if the next reader has less room.
-#[test]
+#[trine::test(kernel = "both")]
 fn kept_bytes_are_handed_out_in_parts_of_any_size() {
     const LEN: usize = 100_000;
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
+        let (stream, peer) = Peer::pair().await?;
         let mut dropped = Box::pin(stream.read_exact(Vec::with_capacity(2 * LEN)));
         assert!(poll!(&mut dropped).is_pending());
         let sent = pattern(0, LEN);
         for half in sent.chunks(LEN / 2) {
-            peer.write_all(half)?;
+            peer.write_all(half).await?;
             turns(2).await;
             assert!(poll!(&mut dropped).is_pending());
         }
@@ -613,17 +611,17 @@ fn kept_bytes_are_handed_out_in_parts_of_any_size() {
 }
 
 // E11: the scope in which a receive was dropped waits until the kernel has let go of it.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_is_left_only_when_the_kernel_has_let_go_of_dropped_receives() {
     run(async || {
         for way in 0..3 {
-            let (stream, mut peer) = with_peer().await?;
+            let (stream, peer) = Peer::pair().await?;
             let before = stats().in_kernel;
             let scope = CancelScope::new();
             let left = scope.run(async |_| {
                 abandon(&stream, way, 3, 1).await;
                 assert_eq!(stats().in_kernel, before + 1, "{way}");
-                peer.write_all(b"abc")?;
+                peer.write_all(b"abc").await?;
                 Ok(())
             });
             assert_eq!(left.await?, Some(()));
@@ -635,11 +633,11 @@ fn a_scope_is_left_only_when_the_kernel_has_let_go_of_dropped_receives() {
 }
 
 // A8: a receive in a cancelled scope takes nothing, also of what has come already.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_receive_in_a_cancelled_scope_takes_nothing() {
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
-        peer.write_all(b"abc")?;
+        let (stream, peer) = Peer::pair().await?;
+        peer.write_all(b"abc").await?;
         abandon(&stream, 0, 3, 2).await;
         for way in 0..3 {
             let scope = CancelScope::new();
@@ -652,12 +650,12 @@ fn a_receive_in_a_cancelled_scope_takes_nothing() {
 }
 
 // A2: results that are ready do not keep the task from letting others run.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_task_that_always_finds_bytes_lets_others_run() {
     const LEN: usize = 10_000;
     run(async || {
-        let (stream, mut peer) = with_peer().await?;
-        peer.write_all(&pattern(0, LEN))?;
+        let (stream, peer) = Peer::pair().await?;
+        peer.write_all(&pattern(0, LEN)).await?;
         let mut ready = Box::pin(stream.read_exact(Vec::with_capacity(LEN + 1)));
         assert!(poll!(&mut ready).is_pending());
         turns(2).await;
@@ -674,11 +672,11 @@ fn a_task_that_always_finds_bytes_lets_others_run() {
 }
 
 // Design, "Buffers": a chunk is the reader's until it is dropped, whatever becomes of the rest.
-#[test]
+#[trine::test(kernel = "both")]
 fn chunks_outlive_their_stream_and_their_run() {
     let mut chunk = run(async || {
-        let (stream, mut peer) = with_peer().await?;
-        peer.write_all(b"abcdef")?;
+        let (stream, peer) = Peer::pair().await?;
+        peer.write_all(b"abcdef").await?;
         let chunk = stream.recv().await?.unwrap();
         assert_eq!(stats().pool_leased, 1);
         stream.close().await?;
@@ -690,25 +688,23 @@ fn chunks_outlive_their_stream_and_their_run() {
     assert_eq!(chunk, *b"BCDE");
     assert_eq!(format!("{chunk:?}"), "Chunk(4 bytes)");
     let last = run(async || {
-        let (stream, mut peer) = with_peer().await?;
+        let (stream, peer) = Peer::pair().await?;
         let chunk = stream.write_all(chunk).await?;
-        let mut said = [0; 4];
-        peer.read_exact(&mut said)?;
-        assert_eq!(said, *b"BCDE");
+        assert_eq!(peer.read_exact().await?, *b"BCDE");
         Ok(chunk)
     });
     assert_eq!(last, *b"BCDE");
 }
 
 // The doc of `pool_most`: when all buffers are in use, a receive gets memory of its own.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_receive_succeeds_however_many_chunks_are_held() {
     let small = Builder::new().pool_buffer(4096).pool_least(1).pool_most(4);
     run_with(small, async || {
-        let (stream, mut peer) = with_peer().await?;
+        let (stream, peer) = Peer::pair().await?;
         let mut held = Vec::new();
         for n in 0..20 {
-            peer.write_all(&pattern(n * 100, 100))?;
+            peer.write_all(&pattern(n * 100, 100)).await?;
             held.push(stream.recv().await?.unwrap());
             assert!(stats().pool_leased <= 4);
         }
@@ -719,7 +715,7 @@ fn a_receive_succeeds_however_many_chunks_are_held() {
         drop(held);
         assert_eq!(stats().pool_leased, 0);
         // The pool is used again.
-        peer.write_all(b"pool")?;
+        peer.write_all(b"pool").await?;
         let chunk = stream.recv().await?.unwrap();
         assert_eq!(stats().pool_leased, 1);
         assert_eq!(chunk, *b"pool");
@@ -728,41 +724,43 @@ fn a_receive_succeeds_however_many_chunks_are_held() {
 }
 
 // Design, "Buffers": one slow reader cannot take the whole pool; it is paused, and loses nothing.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_stream_that_nobody_reads_takes_a_few_buffers_only() {
     const LEN: usize = 4 << 20;
     let large = Builder::new().pool_buffer(4096).pool_least(2048);
     run_with(large, async || {
-        let (slow, mut peer) = with_peer().await?;
-        let sender = thread::spawn(move || peer.write_all(&pattern(0, LEN)).unwrap());
-        // Armed, and read no further.
-        let mut receive = Box::pin(slow.recv());
-        assert!(poll!(&mut receive).is_pending());
-        let (quick, mut other) = with_peer().await?;
-        for n in 0..200_u8 {
-            other.write_all(&[n])?;
-            assert_eq!(quick.recv().await?.unwrap(), [n]);
-            // The kernel fills some dozens before it hears of the pause; there would be a thousand.
-            assert!(stats().pool_leased < 200, "{:?}", stats());
-        }
-        let mut at = receive.as_mut().await?.unwrap().len();
-        drop(receive);
-        while at < LEN {
-            let chunk = slow.recv().await?.unwrap();
-            assert_pattern(at, &chunk);
-            at += chunk.len();
-        }
-        sender.join().unwrap();
-        Ok(())
+        let (slow, peer) = Peer::pair().await?;
+        nursery(async |n| {
+            n.spawn(async { peer.write_all(&pattern(0, LEN)).await });
+            // Armed, and read no further.
+            let mut receive = Box::pin(slow.recv());
+            assert!(poll!(&mut receive).is_pending());
+            let (quick, other) = Peer::pair().await?;
+            for n in 0..200_u8 {
+                other.write_all(&[n]).await?;
+                assert_eq!(quick.recv().await?.unwrap(), [n]);
+                // The kernel fills some dozens before it hears of the pause; there would be a thousand.
+                assert!(stats().pool_leased < 200, "{:?}", stats());
+            }
+            let mut at = receive.as_mut().await?.unwrap().len();
+            drop(receive);
+            while at < LEN {
+                let chunk = slow.recv().await?.unwrap();
+                assert_pattern(at, &chunk);
+                at += chunk.len();
+            }
+            Ok(())
+        })
+        .await
     });
 }
 
 // The doc of `shutdown`, with a reader that waits: it is the end of the stream to that one.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_shutdown_of_both_halves_ends_a_receive_that_waits() {
     run(async || {
         for way in 0..2 {
-            let (stream, _peer) = with_peer().await?;
+            let (stream, _peer) = Peer::pair().await?;
             let mut receive = pin!(take(&stream, way, 3));
             assert!(poll!(receive.as_mut()).is_pending());
             turns(1).await;

@@ -1,12 +1,12 @@
 //! Sending: `write`, `write_all`, `shutdown`, and the options of a connection.
 
 use std::future::Future;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream as Peer};
+use std::io;
+use std::net::Shutdown;
+use std::ops::AsyncFnOnce;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use futures::poll;
@@ -14,16 +14,16 @@ use trine::net::TcpStream;
 use trine::time::{Instant, sleep};
 use trine::{BufError, CancelScope, Error, IoBuf, Result, move_on_after, nursery};
 
-use crate::{MOMENT, assert_pattern, pair, pattern, reset, run, turns, with_peer};
+use crate::{MOMENT, Peer, assert_pattern, pair, pattern, run, too_much, turns};
 
-/// More than the kernel takes for a peer that does not read.
-const TOO_MUCH: usize = 24 << 20;
-
-/// Reads everything that the peer got, up to the end of the stream.
-fn drain(mut peer: Peer) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    peer.read_to_end(&mut bytes).unwrap();
-    bytes
+/// What the peer gets, up to the end of the stream, if it reads all the while that `body` takes.
+async fn drained(peer: &Peer, body: impl AsyncFnOnce() -> Result) -> Result<Vec<u8>> {
+    nursery(async |n| {
+        let reader = n.fork(peer.read_to_end());
+        body().await?;
+        reader.await
+    })
+    .await
 }
 
 /// Writes the pattern until the kernel takes no more for the moment, and says where it stopped.
@@ -31,7 +31,7 @@ async fn fill(stream: &TcpStream) -> Result<usize> {
     let mut at = 0;
     loop {
         let scope = CancelScope::new().timeout(MOMENT);
-        let failed = async |_: &_| Ok(stream.write_all(pattern(at, TOO_MUCH)).await.unwrap_err());
+        let failed = async |_: &_| Ok(stream.write_all(pattern(at, too_much())).await.unwrap_err());
         let failed = scope.run(failed).await?.expect("a body that finished is finished");
         assert!(failed.error.is_cancelled(), "{}", failed.error);
         at += failed.done;
@@ -42,10 +42,10 @@ async fn fill(stream: &TcpStream) -> Result<usize> {
 }
 
 // `IoBuf`: whatever owns its bytes can be sent, and comes back.
-#[test]
+#[trine::test(kernel = "both")]
 fn buffers_of_every_kind_are_sent_and_come_back() {
     run(async || {
-        let (one, mut peer) = with_peer().await?;
+        let (one, peer) = Peer::pair().await?;
         assert_eq!(one.write_all(b"vec,".to_vec()).await?, b"vec,");
         assert_eq!(*one.write_all(Box::<[u8]>::from(&b"box,"[..])).await?, *b"box,");
         assert_eq!(one.write_all(&b"static,"[..]).await?, b"static,");
@@ -58,21 +58,21 @@ fn buffers_of_every_kind_are_sent_and_come_back() {
         let whole = one.write_all(b"(slice,)".to_vec().slice(1..7)).await?;
         assert_eq!(&whole[..], b"slice,");
         assert_eq!(whole.into_inner(), b"(slice,)");
-        peer.write_all(b"chunk.")?;
+        peer.write_all(b"chunk.").await?;
         let chunk = one.recv().await?.unwrap();
         assert_eq!(one.write_all(chunk).await?, *b"chunk.");
         one.close().await?;
         let said = "vec,box,static,array ref,array,string,str,rc,arc,slice,chunk.";
-        assert_eq!(String::from_utf8(drain(peer)).unwrap(), said);
+        assert_eq!(String::from_utf8(peer.read_to_end().await?).unwrap(), said);
         Ok(())
     });
 }
 
 // The docs of `write` and `write_all`: nothing is all of nothing.
-#[test]
+#[trine::test(kernel = "both")]
 fn an_empty_buffer_is_written_without_writing() {
     run(async || {
-        let (one, peer) = with_peer().await?;
+        let (one, peer) = Peer::pair().await?;
         let submitted = trine::stats().submitted;
         assert_eq!(one.write(Vec::new()).await?, (0, Vec::new()));
         assert_eq!(one.write_all("").await?, "");
@@ -83,46 +83,48 @@ fn an_empty_buffer_is_written_without_writing() {
         scope.cancel();
         assert!(scope.run(async |_| Ok(one.write_all("").await?)).await?.is_none());
         one.close().await?;
-        assert!(drain(peer).is_empty());
+        assert!(peer.read_to_end().await?.is_empty());
         Ok(())
     });
 }
 
 // The doc of `write`: what the kernel takes at once, and says how much that was.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_write_says_how_much_the_kernel_took() {
     run(async || {
-        let (one, peer) = with_peer().await?;
-        let (first, buf) = one.write(pattern(0, TOO_MUCH)).await?;
-        assert!(0 < first && first < TOO_MUCH, "{first}");
-        assert_eq!(buf.len(), TOO_MUCH);
-        let reader = thread::spawn(move || drain(peer));
-        let (mut done, mut buf) = (first, buf);
-        while done < TOO_MUCH {
-            let (count, rest) = one.write(buf.slice(done..)).await?;
-            assert!(count > 0);
-            (done, buf) = (done + count, rest.into_inner());
-        }
-        one.close().await?;
-        let bytes = reader.join().unwrap();
-        assert_eq!(bytes.len(), TOO_MUCH);
+        let (one, peer) = Peer::pair().await?;
+        let (first, buf) = one.write(pattern(0, too_much())).await?;
+        assert!(0 < first && first < too_much(), "{first}");
+        assert_eq!(buf.len(), too_much());
+        let the_rest = async || {
+            let (mut done, mut buf) = (first, buf);
+            while done < too_much() {
+                let (count, rest) = one.write(buf.slice(done..)).await?;
+                assert!(count > 0);
+                (done, buf) = (done + count, rest.into_inner());
+            }
+            one.close().await
+        };
+        let bytes = drained(&peer, the_rest).await?;
+        assert_eq!(bytes.len(), too_much());
         assert_pattern(0, &bytes);
         Ok(())
     });
 }
 
 // D2: `write_all` is partial. What the error says is exactly what the peer gets.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_cancelled_write_all_says_exactly_how_much_the_peer_gets() {
     run(async || {
-        let (one, peer) = with_peer().await?;
+        let (one, peer) = Peer::pair().await?;
         let full = fill(&one).await?;
-        assert!(0 < full && full < TOO_MUCH, "{full}");
+        assert!(0 < full && full < too_much(), "{full}");
         // A cancelled write breaks nothing, also one that wrote nothing (`fill` ended with one).
-        let reader = thread::spawn(move || drain(peer));
-        one.write_all(pattern(full, 1_000_000)).await?;
-        one.close().await?;
-        let bytes = reader.join().unwrap();
+        let the_rest = async || {
+            one.write_all(pattern(full, 1_000_000)).await?;
+            one.close().await
+        };
+        let bytes = drained(&peer, the_rest).await?;
         assert_eq!(bytes.len(), full + 1_000_000);
         assert_pattern(0, &bytes);
         Ok(())
@@ -130,47 +132,50 @@ fn a_cancelled_write_all_says_exactly_how_much_the_peer_gets() {
 }
 
 // The same with a peer that reads all the time, so that the cancellation comes at any moment.
-#[test]
+#[trine::test(kernel = "both")]
 fn writes_that_are_cancelled_at_any_moment_add_up_to_what_the_peer_gets() {
     run(async || {
-        let (one, mut peer) = with_peer().await?;
-        let reader = thread::spawn(move || {
-            let (mut buf, mut at) = (vec![0; 100_000], 0);
-            loop {
-                let count = peer.read(&mut buf).unwrap();
-                if count == 0 {
-                    return at;
-                }
-                assert_pattern(at, &buf[..count]);
-                at += count;
-                thread::sleep(Duration::from_micros(20));
-            }
-        });
-        let (mut at, mut cancelled) = (0, 0);
-        for round in 0..150_u64 {
-            let patience = Duration::from_micros(round * 37 % 400);
-            let scope = CancelScope::new().timeout(patience);
-            let wrote = scope.run(async |_| match one.write_all(pattern(at, 2_000_000)).await {
-                Ok(bytes) => Ok(bytes.len()),
-                Err(failed) => {
-                    assert!(failed.error.is_cancelled(), "{}", failed.error);
-                    assert_eq!(failed.buf.len(), 2_000_000);
-                    cancelled += 1;
-                    Ok(failed.done)
+        let (one, peer) = Peer::pair().await?;
+        nursery(async |n| {
+            let reader = n.fork(async move {
+                let (mut buf, mut at) = (vec![0; 100_000], 0);
+                loop {
+                    let count = peer.read(&mut buf).await?;
+                    if count == 0 {
+                        return Ok(at);
+                    }
+                    assert_pattern(at, &buf[..count]);
+                    at += count;
+                    sleep(Duration::from_micros(20)).await?;
                 }
             });
-            at += wrote.await?.expect("a body that finished is finished");
-        }
-        // How many depends on the machine; that some are is the point.
-        assert!(cancelled > 0, "none was cancelled");
-        one.close().await?;
-        assert_eq!(reader.join().unwrap(), at);
-        Ok(())
+            let (mut at, mut cancelled, piece) = (0, 0, too_much() / 12);
+            for round in 0..150_u64 {
+                let patience = Duration::from_micros(round * 37 % 400);
+                let scope = CancelScope::new().timeout(patience);
+                let wrote = scope.run(async |_| match one.write_all(pattern(at, piece)).await {
+                    Ok(bytes) => Ok(bytes.len()),
+                    Err(failed) => {
+                        assert!(failed.error.is_cancelled(), "{}", failed.error);
+                        assert_eq!(failed.buf.len(), piece);
+                        cancelled += 1;
+                        Ok(failed.done)
+                    }
+                });
+                at += wrote.await?.expect("a body that finished is finished");
+            }
+            // How many depends on the machine; that some are is the point.
+            assert!(cancelled > 0, "none was cancelled");
+            one.close().await?;
+            assert_eq!(reader.await?, at);
+            Ok(())
+        })
+        .await
     });
 }
 
 // D1, D4: it has happened, so it is not cancelled after all.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_write_that_went_through_is_no_cancelled_one() {
     run(async || {
         let (one, other) = pair().await?;
@@ -194,10 +199,10 @@ fn a_write_that_went_through_is_no_cancelled_one() {
 }
 
 // D6: what the kernel has not seen is withdrawn.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_write_cancelled_before_the_kernel_saw_it_writes_nothing() {
     run(async || {
-        let (one, peer) = with_peer().await?;
+        let (one, peer) = Peer::pair().await?;
         let scope = CancelScope::new();
         let outcome = scope.run(async |scope| {
             let mut write = pin!(one.write_all("never"));
@@ -211,16 +216,16 @@ fn a_write_cancelled_before_the_kernel_saw_it_writes_nothing() {
         assert!(outcome.await?.is_none());
         one.write_all("once").await?;
         one.close().await?;
-        assert_eq!(drain(peer), b"once");
+        assert_eq!(peer.read_to_end().await?, b"once");
         Ok(())
     });
 }
 
 // The doc of `TcpStream`: two writers at a time get `Busy`; a dropped one is none.
-#[test]
+#[trine::test(kernel = "both")]
 fn one_task_at_a_time_writes() {
     run(async || {
-        let (one, peer) = with_peer().await?;
+        let (one, peer) = Peer::pair().await?;
         let busy = async || {
             let failed = one.write_all(vec![1, 2]).await.unwrap_err();
             assert!(matches!(failed.error, Error::Busy(_)));
@@ -233,33 +238,33 @@ fn one_task_at_a_time_writes() {
             assert!(poll!(first.as_mut()).is_pending());
             busy().await;
         }
-        let mut second = Box::pin(one.write_all(pattern(0, TOO_MUCH)));
+        let mut second = Box::pin(one.write_all(pattern(0, too_much())));
         assert!(poll!(&mut second).is_pending());
         busy().await;
         turns(2).await;
         busy().await;
-        let reader = thread::spawn(move || drain(peer));
-        second.as_mut().await?;
-        drop(second);
-        // Dropped when something had gone out, it is none either.
-        let mut third = Box::pin(one.write_all(pattern(TOO_MUCH, TOO_MUCH)));
-        assert!(poll!(&mut third).is_pending());
-        turns(1).await;
-        drop(third);
-        assert!(matches!(one.write("x").await.unwrap_err().error, Error::Broken(_)));
-        one.close().await?;
-        let bytes = reader.join().unwrap();
-        assert!(bytes.len() > TOO_MUCH, "{}", bytes.len());
+        let goes_on = async || {
+            second.await?;
+            // Dropped when something had gone out, it is none either.
+            let mut third = Box::pin(one.write_all(pattern(too_much(), too_much())));
+            assert!(poll!(&mut third).is_pending());
+            turns(1).await;
+            drop(third);
+            assert!(matches!(one.write("x").await.unwrap_err().error, Error::Broken(_)));
+            one.shutdown(Shutdown::Write).await
+        };
+        let bytes = drained(&peer, goes_on).await?;
+        assert!(bytes.len() > too_much(), "{}", bytes.len());
         assert_pattern(0, &bytes);
         Ok(())
     });
 }
 
 // The doc of `shutdown` and of `write`: the peer sees the end, writing is `Closed`, reading goes on.
-#[test]
+#[trine::test(kernel = "both")]
 fn after_a_shutdown_of_the_write_half_only_reading_goes_on() {
     run(async || {
-        let (one, mut peer) = with_peer().await?;
+        let (one, peer) = Peer::pair().await?;
         one.write_all("bye").await?;
         one.shutdown(Shutdown::Write).await?;
         for _ in 0..2 {
@@ -270,20 +275,19 @@ fn after_a_shutdown_of_the_write_half_only_reading_goes_on() {
             // Shutting a half twice is shutting it once.
             one.shutdown(Shutdown::Write).await?;
         }
-        let mut said = Vec::new();
-        peer.read_to_end(&mut said)?;
+        let said = peer.read_to_end().await?;
         assert_eq!(said, b"bye");
-        peer.write_all(b"still here")?;
+        peer.write_all(b"still here").await?;
         assert_eq!(one.recv().await?.unwrap(), *b"still here");
         Ok(())
     });
 }
 
 // The doc of `shutdown`: a half is shut, the other one is not.
-#[test]
+#[trine::test(kernel = "both")]
 fn after_a_shutdown_of_the_read_half_the_stream_ends_and_writing_goes_on() {
     run(async || {
-        let (one, mut peer) = with_peer().await?;
+        let (one, peer) = Peer::pair().await?;
         // Also for one that waits already.
         let mut receive = pin!(one.recv());
         assert!(poll!(receive.as_mut()).is_pending());
@@ -291,23 +295,21 @@ fn after_a_shutdown_of_the_read_half_the_stream_ends_and_writing_goes_on() {
         assert!(receive.await?.is_none());
         assert!(one.read(Vec::with_capacity(5)).await?.is_empty());
         one.write_all("still here").await?;
-        let mut said = [0; 10];
-        peer.read_exact(&mut said)?;
-        assert_eq!(said, *b"still here");
+        assert_eq!(peer.read_exact().await?, *b"still here");
         Ok(())
     });
 }
 
 // The doc of `shutdown`: `Both` shuts both halves, whatever was shut before.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_shutdown_of_both_halves_after_one_of_the_write_half_shuts_the_other_too() {
     run(async || {
-        let (one, _peer) = with_peer().await?;
+        let (one, _peer) = Peer::pair().await?;
         one.shutdown(Shutdown::Write).await?;
         one.shutdown(Shutdown::Both).await?;
         let received = move_on_after(5 * MOMENT, async |_| one.recv().await).await?;
         assert!(matches!(received, Some(None)), "the read half is still open");
-        let (one, _peer) = with_peer().await?;
+        let (one, _peer) = Peer::pair().await?;
         one.shutdown(Shutdown::Both).await?;
         assert!(matches!(one.write_all("x").await.unwrap_err().error, Error::Closed(_)));
         assert!(one.recv().await?.is_none());
@@ -316,7 +318,7 @@ fn a_shutdown_of_both_halves_after_one_of_the_write_half_shuts_the_other_too() {
 }
 
 // D2: total: a shutdown that was cancelled has not happened.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_shutdown_in_a_cancelled_scope_does_not_happen() {
     run(async || {
         let (one, other) = pair().await?;
@@ -334,22 +336,22 @@ fn a_shutdown_in_a_cancelled_scope_does_not_happen() {
 }
 
 // D4, and the docs of `write`, `shutdown` and `peer_addr`: what the operating system says.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_write_to_a_connection_that_was_reset_is_an_error_with_the_buffer() {
     run(async || {
-        let (one, peer) = with_peer().await?;
+        let (one, peer) = Peer::pair().await?;
         // A write that waits hears of it.
-        let mut write = Box::pin(one.write_all(pattern(0, TOO_MUCH)));
+        let mut write = Box::pin(one.write_all(pattern(0, too_much())));
         assert!(poll!(&mut write).is_pending());
         turns(2).await;
-        reset(peer);
+        peer.reset();
         let BufError { error, done, buf } = write.as_mut().await.map(|_| ()).unwrap_err();
         drop(write);
         // The kernel tells it once, and what was cut short by it was told how much had gone out.
         let kinds = [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].map(Some);
         assert!(kinds.contains(&error.io_kind()), "{error}");
-        assert!(0 < done && done < TOO_MUCH, "{done}");
-        assert_eq!(buf.len(), TOO_MUCH);
+        assert!(0 < done && done < too_much(), "{done}");
+        assert_eq!(buf.len(), too_much());
         // Every later one too; no signal ends the process.
         for _ in 0..2 {
             let failed = one.write_all(vec![5; 10]).await.unwrap_err();
@@ -364,7 +366,7 @@ fn a_write_to_a_connection_that_was_reset_is_an_error_with_the_buffer() {
 }
 
 // The docs of `set_nodelay`, `set_keepalive` and `set_linger`.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_options_of_a_connection_are_as_they_were_set() {
     run(async || {
         let (client, server) = pair().await?;
@@ -397,11 +399,11 @@ fn the_options_of_a_connection_are_as_they_were_set() {
 }
 
 // The doc of `set_linger`: zero makes closing reset the connection, also closing by dropping.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_stream_that_does_not_linger_resets_its_connection() {
     run(async || {
         for drop_it in [false, true] {
-            let (one, mut peer) = with_peer().await?;
+            let (one, peer) = Peer::pair().await?;
             one.set_linger(Some(Duration::ZERO))?;
             if drop_it {
                 nursery(async |_| {
@@ -412,35 +414,36 @@ fn a_stream_that_does_not_linger_resets_its_connection() {
             } else {
                 one.close().await?;
             }
-            let error = peer.read(&mut [0]).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+            let error = peer.read(&mut [0]).await.unwrap_err();
+            assert_eq!(error.io_kind(), Some(io::ErrorKind::ConnectionReset));
         }
         Ok(())
     });
 }
 
 // A2: a writer whose peer reads as fast does not keep its neighbours from running.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_task_that_writes_without_waiting_lets_others_run() {
     run(async || {
-        let (one, peer) = with_peer().await?;
-        let reader = thread::spawn(move || drain(peer));
+        let (one, peer) = Peer::pair().await?;
         let one = &one;
-        let ticks = nursery(async |n| {
-            n.spawn_daemon(async move {
-                loop {
-                    one.write_all(vec![1; 100]).await?;
+        let ticks = async || {
+            let ticks = nursery(async |n| {
+                n.spawn_daemon(async move {
+                    loop {
+                        one.write_all(vec![1; 100]).await?;
+                    }
+                });
+                let begun = Instant::now();
+                for _ in 0..3 {
+                    sleep(Duration::from_micros(200)).await?;
                 }
+                Ok(begun.elapsed())
             });
-            let begun = Instant::now();
-            for _ in 0..3 {
-                sleep(Duration::from_micros(200)).await?;
-            }
-            Ok(begun.elapsed())
-        });
-        assert!(ticks.await? < Duration::from_secs(5));
-        one.shutdown(Shutdown::Write).await?;
-        assert!(reader.join().unwrap().len() >= 100);
+            assert!(ticks.await? < Duration::from_secs(5));
+            one.shutdown(Shutdown::Write).await
+        };
+        assert!(drained(&peer, ticks).await?.len() >= 100);
         Ok(())
     });
 }
@@ -448,7 +451,7 @@ fn a_task_that_writes_without_waiting_lets_others_run() {
 /// Begins to write more than the kernel takes, and drops the write when a part has gone out.
 async fn break_off(stream: &TcpStream, all: bool) {
     let mut write: Pin<Box<dyn Future<Output = ()>>> = if all {
-        Box::pin(async { assert!(stream.write_all(pattern(0, TOO_MUCH)).await.is_err()) })
+        Box::pin(async { assert!(stream.write_all(pattern(0, too_much())).await.is_err()) })
     } else {
         // Complete, but its end was never heard of.
         Box::pin(async { assert!(stream.write(pattern(0, 1000)).await.is_err()) })
@@ -458,11 +461,11 @@ async fn break_off(stream: &TcpStream, all: bool) {
 }
 
 // D7: nobody knows how much of a dropped write has gone out, so the write half is broken.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_write_that_was_dropped_half_way_breaks_the_write_half_only() {
     run(async || {
         for all in [true, false] {
-            let (one, mut peer) = with_peer().await?;
+            let (one, peer) = Peer::pair().await?;
             break_off(&one, all).await;
             for _ in 0..2 {
                 let failed = one.write_all(vec![1, 2, 3]).await.unwrap_err();
@@ -474,13 +477,12 @@ fn a_write_that_was_dropped_half_way_breaks_the_write_half_only() {
                 let failed = one.write_all("").await.unwrap_err();
                 assert!(failed.error.to_string().contains("close it"), "{}", failed.error);
             }
-            peer.write_all(b"still here")?;
+            peer.write_all(b"still here").await?;
             assert_eq!(one.recv().await?.unwrap(), *b"still here");
             // What has gone out is the beginning of what was to be written.
-            let reader = thread::spawn(move || drain(peer));
             one.shutdown(Shutdown::Write).await?;
-            let bytes = reader.join().unwrap();
-            assert!((1..TOO_MUCH).contains(&bytes.len()), "{}", bytes.len());
+            let bytes = peer.read_to_end().await?;
+            assert!((1..too_much()).contains(&bytes.len()), "{}", bytes.len());
             assert_pattern(0, &bytes);
             // Shut is shut, but broken came first.
             let failed = one.write("x").await.unwrap_err();
@@ -491,12 +493,12 @@ fn a_write_that_was_dropped_half_way_breaks_the_write_half_only() {
 }
 
 // D7: the write in the kernel is gone, but a former round of it has sent something.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_write_all_that_was_dropped_between_two_sends_breaks_the_write_half() {
     run(async || {
-        let (one, mut peer) = with_peer().await?;
+        let (one, peer) = Peer::pair().await?;
         let scope = CancelScope::new();
-        let mut write = Box::pin(one.write_all(pattern(0, TOO_MUCH)));
+        let mut write = Box::pin(one.write_all(pattern(0, too_much())));
         let left = scope.run(async |scope| {
             assert!(poll!(&mut write).is_pending());
             turns(2).await;
@@ -511,16 +513,16 @@ fn a_write_all_that_was_dropped_between_two_sends_breaks_the_write_half() {
         drop(write);
         let failed = one.write_all("x").await.unwrap_err();
         assert!(matches!(failed.error, Error::Broken(_)), "{}", failed.error);
-        assert_eq!(peer.read(&mut [0; 100])?, 100);
+        peer.read_exact::<100>().await?;
         Ok(())
     });
 }
 
 // D6, D7: of what the kernel has not seen nothing has gone out, so nothing is broken.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_write_that_was_dropped_before_it_began_breaks_nothing() {
     run(async || {
-        let (one, peer) = with_peer().await?;
+        let (one, peer) = Peer::pair().await?;
         drop(one.write_all("never"));
         for write in 0..2 {
             let withdrawn = trine::stats().withdrawn;
@@ -534,18 +536,18 @@ fn a_write_that_was_dropped_before_it_began_breaks_nothing() {
         }
         one.write_all("once").await?;
         one.close().await?;
-        assert_eq!(drain(peer), b"once");
+        assert_eq!(peer.read_to_end().await?, b"once");
         Ok(())
     });
 }
 
 // D7: the next write waits for the end of the dropped one, and a shutdown does too.
-#[test]
+#[trine::test(kernel = "both")]
 fn nothing_overtakes_a_dropped_write() {
     run(async || {
         for shut in [false, true] {
-            let (one, peer) = with_peer().await?;
-            let mut dropped = Box::pin(one.write_all(pattern(0, TOO_MUCH)));
+            let (one, peer) = Peer::pair().await?;
+            let mut dropped = Box::pin(one.write_all(pattern(0, too_much())));
             assert!(poll!(&mut dropped).is_pending());
             turns(1).await;
             drop(dropped);
@@ -562,12 +564,12 @@ fn nothing_overtakes_a_dropped_write() {
             assert!(poll!(&mut next).is_pending(), "it did not wait");
             let now = trine::stats();
             assert_eq!((now.in_kernel, now.queued), (before.in_kernel, before.queued));
-            let reader = thread::spawn(move || drain(peer));
-            next.as_mut().await?;
-            drop(next);
-            one.close().await?;
-            let bytes = reader.join().unwrap();
-            assert!(!bytes.is_empty() && bytes.len() < TOO_MUCH, "{}", bytes.len());
+            let goes_on = async || {
+                next.await?;
+                one.shutdown(Shutdown::Write).await
+            };
+            let bytes = drained(&peer, goes_on).await?;
+            assert!(!bytes.is_empty() && bytes.len() < too_much(), "{}", bytes.len());
             assert_pattern(0, &bytes);
         }
         Ok(())
@@ -575,11 +577,11 @@ fn nothing_overtakes_a_dropped_write() {
 }
 
 // E11, D5: the scope waits for the kernel, which has the buffer until then.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_is_left_only_when_the_kernel_has_let_go_of_a_dropped_write() {
     run(async || {
-        let (one, _peer) = with_peer().await?;
-        let buffer: Rc<[u8]> = vec![7; TOO_MUCH].into();
+        let (one, _peer) = Peer::pair().await?;
+        let buffer: Rc<[u8]> = vec![7; too_much()].into();
         let before = trine::stats().in_kernel;
         nursery(async |_| {
             let mut dropped = Box::pin(one.write_all(Rc::clone(&buffer)));
@@ -599,18 +601,18 @@ fn a_scope_is_left_only_when_the_kernel_has_let_go_of_a_dropped_write() {
 }
 
 // "Shutting a half twice is shutting it once", also when the connection has ended meanwhile.
-#[test]
+#[trine::test(kernel = "both")]
 fn halves_can_be_shut_in_any_order_and_again_and_again() {
     use Shutdown::{Both, Read, Write};
     run(async || {
         for order in [[Read, Write, Both], [Both, Read, Write], [Write, Both, Read]] {
-            let (one, mut peer) = with_peer().await?;
+            let (one, peer) = Peer::pair().await?;
             for how in order {
                 one.shutdown(how).await?;
                 one.shutdown(how).await?;
             }
             // Nobody has received, so that it is not the end of the stream which is remembered.
-            assert_eq!(peer.read(&mut [0])?, 0);
+            assert_eq!(peer.read(&mut [0]).await?, 0);
             drop(peer);
             turns(2).await;
             for how in order {
@@ -628,10 +630,10 @@ fn halves_can_be_shut_in_any_order_and_again_and_again() {
 }
 
 // What the peer has ended needs no shutting any more.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_stream_that_has_ended_both_ways_can_still_be_shut() {
     run(async || {
-        let (one, peer) = with_peer().await?;
+        let (one, peer) = Peer::pair().await?;
         one.shutdown(Shutdown::Write).await?;
         drop(peer);
         assert!(one.recv().await?.is_none());
@@ -643,11 +645,11 @@ fn a_stream_that_has_ended_both_ways_can_still_be_shut() {
 }
 
 // D4: a partial one goes on where it was cut short, if the scope that did that has been left.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_write_all_that_has_left_the_cancelled_scope_goes_on_where_it_stopped() {
     run(async || {
-        let (one, peer) = with_peer().await?;
-        let mut write = Box::pin(one.write_all(pattern(0, TOO_MUCH)));
+        let (one, peer) = Peer::pair().await?;
+        let mut write = Box::pin(one.write_all(pattern(0, too_much())));
         for _ in 0..3 {
             let scope = CancelScope::new();
             let left = scope.run(async |scope| {
@@ -658,12 +660,12 @@ fn a_write_all_that_has_left_the_cancelled_scope_goes_on_where_it_stopped() {
             });
             left.await?;
         }
-        let reader = thread::spawn(move || drain(peer));
-        assert_eq!(write.as_mut().await?.len(), TOO_MUCH);
-        drop(write);
-        one.close().await?;
-        let bytes = reader.join().unwrap();
-        assert_eq!(bytes.len(), TOO_MUCH);
+        let goes_on = async || {
+            assert_eq!(write.await?.len(), too_much());
+            one.shutdown(Shutdown::Write).await
+        };
+        let bytes = drained(&peer, goes_on).await?;
+        assert_eq!(bytes.len(), too_much());
         assert_pattern(0, &bytes);
         Ok(())
     });
