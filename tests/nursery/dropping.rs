@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io::Read;
 use std::mem;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -15,18 +14,12 @@ use trine::{
     stats,
 };
 
-use crate::common::in_kernel;
+use crate::common::{Peer, in_kernel};
 use crate::{LONG, MOMENT, Story, run, with_prelude};
 
 /// Two ends of a connection.
 async fn pair(listener: &TcpListener) -> Result<(TcpStream, TcpStream)> {
     let peer = TcpStream::connect_addr(listener.local_addr()?).await?;
-    Ok((listener.accept().await?.0, peer))
-}
-
-/// A stream of ours, and the other end of it, which is not.
-async fn pair_with_outside(listener: &TcpListener) -> Result<(TcpStream, std::net::TcpStream)> {
-    let peer = std::net::TcpStream::connect(listener.local_addr()?)?;
     Ok((listener.accept().await?.0, peer))
 }
 
@@ -361,11 +354,10 @@ fn a_forgotten_nursery_is_cancelled_in_peace() {
 }
 
 // F12, E11: a forgotten operation moves up when its scope is left; the peer is let go at the end.
-#[test]
+#[trine::test(kernel = "both", leaks = true)]
 fn a_forgotten_operation_holds_no_scope_open_and_ends_with_the_run() {
     let peer = run(async || {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (stream, peer) = pair_with_outside(&listener).await?;
+        let (stream, peer) = Peer::pair().await?;
         let left = move_on_after(LONG, async |_| {
             let mut forgotten = Box::pin(stream.recv());
             assert!(poll!(forgotten.as_mut()).is_pending());
@@ -380,18 +372,14 @@ fn a_forgotten_operation_holds_no_scope_open_and_ends_with_the_run() {
         drop(stream);
         Ok(peer)
     });
-    let (mut peer, mut told) = (peer, String::new());
-    peer.set_read_timeout(Some(LONG / 12)).expect("set");
-    peer.read_to_string(&mut told).expect("the end of the stream");
-    assert_eq!(told, "bye");
+    assert_eq!(run(async || peer.read_to_end().await), b"bye");
 }
 
 // F12, D5: forgetting leaks the buffer that the kernel has, and frees it never; so not early either.
-#[test]
+#[trine::test(kernel = "both", leaks = true)]
 fn a_forgotten_write_is_finished_all_the_same() {
-    let (stream, mut peer) = run(async || {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (stream, peer) = pair_with_outside(&listener).await?;
+    let (stream, peer) = run(async || {
+        let (stream, peer) = Peer::pair().await?;
         let mut forgotten = Box::pin(stream.write_all(vec![b'x'; 4 << 20]));
         assert!(poll!(forgotten.as_mut()).is_pending());
         mem::forget(forgotten);
@@ -400,10 +388,7 @@ fn a_forgotten_write_is_finished_all_the_same() {
         Ok((stream, peer))
     });
     drop(stream);
-    let mut first = [0; 1024];
-    peer.set_read_timeout(Some(LONG / 12)).expect("set");
-    peer.read_exact(&mut first).expect("what went out");
-    assert_eq!(first, [b'x'; 1024]);
+    assert_eq!(run(async || peer.read_exact().await), [b'x'; 1024]);
 }
 
 // F12, F7: a forgotten scope's deadline passes, and it can be cancelled, to no effect on others.
