@@ -16,8 +16,7 @@ mod turns;
 
 use std::cell::{Cell, RefCell};
 use std::fs;
-use std::io::{self, Read, Write};
-use std::net::TcpStream as Peer;
+use std::io;
 use std::ops::AsyncFnOnce;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,7 +35,7 @@ use trine::{
     shield, stats,
 };
 
-use common::in_kernel;
+use common::{Peer, in_kernel};
 
 const HERE: &str = "127.0.0.1:0";
 const LONG: Duration = Duration::from_secs(60);
@@ -82,13 +81,6 @@ fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").expect("/proc").count()
 }
 
-/// A connection whose other end is an ordinary socket.
-async fn with_peer() -> Result<(TcpStream, Peer)> {
-    let listener = std::net::TcpListener::bind(HERE)?;
-    let stream = TcpStream::connect_addr(listener.local_addr()?).await?;
-    Ok((stream, listener.accept()?.0))
-}
-
 /// A buffer that says what the kernel had when it was freed.
 struct Watched {
     bytes: Vec<u8>,
@@ -132,16 +124,19 @@ unsafe impl IoBufMut for Watched {
 }
 
 // P1: a buffer is freed when its operation has had its terminal completion, and not before.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_buffer_is_freed_when_the_kernel_has_let_go_of_it_and_not_before() {
     thread_local! {
         static DROPPED: Cell<Option<usize>> = const { Cell::new(None) };
         static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
     }
+    // A simulated test is run twice.
+    DROPPED.set(None);
+    LEFT.set(None);
     let buffer = |freed| Watched { bytes: Vec::with_capacity(100), freed };
     let left_over = run(async || {
-        let (first, _first_peer) = with_peer().await?;
-        let (second, second_peer) = with_peer().await?;
+        let (first, _first_peer) = Peer::pair().await?;
+        let (second, second_peer) = Peer::pair().await?;
         let mut left_over = Box::pin(async move { second.read(buffer(&LEFT)).await.map(drop) });
         assert!(poll!(left_over.as_mut()).is_pending());
         let mut dropped = Box::pin(first.read(buffer(&DROPPED)));
@@ -161,8 +156,8 @@ fn a_buffer_is_freed_when_the_kernel_has_let_go_of_it_and_not_before() {
 #[test]
 fn what_arrives_after_the_run_is_not_taken_by_a_forgotten_receive() {
     for own_buffer in [false, true] {
-        let (mut peer, mut again) = run(async || {
-            let (stream, peer) = with_peer().await?;
+        let (peer, mut again) = run(async || {
+            let (stream, peer) = Peer::pair().await?;
             // SAFETY: the stream is open.
             let again = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }.try_clone_to_owned();
             let stream: &'static TcpStream = Box::leak(Box::new(stream));
@@ -173,21 +168,21 @@ fn what_arrives_after_the_run_is_not_taken_by_a_forgotten_receive() {
             assert!(poll!(receive.as_mut()).is_pending());
             in_kernel(1).await?;
             std::mem::forget(receive);
-            Ok((peer, Peer::from(again?)))
+            Ok((peer, std::net::TcpStream::from(again?)))
         });
-        peer.write_all(b"after").unwrap();
+        peer.send(b"after").unwrap();
         again.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let mut received = [0; 5];
-        again.read_exact(&mut received).unwrap();
+        io::Read::read_exact(&mut again, &mut received).unwrap();
         assert_eq!(&received, b"after");
     }
 }
 
 // P1: also what hides behind a shield that nobody polls any more.
-#[test]
+#[trine::test(kernel = "both", leaks = true)]
 fn a_shield_that_is_left_over_does_not_hold_the_run_open() {
     run(async || {
-        let (stream, _peer) = with_peer().await?;
+        let (stream, _peer) = Peer::pair().await?;
         let mut shielded = Box::pin(shield(async move { stream.recv().await.map(drop) }));
         assert!(poll!(shielded.as_mut()).is_pending());
         let mut asleep = Box::pin(shield(sleep_forever()));
@@ -217,7 +212,7 @@ fn a_run_leaves_no_ring_registered_with_its_thread() {
 }
 
 // P3: whoever tries learns what to do instead, and the run that is there goes on.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_run_inside_a_run_is_refused_wherever_it_is_tried() {
     let refused = || {
         let thrown = catch_unwind(|| trine::run(async || nop().await)).map(drop).unwrap_err();
@@ -264,7 +259,7 @@ fn a_run_inside_a_run_is_refused_wherever_it_is_tried() {
 }
 
 // P3: main has ended, but the run has not.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_run_is_refused_until_the_one_before_has_ended() {
     thread_local! {
         static REFUSED: Cell<u32> = const { Cell::new(0) };
@@ -276,6 +271,8 @@ fn a_run_is_refused_until_the_one_before_has_ended() {
             REFUSED.set(REFUSED.get() + u32::from(ended.is_err()));
         }
     }
+    // A simulated test is run twice.
+    REFUSED.set(0);
     let runs = Runs;
     run(async move || {
         let _kept = &runs;
@@ -286,7 +283,7 @@ fn a_run_is_refused_until_the_one_before_has_ended() {
     assert_eq!(REFUSED.get(), 1, "now there is none in the way");
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn a_run_returns_the_value_of_main_and_main_may_borrow() {
     let (text, seen) = (String::from("lent"), RefCell::new(Vec::new()));
     let lent = run(async || {
@@ -303,7 +300,7 @@ fn a_run_returns_the_value_of_main_and_main_may_borrow() {
     assert_eq!((lent, seen.into_inner()), ("ent", vec![4]));
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn a_run_returns_the_error_of_main_as_it_is() {
     let failed: Result = outcome(Builder::new(), async || Err(io::Error::other("as it is").into()));
     let Err(Error::Io(error)) = failed else { panic!("{failed:?}") };
@@ -322,7 +319,7 @@ fn a_panic_of_main_comes_out_of_the_run_after_everything_was_taken_back() {
         let before = descriptors();
         let thrown = catch_unwind(AssertUnwindSafe(|| {
             trine::run(async || -> Result {
-                let (stream, _peer) = with_peer().await?;
+                let (stream, _peer) = Peer::pair().await?;
                 let mut receive = pin!(stream.recv());
                 assert!(poll!(receive.as_mut()).is_pending());
                 in_kernel(1).await?;
@@ -337,7 +334,7 @@ fn a_panic_of_main_comes_out_of_the_run_after_everything_was_taken_back() {
 }
 
 // Main need not wait for anything, and what it made without polling is simply dropped.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_main_that_never_waits_is_a_run_too() {
     assert_eq!(run(async || Ok(1)), 1);
     run(async || {
@@ -356,7 +353,7 @@ fn runs_on_many_threads_at_once_do_not_mind_each_other() {
             threads.spawn(move || {
                 let sum = run(async || {
                     barrier.wait();
-                    let (stream, mut peer) = with_peer().await?;
+                    let (stream, peer) = Peer::pair().await?;
                     nursery(async |n| {
                         let received = n.fork(async {
                             let mut sum = 0;
@@ -366,7 +363,7 @@ fn runs_on_many_threads_at_once_do_not_mind_each_other() {
                             Ok(sum)
                         });
                         for _ in 0..50 {
-                            peer.write_all(&[number as u8])?;
+                            peer.write_all(&[number as u8]).await?;
                             nop().await?;
                             sleep(MOMENT / 20).await?;
                         }

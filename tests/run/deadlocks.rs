@@ -13,7 +13,7 @@ use futures::channel::oneshot;
 use trine::time::{sleep, sleep_forever};
 use trine::{Builder, Error, Result, checkpoint, move_on_after, nop, nursery, shield, tree};
 
-use super::{MOMENT, outcome, with_peer};
+use super::{MOMENT, Peer, outcome};
 
 fn lenient() -> Builder {
     Builder::new().detect_deadlock(true)
@@ -150,7 +150,8 @@ fn a_timer_or_an_operation_is_a_way_out_of_every_wait() {
         })
         .unwrap();
         outcome(builder(), async || {
-            let (stream, mut peer) = with_peer().await?;
+            let (stream, peer) = Peer::pair().await?;
+            let Peer::Linux(mut peer) = peer else { unreachable!("a world has no other threads") };
             let thread = thread::spawn(move || {
                 thread::sleep(MOMENT);
                 peer.write_all(b"x")

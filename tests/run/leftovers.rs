@@ -3,20 +3,19 @@
 use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
 use std::future::Future;
-use std::io::{Read, Write};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{FutureExt, poll};
 use trine::net::{TcpListener, TcpStream};
-use trine::time::{sleep, sleep_forever, sleep_until};
+use trine::time::{Instant, sleep, sleep_forever, sleep_until};
 use trine::{
     Builder, CancelScope, Chunk, Error, Result, checkpoint, checkpoint_if_cancelled, fail_after,
     move_on_after, nop, nursery, shield, stats, tree, yield_shielded,
 };
 
-use super::{HERE, LONG, MOMENT, alone, common, descriptors, in_kernel, run, run_with, with_peer};
+use super::{HERE, LONG, MOMENT, Peer, alone, common, descriptors, in_kernel, run, run_with};
 
 type Boxed<T = ()> = Pin<Box<dyn Future<Output = Result<T>>>>;
 
@@ -40,14 +39,14 @@ fn boxed<T: Debug>(future: impl Future<Output = Result<T>> + 'static) -> Boxed {
 
 // P6: what was begun in a run that has ended says so; it neither hangs nor passes for a cancellation
 // of the new run's.
-#[test]
+#[trine::test(kernel = "both", leaks = true)]
 fn whatever_was_half_polled_in_a_run_that_has_ended_answers_run_finished() {
     let all = || {
         half_polled(async || {
             let listener: &TcpListener = Box::leak(Box::new(TcpListener::bind(HERE).await?));
-            let (stream, peer) = with_peer().await?;
+            let (stream, peer) = Peer::pair().await?;
             let stream: &TcpStream = Box::leak(Box::new(stream));
-            let (other, other_peer) = with_peer().await?;
+            let (other, other_peer) = Peer::pair().await?;
             let other: &TcpStream = Box::leak(Box::new(other));
             std::mem::forget((peer, other_peer));
             let scope: &CancelScope = Box::leak(Box::new(CancelScope::new()));
@@ -59,7 +58,7 @@ fn whatever_was_half_polled_in_a_run_that_has_ended_answers_run_finished() {
                 ("write_all", boxed(async { Ok(stream.write_all(vec![0; 64 << 20]).await?) })),
                 ("connect", boxed(async { TcpStream::connect_addr(listener.local_addr()?).await })),
                 ("sleep", boxed(sleep(LONG))),
-                ("sleep_until", boxed(sleep_until(trine::time::Instant::now() + LONG))),
+                ("sleep_until", boxed(sleep_until(Instant::now() + LONG))),
                 ("sleep_forever", boxed(sleep_forever())),
                 ("a sleep of nothing", boxed(sleep(Duration::ZERO))),
                 ("checkpoint", boxed(checkpoint())),
@@ -116,7 +115,7 @@ async fn pending() -> Result {
 }
 
 // P6: what has no error to answer with must end all the same.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_schedule_point_of_a_run_that_has_ended_does_not_hang_in_the_next() {
     let mut carried = run(async || {
         let mut pause = Box::pin(yield_shielded());
@@ -134,7 +133,7 @@ fn a_schedule_point_of_a_run_that_has_ended_does_not_hang_in_the_next() {
 }
 
 // P6: a shield has no error to answer with, and says whose it is.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_shield_of_a_run_that_has_ended_panics_and_says_why() {
     let mut carried = run(async || {
         let mut shielded = Box::pin(shield(sleep_forever()));
@@ -151,7 +150,7 @@ fn a_shield_of_a_run_that_has_ended_panics_and_says_why() {
 }
 
 // P6: tokens carry the run's identity: what dies in the next run touches nothing of it.
-#[test]
+#[trine::test(kernel = "both")]
 fn dropping_what_was_left_over_wakes_nobody_in_the_next_run() {
     let leftovers = || {
         let mut all = Vec::new();
@@ -193,7 +192,7 @@ fn dropping_what_was_left_over_wakes_nobody_in_the_next_run() {
 }
 
 // P6: a scope's handle is harmless after its run.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_that_ended_with_its_run_can_be_asked_and_cancelled_in_the_next() {
     let entered = Rc::new(CancelScope::new());
     let scope = Rc::clone(&entered);
@@ -218,7 +217,7 @@ fn a_scope_that_ended_with_its_run_can_be_asked_and_cancelled_in_the_next() {
 }
 
 // P6: a scope that is still open when its run ends is the same.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_scope_carried_half_way_is_dropped_without_touching_the_next_run() {
     let scope: &'static CancelScope = Box::leak(Box::new(CancelScope::new().timeout(LONG)));
     let mut carried = run(async || {
@@ -229,7 +228,7 @@ fn a_scope_carried_half_way_is_dropped_without_touching_the_next_run() {
     run(async || {
         let left = move_on_after(LONG, async |own| {
             scope.cancel();
-            scope.set_deadline(Some(trine::time::Instant::now()));
+            scope.set_deadline(Some(Instant::now()));
             checkpoint().await?;
             assert!(own.cancel_called().is_none());
             assert!(matches!(carried.as_mut().await, Err(Error::RunFinished)));
@@ -244,14 +243,14 @@ fn a_scope_carried_half_way_is_dropped_without_touching_the_next_run() {
 /// Receives one chunk, in a run that ends with it.
 fn chunk(builder: Builder, content: &'static [u8]) -> Chunk {
     run_with(builder, async || {
-        let (stream, mut peer) = with_peer().await?;
-        peer.write_all(content)?;
+        let (stream, peer) = Peer::pair().await?;
+        peer.write_all(content).await?;
         Ok(stream.recv().await?.expect("bytes"))
     })
 }
 
 // P6: a chunk keeps the pool's memory alive.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_chunk_stays_readable_after_its_run_and_in_the_next_one() {
     let small = || Builder::new().pool_least(1).pool_most(1).pool_buffer(4096);
     let mut chunks: Vec<_> = (0..3).map(|_| chunk(small(), b"kept")).collect();
@@ -262,11 +261,9 @@ fn a_chunk_stays_readable_after_its_run_and_in_the_next_one() {
         }
         assert_eq!(stats().pool_leased, 0, "they are of other pools");
         // It can be sent here as it is, and goes back to where it came from.
-        let (stream, mut peer) = with_peer().await?;
+        let (stream, peer) = Peer::pair().await?;
         stream.write_all(chunks.pop().expect("one")).await?;
-        let mut received = [0; 4];
-        peer.read_exact(&mut received)?;
-        assert_eq!(received, *b"wept");
+        assert_eq!(peer.read_exact().await?, *b"wept");
         let free = stats().pool_free;
         drop(chunks.pop());
         assert_eq!((stats().pool_free, stats().pool_leased), (free, 0));
@@ -304,7 +301,7 @@ fn what_is_left_of_a_run_is_closed_on_the_spot_wherever_it_is_dropped() {
             let made: Result<_> = common::within(20, || {
                 trine::run(async || {
                     let listener = TcpListener::bind(HERE).await?;
-                    let (stream, _peer) = with_peer().await?;
+                    let (stream, _peer) = Peer::pair().await?;
                     {
                         let mut receive = pin!(stream.recv());
                         let mut accept = pin!(listener.accept());

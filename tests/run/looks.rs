@@ -1,7 +1,6 @@
 //! Looking into a run: `stats()` and `tree()`. The pictures of scopes are in the tests of reasons.
 
 use std::future::Future;
-use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::panic::Location;
 use std::pin::pin;
@@ -11,15 +10,16 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::poll;
-use trine::time::{sleep, sleep_forever};
+use trine::time::{Instant, sleep, sleep_forever};
 use trine::{
     Builder, CancelScope, Error, Result, Stats, checkpoint, move_on_after, nop, nursery, shield,
     stats, tree, yield_shielded,
 };
 
-use super::{LONG, MOMENT, in_kernel, run, run_with, with_peer};
+use super::common::spin_until;
+use super::{LONG, MOMENT, Peer, in_kernel, run, run_with};
 
-#[test]
+#[trine::test(kernel = "both")]
 fn outside_of_a_run_there_is_nothing_to_be_seen() {
     assert_eq!(stats(), Stats::default());
     assert_eq!(tree(), "no trine run on this thread\n");
@@ -27,7 +27,7 @@ fn outside_of_a_run_there_is_nothing_to_be_seen() {
     assert_eq!(stats(), Stats::default());
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn a_run_is_shown_at_the_place_where_it_was_called() {
     let plain = (line!(), trine::run(async || Ok(tree())));
     let built = (line!(), Builder::new().run(async || Ok(tree())));
@@ -40,7 +40,7 @@ fn a_run_is_shown_at_the_place_where_it_was_called() {
 }
 
 // Tasks: main, the body of a nursery, and the children, daemons too, until they have ended.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_statistics_count_tasks_and_scopes_while_they_live() {
     run(async || {
         assert_eq!((stats().tasks, stats().scopes), (1, 1));
@@ -65,10 +65,10 @@ fn the_statistics_count_tasks_and_scopes_while_they_live() {
 }
 
 // D6: what had not gone to the kernel is withdrawn, and costs neither a cancel nor a completion.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_statistics_count_what_was_submitted_and_what_was_withdrawn() {
     run(async || {
-        let (stream, _peer) = with_peer().await?;
+        let (stream, _peer) = Peer::pair().await?;
         nop().await?;
         let before = stats();
         {
@@ -88,10 +88,10 @@ fn the_statistics_count_what_was_submitted_and_what_was_withdrawn() {
     });
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn the_statistics_count_cancel_requests_and_those_that_came_too_late() {
     run(async || {
-        let (stream, _peer) = with_peer().await?;
+        let (stream, _peer) = Peer::pair().await?;
         let before = stats();
         let left = move_on_after(LONG, async |scope| {
             let mut receive = pin!(stream.recv());
@@ -133,7 +133,7 @@ fn the_statistics_count_the_bell_among_the_completions() {
     });
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn the_statistics_count_timers_and_name_the_earliest() {
     run(async || {
         assert_eq!((stats().timers, stats().next_deadline), (0, None));
@@ -150,13 +150,13 @@ fn the_statistics_count_timers_and_name_the_earliest() {
         // One that has passed and has not been dealt with: nothing is left until then.
         let mut now = Box::pin(sleep(MOMENT / 20));
         assert!(poll!(now.as_mut()).is_pending());
-        thread::sleep(MOMENT / 10);
+        spin_until(Instant::now() + MOMENT / 10);
         assert_eq!(stats().next_deadline, Some(Duration::ZERO));
         now.await
     });
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn the_statistics_count_the_buffers_of_the_pool() {
     let builder = Builder::new().pool_least(4).pool_most(16);
     run_with(builder, async || {
@@ -164,13 +164,13 @@ fn the_statistics_count_the_buffers_of_the_pool() {
         assert_eq!(census(), (4, 0, 0));
         let mut chunks = Vec::new();
         for number in 1..=4 {
-            let (stream, mut peer) = with_peer().await?;
-            peer.write_all(b"x")?;
+            let (stream, peer) = Peer::pair().await?;
+            peer.write_all(b"x").await?;
             chunks.push(stream.recv().await?.expect("a byte"));
             assert_eq!(census(), (4 - number, number, 0));
         }
-        let (stream, mut peer) = with_peer().await?;
-        peer.write_all(b"x")?;
+        let (stream, peer) = Peer::pair().await?;
+        peer.write_all(b"x").await?;
         chunks.push(stream.recv().await?.expect("a byte"));
         let (free, leased, spare) = census();
         assert_eq!((free + leased + spare, leased), (8, 5), "it has grown");
@@ -188,10 +188,10 @@ fn line_with(what: &str) -> String {
 }
 
 // The name of the operation, its descriptor, and for how long.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_tree_shows_how_long_an_operation_has_been_under_way() {
     run(async || {
-        let (stream, _peer) = with_peer().await?;
+        let (stream, _peer) = Peer::pair().await?;
         checkpoint().await?;
         let mut receive = pin!(stream.recv());
         assert!(poll!(receive.as_mut()).is_pending());
@@ -207,10 +207,10 @@ fn the_tree_shows_how_long_an_operation_has_been_under_way() {
     });
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn the_tree_shows_schedule_points_and_what_cannot_be_interrupted() {
     run(async || {
-        let (stream, _peer) = with_peer().await?;
+        let (stream, _peer) = Peer::pair().await?;
         let fd = stream.as_raw_fd();
         let mut pause = pin!(yield_shielded());
         assert!(poll!(pause.as_mut()).is_pending());
@@ -225,7 +225,7 @@ fn the_tree_shows_schedule_points_and_what_cannot_be_interrupted() {
 }
 
 // All in the words of whoever wrote the program: where, until when, and why not any longer.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_tree_shows_deadlines_shields_and_reasons_of_scopes() {
     run(async || {
         let scope = CancelScope::new().timeout(LONG).shield(true);
@@ -252,7 +252,7 @@ fn the_tree_shows_deadlines_shields_and_reasons_of_scopes() {
 }
 
 // A child is named by where it was spawned, also through a function that passes its caller on.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_tree_names_children_by_the_place_of_the_call() {
     #[track_caller]
     fn spawned<'a>(n: trine::Nursery<'a, '_>) -> &'static Location<'static> {
@@ -272,7 +272,7 @@ fn the_tree_names_children_by_the_place_of_the_call() {
 }
 
 // The tree may be asked for at any time, and is always in one piece.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_tree_can_be_looked_at_from_within_a_poll_a_drop_and_a_waker() {
     struct Looks;
     impl Drop for Looks {

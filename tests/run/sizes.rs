@@ -1,13 +1,11 @@
 //! The sizes of a run, sensible and absurd: work waits, nothing fails, and what cannot be had is said.
 
-use std::io::Write;
-
 use futures::stream::{FuturesUnordered, StreamExt};
 use trine::net::TcpListener;
 use trine::time::sleep_forever;
 use trine::{Builder, Error, Result, move_on_after, nop, nursery, stats};
 
-use super::{HERE, LONG, in_kernel, outcome, run_with, with_peer};
+use super::{HERE, LONG, Peer, in_kernel, outcome, run_with};
 
 /// Something of everything: many operations at once, cancellations, received bytes.
 async fn work() -> Result {
@@ -23,7 +21,7 @@ async fn work() -> Result {
     let listener = &TcpListener::bind(HERE).await?;
     let mut streams = Vec::new();
     for _ in 0..20 {
-        streams.push(with_peer().await?);
+        streams.push(Peer::pair().await?);
     }
     let left = move_on_after(LONG, async |scope| {
         nursery(async |n| {
@@ -40,8 +38,8 @@ async fn work() -> Result {
     });
     assert!(left.await?.is_none());
     assert_eq!(stats().in_kernel, 0);
-    for (_, peer) in &mut streams {
-        peer.write_all(&[7; 5_000])?;
+    for (_, peer) in &streams {
+        peer.write_all(&[7; 5_000]).await?;
     }
     let received = streams.iter().map(async |(stream, _)| {
         let mut received = 0;
@@ -55,7 +53,7 @@ async fn work() -> Result {
     Ok(())
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn a_run_works_with_the_smallest_queues() {
     for entries in [0, 1, 2, 3, 7] {
         run_with(Builder::new().submissions(entries), work);
@@ -64,7 +62,7 @@ fn a_run_works_with_the_smallest_queues() {
     }
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn a_run_works_with_queues_as_large_as_one_can_ask_for() {
     run_with(Builder::new().submissions(u32::MAX), work);
     run_with(Builder::new().completions(u32::MAX), work);
@@ -72,14 +70,14 @@ fn a_run_works_with_queues_as_large_as_one_can_ask_for() {
 }
 
 // However the two sizes stand to each other.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_run_works_with_more_submissions_than_completions() {
     for (submissions, completions) in [(256, 2), (256, 255), (32_768, 8_192), (1, 65_536)] {
         run_with(Builder::new().submissions(submissions).completions(completions), work);
     }
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn a_run_works_with_the_smallest_pools() {
     for size in [0, 1, 2, 3] {
         run_with(Builder::new().pool_least(size), work);
@@ -90,7 +88,7 @@ fn a_run_works_with_the_smallest_pools() {
     }
 }
 
-#[test]
+#[trine::test(kernel = "both")]
 fn a_run_works_with_as_many_buffers_as_one_can_ask_for() {
     run_with(Builder::new().pool_least(u16::MAX).pool_buffer(1), async || {
         assert_eq!(stats().pool_free, 1 << 15);
@@ -100,7 +98,7 @@ fn a_run_works_with_as_many_buffers_as_one_can_ask_for() {
 }
 
 // The most wins over the least; both are powers of two.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_sizes_of_the_pool_are_rounded_up_and_agree() {
     for (least, most, free) in [(5, 64, 8), (8, 8, 8), (100, 1, 128), (0, 0, 1)] {
         run_with(Builder::new().pool_least(least).pool_most(most), async || {
@@ -111,7 +109,7 @@ fn the_sizes_of_the_pool_are_rounded_up_and_agree() {
 }
 
 // More memory than there can be is an error that says so, and no abort.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_pool_for_which_there_is_no_memory_is_refused_with_a_remedy() {
     let greedy = Builder::new().pool_buffer(u32::MAX).pool_least(u16::MAX);
     match outcome(greedy, async || nop().await) {
@@ -125,12 +123,12 @@ fn a_pool_for_which_there_is_no_memory_is_refused_with_a_remedy() {
 }
 
 // One buffer may be large where there is memory for the least number of them.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_pool_of_large_buffers_costs_only_what_is_used() {
     let large = Builder::new().pool_buffer(64 << 20).pool_least(1).pool_most(2);
     run_with(large, async || {
-        let (stream, mut peer) = with_peer().await?;
-        peer.write_all(b"little")?;
+        let (stream, peer) = Peer::pair().await?;
+        peer.write_all(b"little").await?;
         assert_eq!(stream.recv().await?.expect("bytes")[..], *b"little");
         Ok(())
     });
@@ -146,8 +144,8 @@ fn a_pool_that_finds_no_memory_to_grow_does_not_fail_a_receive() {
     run_with(builder, async || {
         let mut chunks = Vec::new();
         for _ in 0..40 {
-            let (stream, mut peer) = with_peer().await?;
-            peer.write_all(b"x")?;
+            let (stream, peer) = Peer::pair().await?;
+            peer.write_all(b"x").await?;
             chunks.push(stream.recv().await?.expect("bytes"));
         }
         assert!(stats().pool_leased >= 1);

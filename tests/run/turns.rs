@@ -17,7 +17,7 @@ use trine::{
     IoBuf, Result, checkpoint, is_cancelled, move_on_after, nop, nursery, stats, yield_shielded,
 };
 
-use super::{LONG, in_kernel, run, with_peer};
+use super::{LONG, Peer, in_kernel, run};
 
 // P2: everything queued in a turn goes to the kernel in one system call, which also waits.
 #[trine::test(kernel = "both")]
@@ -295,14 +295,14 @@ unsafe impl IoBuf for Brittle {
 
 // P2: what died in the kernel is other people's code as well: all of it is dropped, then the panic of
 // the first goes on.
-#[test]
+#[trine::test(kernel = "both")]
 fn resources_that_panic_when_they_are_freed_are_all_freed() {
     let freed = Rc::new(Cell::new(0));
     let thrown = catch_unwind(AssertUnwindSafe(|| {
         run(async || {
             let mut streams = Vec::new();
             for _ in 0..3 {
-                streams.push(with_peer().await?);
+                streams.push(Peer::pair().await?);
             }
             for (stream, _peer) in &streams {
                 let buffer = Brittle { text: "a buffer", freed: Rc::clone(&freed) };

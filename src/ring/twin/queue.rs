@@ -61,9 +61,11 @@ impl RingState {
     /// Sizes are powers of two, and clamped.
     pub(super) fn new(size: RingSize) -> Result<RingState, i32> {
         let RingSize { submissions, completions } = size;
-        if submissions == 0 || completions < submissions {
+        if submissions == 0 {
             return Err(libc::EINVAL);
         }
+        // As the real door does, for the kernel refuses a completion queue that is the smaller one.
+        let completions = completions.max(submissions);
         Ok(RingState {
             queue: VecDeque::new(),
             submissions: submissions.min(32_768).next_power_of_two() as usize,
