@@ -169,7 +169,7 @@ fn everything_that_a_thread_sends_through_a_channel_arrives() {
 }
 
 // P4: the bell needs a place in the queue, too, and gets one before the run goes to sleep.
-#[test]
+#[trine::test(kernel = "both", deterministic = false)]
 fn a_wake_arrives_although_the_submission_queue_is_full() {
     let main = async || {
         let mut listeners = Vec::new();
@@ -199,7 +199,7 @@ fn a_wake_arrives_although_the_submission_queue_is_full() {
 }
 
 // P6: a waker is anybody's to clone and drop, on any thread, also the last of an ended run.
-#[test]
+#[trine::test(kernel = "both", deterministic = false)]
 fn wakers_are_cloned_compared_and_dropped_on_other_threads() {
     let wakers = run(async || {
         let wakers = Mutex::new(Vec::new());
@@ -289,7 +289,7 @@ fn a_waker_fired_inside_another_run_on_another_thread_wakes_its_own_run_only() {
 }
 
 // The wakers of a combinator of others lead to ours.
-#[test]
+#[trine::test(kernel = "both", deterministic = false)]
 fn a_thread_wakes_what_waits_inside_a_combinator_of_others() {
     run(async || {
         let (senders, receivers): (Vec<_>, FuturesUnordered<_>) =
@@ -308,7 +308,7 @@ fn a_thread_wakes_what_waits_inside_a_combinator_of_others() {
 }
 
 // Fired during the very poll, by the task itself or by a thread: the task is polled once more.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_waker_fired_during_its_own_poll_is_heard() {
     run(async || {
         for by_thread in [false, true] {
@@ -349,7 +349,7 @@ fn counting<'a>(
 }
 
 // A task is polled when it was woken, and only then.
-#[test]
+#[trine::test(kernel = "both")]
 fn nobody_is_polled_who_was_not_woken() {
     run(async || {
         let (polls, wakers) = (&Cell::new(0), &RefCell::default());
@@ -376,7 +376,7 @@ fn nobody_is_polled_who_was_not_woken() {
 }
 
 // A waker outlives its task; what is made in the task's place is not woken by it.
-#[test]
+#[trine::test(kernel = "both")]
 fn the_waker_of_a_task_that_has_ended_wakes_nobody() {
     run(async || {
         let wakers = &RefCell::new(Vec::new());
@@ -418,7 +418,7 @@ fn the_waker_of_a_task_that_has_ended_wakes_nobody() {
 }
 
 // P6: a waker outlives its run, too; fired in another run of the same thread it wakes nobody there.
-#[test]
+#[trine::test(kernel = "both", deterministic = false)]
 fn wakers_fired_after_their_run_has_ended_wake_nobody() {
     let wakers = RefCell::new(Vec::new());
     run(async || {
@@ -541,7 +541,7 @@ fn a_run_may_end_while_threads_wake_its_tasks() {
 }
 
 // The same waker all the time: whoever keeps it need not clone it again.
-#[test]
+#[trine::test(kernel = "both")]
 fn a_task_is_polled_with_one_and_the_same_waker() {
     run(async || {
         let mut wakers: Vec<Waker> = Vec::new();
