@@ -369,7 +369,7 @@ fn a_backlog_holds_as_many_connections_as_it_was_told_to() {
 }
 
 // A multishot is paused when nobody takes its results, and goes on when somebody does.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn hundreds_of_connections_are_accepted_each_once_and_in_order() {
     run(async || {
         let listener = TcpListener::bind(HERE).await?;
@@ -469,7 +469,7 @@ fn a_listener_without_free_descriptors_says_so_and_works_again_when_there_is_one
 }
 
 // The doc of `TcpStream` and `accept`: `Busy` for the second, and none after the first was dropped.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn one_task_at_a_time_waits_for_a_connection() {
     run(async || {
         let listener = TcpListener::bind(HERE).await?;
@@ -496,7 +496,7 @@ fn one_task_at_a_time_waits_for_a_connection() {
 }
 
 // D1, D2, D7: total. Cancelled means that no connection was taken away.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_cancelled_accept_leaves_the_connection_to_the_next_one() {
     run(async || {
         let listener = TcpListener::bind(HERE).await?;
@@ -516,7 +516,7 @@ fn a_cancelled_accept_leaves_the_connection_to_the_next_one() {
 }
 
 // D4, D7: the connection comes in the turn of the cancellation; whoever wins, it is not lost.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_connection_that_comes_with_the_cancellation_is_not_lost() {
     run(async || {
         let listener = TcpListener::bind(HERE).await?;
@@ -576,7 +576,7 @@ fn connections_that_nobody_took_are_closed_with_the_listener() {
 }
 
 // D4: an ordinary error is the result, and a connection that is none is closed.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_refused_connect_says_so_and_leaves_no_descriptor() {
     run_alone(async || {
         let listener = TcpListener::bind(HERE).await?;
@@ -595,7 +595,7 @@ fn a_refused_connect_says_so_and_leaves_no_descriptor() {
 
 // D2: terminal. Cancelled or dropped, the half-made connection is closed, and by the time that the
 // scope returns (E11).
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_connect_that_is_cancelled_or_dropped_is_closed() {
     run_alone(async || {
         let silent = Silent::listen().await?;
@@ -650,7 +650,7 @@ fn a_connect_that_went_through_is_not_cancelled_after_all() {
 }
 
 // D4: terminal. A connect that has left the scope whose cancellation ended it is not tried again.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_connect_that_has_left_the_cancelled_scope_is_aborted_and_closed() {
     run_alone(async || {
         let silent = Silent::listen().await?;

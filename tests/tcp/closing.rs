@@ -85,7 +85,7 @@ async fn begin(operation: impl Future) {
 }
 
 // The doc of `close`: when it returns, it is closed, and the kernel has let go of everything.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn when_close_returns_the_descriptor_is_closed_and_nothing_is_under_way() {
     run_alone(async || {
         for kind in KINDS {
@@ -119,7 +119,7 @@ fn a_listener_that_was_closed_refuses_connections() {
 }
 
 // M2: in a cancelled scope it is closed all the same, and `Cancelled` is what it says.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_close_in_a_cancelled_scope_closes_and_says_cancelled() {
     run_alone(async || {
         for kind in KINDS {
@@ -167,7 +167,7 @@ fn a_close_that_is_cancelled_on_the_way_closes_and_says_cancelled() {
 }
 
 // G1, M2: behind a shield there is nothing to say.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_shielded_close_in_a_cancelled_scope_succeeds() {
     run_alone(async || {
         for kind in KINDS {
@@ -184,7 +184,7 @@ fn a_shielded_close_in_a_cancelled_scope_succeeds() {
 }
 
 // F12, E11: a `close` that is dropped closes too, by the time that the scope around is left.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_close_that_is_dropped_on_the_way_closes() {
     run_alone(async || {
         for (kind, polls) in KINDS.iter().flat_map(|kind| (0..4).map(move |polls| (kind, polls))) {
@@ -207,7 +207,7 @@ fn a_close_that_is_dropped_on_the_way_closes() {
 }
 
 // E11, F12: what is dropped is closed by the time that the scope around is left, cancelled or not.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_scope_is_left_only_when_what_was_dropped_in_it_is_closed() {
     run_alone(async || {
         for (kind, cancel) in KINDS.iter().flat_map(|kind| [false, true].map(|how| (kind, how))) {
@@ -229,7 +229,7 @@ fn a_scope_is_left_only_when_what_was_dropped_in_it_is_closed() {
 }
 
 // P1: what is dropped with nothing but the run around it is closed when the run returns.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_run_returns_only_when_what_was_dropped_in_it_is_closed() {
     for kind in KINDS {
         run_alone(async || {
@@ -256,7 +256,7 @@ fn a_dropped_stream_keeps_its_descriptor_until_the_kernel_has_let_go() {
 }
 
 // A close waits for nobody at the other end: what was written goes out by itself.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn everything_that_was_written_arrives_before_the_end() {
     const LEN: usize = 1 << 20;
     run(async || {

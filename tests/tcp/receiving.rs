@@ -15,7 +15,7 @@ use trine::{
 use crate::{LONG, MOMENT, Peer, assert_pattern, pair, pattern, run, run_with, too_much, turns};
 
 // `recv` and `read` share one read half, whose bytes come in order whoever asks for them.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn every_mixture_of_recv_read_and_read_exact_keeps_the_order_of_bytes() {
     const LEN: usize = 3_000_000;
     run(async || {
@@ -443,7 +443,7 @@ fn dozens_of_mebibytes_go_both_ways_at_once() {
 }
 
 // A read of much at once, which needs many receives.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_read_exact_collects_what_comes_in_pieces() {
     const LEN: usize = 8 << 20;
     run(async || {

@@ -113,7 +113,7 @@ fn a_write_says_how_much_the_kernel_took() {
 }
 
 // D2: `write_all` is partial. What the error says is exactly what the peer gets.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_cancelled_write_all_says_exactly_how_much_the_peer_gets() {
     run(async || {
         let (one, peer) = Peer::pair().await?;
@@ -199,7 +199,7 @@ fn a_write_that_went_through_is_no_cancelled_one() {
 }
 
 // D6: what the kernel has not seen is withdrawn.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_write_cancelled_before_the_kernel_saw_it_writes_nothing() {
     run(async || {
         let (one, peer) = Peer::pair().await?;
@@ -519,7 +519,7 @@ fn a_write_all_that_was_dropped_between_two_sends_breaks_the_write_half() {
 }
 
 // D6, D7: of what the kernel has not seen nothing has gone out, so nothing is broken.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_write_that_was_dropped_before_it_began_breaks_nothing() {
     run(async || {
         let (one, peer) = Peer::pair().await?;
@@ -542,7 +542,7 @@ fn a_write_that_was_dropped_before_it_began_breaks_nothing() {
 }
 
 // D7: the next write waits for the end of the dropped one, and a shutdown does too.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn nothing_overtakes_a_dropped_write() {
     run(async || {
         for shut in [false, true] {
@@ -645,7 +645,7 @@ fn a_stream_that_has_ended_both_ways_can_still_be_shut() {
 }
 
 // D4: a partial one goes on where it was cut short, if the scope that did that has been left.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 5)]
 fn a_write_all_that_has_left_the_cancelled_scope_goes_on_where_it_stopped() {
     run(async || {
         let (one, peer) = Peer::pair().await?;
