@@ -11,7 +11,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use crate::error::Error;
 
-use super::model::{End, Id, Model};
+use super::ends::{End, Leaf};
+use super::model::{Id, Model};
 
 pub(super) type Local<'s, T> = Pin<Box<dyn Future<Output = T> + 's>>;
 
@@ -144,7 +145,7 @@ impl Drop for Stand<'_> {
         model.check(model.may_be_exhausted() || !model.waits_below(self.node), || {
             "F13: something was dropped as stuck that has a wait of its own".to_owned()
         });
-        arrive(End::Failed(vec![super::model::Leaf::Cancelled]));
+        arrive(End::Failed(vec![Leaf::Cancelled]));
     }
 }
 

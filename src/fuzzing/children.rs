@@ -10,10 +10,11 @@ use crate::error::Result;
 use crate::nursery::{Child, Started};
 
 use super::adapters::{Local, Out, Stand};
+use super::ends::{End, Leaf, leaves};
 use super::family::Kin;
 use super::interpret::{Hand, block};
 use super::machine::Machine;
-use super::model::{End, Id, Leaf, Model, Why, leaves};
+use super::model::{Id, Model, Why};
 use super::program::Block;
 
 pub(super) fn spawn<'s>(

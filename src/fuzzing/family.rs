@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::model::{End, Id, Leaf, Model, Why};
+use super::ends::{End, Leaf};
+use super::model::{Id, Model, Why};
 
 /// What has happened in a nursery so far.
 pub(super) struct Family {

@@ -15,9 +15,10 @@ use crate::time::Instant;
 
 use super::adapters::{Catch, Flag, Follow, Local, Out, Planned, Stand, poll_times};
 use super::children;
+use super::ends::{End, Leaf, Numbered};
 use super::family::{Family, Kin};
 use super::machine::{Machine, end_of};
-use super::model::{End, Id, Leaf, Numbered, Why, said};
+use super::model::{Id, Why, said};
 use super::program::{Block, Step};
 use super::watched::Watched;
 

@@ -14,9 +14,10 @@ use crate::scope::{CancelScope, current_effective_deadline, is_cancelled};
 use crate::time::{Instant, sleep};
 
 use super::adapters::{Local, Out};
+use super::ends::{End, leaves};
 use super::generate::SLOTS;
 use super::interpret::{self, Hand};
-use super::model::{End, Id, Model, Why, leaves, said};
+use super::model::{Id, Model, Why, said};
 use super::objects::Objects;
 use super::program::{Action, Head, Program};
 use super::watched::Watched;

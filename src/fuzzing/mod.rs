@@ -11,6 +11,7 @@ mod adapters;
 mod buffers;
 mod canary;
 mod children;
+mod ends;
 mod exhaustive;
 mod family;
 mod generate;
