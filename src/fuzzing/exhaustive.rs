@@ -158,6 +158,7 @@ fn program(action: Action, order: &[Event], gap: usize) -> Program {
         buffers: 4,
         pipes: 1,
         forgets: false,
+        loses: false,
     }
 }
 

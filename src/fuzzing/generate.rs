@@ -40,7 +40,9 @@ pub(super) fn program(tape: &mut Tape) -> Program {
     maker.program.buffers = BUFFERS[maker.choices.choose(3) as usize];
     maker.program.pipes = PIPES;
     let body = maker.top();
-    Program { body, ..maker.program }
+    // Last, so that the bytes before it mean what they always did.
+    let loses = maker.choices.happens(3);
+    Program { body, loses, ..maker.program }
 }
 
 struct Maker<'a> {

@@ -92,14 +92,19 @@ async fn run<'s, 'e: 's>(
                 result?;
             }
         }
-        Step::Insist(action) => while machine.finish(machine.start(*action)).await.is_err() {},
+        Step::Insist(action) => loop {
+            match machine.finish(machine.start(*action)).await {
+                Err(error) if error.is_cancelled() => {}
+                other => break other?,
+            }
+        },
         Step::Drop { action, polls } => {
             if let Ok(result) = poll_times(machine.start(*action), *polls).await {
-                machine.only_cancelled(result)?;
+                machine.passed_on(result)?;
             }
         }
         Step::Forget(action) => match poll_times(machine.start(*action), 1).await {
-            Ok(result) => machine.only_cancelled(result)?,
+            Ok(result) => machine.passed_on(result)?,
             Err(operation) => {
                 operation.lay_aside();
                 std::mem::forget(operation);
@@ -107,7 +112,7 @@ async fn run<'s, 'e: 's>(
         },
         Step::Race { first, second, own_wakers } => {
             let (first, second) = (machine.start(*first), machine.start(*second));
-            machine.only_cancelled(race(first, second, *own_wakers).await)?;
+            machine.passed_on(race(first, second, *own_wakers).await)?;
         }
         Step::Keep { slot, action } => machine.keep(*slot, *action).await?,
         Step::AwaitKept(slot) => {

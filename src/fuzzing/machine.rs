@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -84,9 +83,11 @@ const TURNS_TO_END: u64 = 40_000;
 /// end.
 pub(super) async fn main(program: &Program, model: &Rc<Model>) -> Result {
     let before = stats();
-    let objects = Rc::new(Objects::open(model, program.pipes).await?);
+    // Whatever is dropped in these scopes, they wait until the kernel has let go (rules E11, F12).
+    let scope = CancelScope::new();
+    let opened = scope.run(async |_| Objects::open(model, program.pipes).await).await?;
+    let objects = Rc::new(opened.expect("nobody cancels it"));
     let machine = Rc::new(Machine::new(program, model, objects));
-    // Whatever is dropped in here, the scope waits until the kernel has let go (rules E11, F12).
     let scope = CancelScope::new();
     let whole = scope.run(async |_| {
         interpret::whole(&machine, &program.body).await?;
@@ -203,25 +204,19 @@ impl Machine {
         Watched::new(&self.model, action, future)
     }
 
-    /// Awaits one. Ordinary errors concern nobody; that it was cancelled comes back.
+    /// Awaits one.
     pub(super) async fn finish(&self, operation: Watched) -> Result {
         let result = operation.await;
         self.check_place();
-        self.only_cancelled(result)
+        self.passed_on(result)
     }
 
-    /// Connections do not break here, so only a few ordinary errors may come.
-    pub(super) fn only_cancelled(&self, result: Result) -> Result {
+    /// What goes on after an operation: its cancellation, and what was lost where that may be.
+    pub(super) fn passed_on(&self, result: Result) -> Result {
         match result {
-            Err(Error::Busy(_) | Error::Broken(_) | Error::Closed(_)) | Ok(()) => Ok(()),
             Err(error) if error.is_cancelled() => Err(error),
-            // Somebody has shut the other half, and bytes are missing.
-            // A connect was cancelled, and then it was not (rule D4).
-            Err(Error::Io(error)) if is_expected(error.kind()) => Ok(()),
-            Err(error) => {
-                self.model.violated(format_args!("D4: an operation has failed: {error}"));
-                Ok(())
-            }
+            Err(error @ Error::Io(_)) if self.model.loses => Err(error),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
@@ -240,7 +235,7 @@ impl Machine {
         let former = self.swap(slot, operation);
         drop(former);
         match polled {
-            Poll::Ready(result) => self.only_cancelled(result),
+            Poll::Ready(result) => self.passed_on(result),
             Poll::Pending => Ok(()),
         }
     }
@@ -268,7 +263,7 @@ impl Machine {
         });
         let ended = ended.await;
         self.check_place();
-        self.only_cancelled(ended)
+        self.passed_on(ended)
     }
 
     fn swap(&self, slot: u8, operation: Option<Watched>) -> Option<Watched> {
@@ -312,10 +307,6 @@ impl Machine {
         });
         self.check_kernel(what);
     }
-}
-
-fn is_expected(kind: io::ErrorKind) -> bool {
-    matches!(kind, io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionAborted)
 }
 
 /// How a scope ended.

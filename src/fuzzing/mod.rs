@@ -16,6 +16,7 @@ mod exhaustive;
 mod family;
 mod generate;
 mod interpret;
+mod losses;
 mod machine;
 mod model;
 mod objects;

@@ -17,6 +17,8 @@ pub(super) type Id = usize;
 pub(super) const ROOT: Id = 0;
 
 pub(super) struct Model {
+    /// Connections may break.
+    pub(super) loses: bool,
     inner: RefCell<Inner>,
 }
 
@@ -79,7 +81,7 @@ pub(super) enum Why {
 }
 
 impl Model {
-    pub(super) fn new() -> Model {
+    pub(super) fn new(loses: bool) -> Model {
         let root = Node::new(None, None);
         let inner = Inner {
             nodes: vec![root],
@@ -93,7 +95,7 @@ impl Model {
             pairs: BTreeSet::new(),
             steps: 0,
         };
-        Model { inner: RefCell::new(inner) }
+        Model { loses, inner: RefCell::new(inner) }
     }
 
     /// Expires deadlines first if a new turn has begun (rule C8): all that one asks or tells comes

@@ -13,6 +13,7 @@ use crate::runtime::nop;
 use crate::scope::move_on_after;
 use crate::time::{Instant, sleep};
 
+use super::losses;
 use super::model::Model;
 use super::program::Action;
 
@@ -24,6 +25,8 @@ pub(super) struct Objects {
     joined: RefCell<Vec<TcpStream>>,
     accepted: RefCell<Vec<(TcpStream, SocketAddr)>>,
     came: RefCell<Vec<SocketAddr>>,
+    /// Connects that were begun.
+    begun: Cell<usize>,
 }
 
 /// One connection: `writer` counts upwards, and what `reader` gets has to count upwards too.
@@ -35,6 +38,8 @@ struct Pipe {
     /// Bytes that may have besides: those of a dropped write.
     doubtful: Cell<u64>,
     received: Cell<u64>,
+    /// A receive has told that the connection is no more.
+    reset: Cell<bool>,
 }
 
 /// What connections carry: 0 to 250, again and again, long enough for the largest buffer.
@@ -53,10 +58,12 @@ impl Objects {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut opened = Vec::new();
         for _ in 0..pipes {
-            let writer = TcpStream::connect_addr(listener.local_addr()?).await?;
-            let (reader, _) = listener.accept().await?;
+            let address = listener.local_addr()?;
+            let writer = persist(model, async || TcpStream::connect_addr(address).await).await?;
+            let (reader, _) = persist(model, async || listener.accept().await).await?;
             let (sent, doubtful, received) = (Cell::new(0), Cell::new(0), Cell::new(0));
-            opened.push(Pipe { writer, reader, sent, doubtful, received });
+            let reset = Cell::new(false);
+            opened.push(Pipe { writer, reader, sent, doubtful, received, reset });
         }
         Ok(Objects {
             model: Rc::clone(model),
@@ -65,6 +72,7 @@ impl Objects {
             joined: RefCell::default(),
             accepted: RefCell::default(),
             came: RefCell::default(),
+            begun: Cell::new(0),
         })
     }
 
@@ -91,6 +99,7 @@ impl Objects {
             Action::Shutdown(pipe) => self.pipe(pipe).writer.shutdown(Shutdown::Write).await,
             Action::Accept => self.accept().await,
             Action::Connect => {
+                self.begun.set(self.begun.get() + 1);
                 let stream = TcpStream::connect_addr(self.listener.local_addr()?).await?;
                 self.joined.borrow_mut().push(stream);
                 Ok(())
@@ -111,7 +120,8 @@ impl Objects {
     }
 
     async fn recv(&self, pipe: u8) -> Result {
-        if let Some(chunk) = self.pipe(pipe).reader.recv().await? {
+        let received = self.pipe(pipe).reader.recv().await;
+        if let Some(chunk) = received.inspect_err(|error| self.failed(pipe, error))? {
             self.received(pipe, &chunk);
         }
         Ok(())
@@ -128,6 +138,7 @@ impl Objects {
                     format!("D2: {} bytes came, {} are said to", failed.buf.len(), failed.done)
                 });
                 self.received(pipe, &failed.buf);
+                self.failed(pipe, &failed.error);
                 return Err(failed.error);
             }
         }
@@ -136,7 +147,10 @@ impl Objects {
 
     /// Rules D1, D7: every byte comes once, and in order.
     fn received(&self, pipe: u8, bytes: &[u8]) {
-        let counted = &self.pipe(pipe).received;
+        let Pipe { received: counted, reset, .. } = self.pipe(pipe);
+        self.model.check(bytes.is_empty() || !reset.get(), || {
+            format!("D7: bytes came out of pipe{pipe} after it was said to be reset")
+        });
         let from = counted.replace(counted.get() + bytes.len() as u64);
         let expected = &bytes_from(from)[..bytes.len()];
         self.model.check(bytes == expected, || {
@@ -146,6 +160,12 @@ impl Objects {
                 from + at.unwrap_or(0) as u64
             )
         });
+    }
+
+    /// A receive has failed. What may have come before was received before.
+    fn failed(&self, pipe: u8, error: &Error) {
+        let reset = &self.pipe(pipe).reset;
+        reset.set(reset.get() || losses::is_reset(error));
     }
 
     async fn write(&self, pipe: u8, size: u32, all: bool) -> Result {
@@ -178,9 +198,21 @@ impl Objects {
 
     async fn accept(&self) -> Result {
         let (stream, peer) = self.listener.accept().await?;
-        self.came.borrow_mut().push(peer);
+        self.arrived(peer);
         self.accepted.borrow_mut().push((stream, peer));
         Ok(())
+    }
+
+    /// Rule D7: every connection comes once. One that was closed may have left its address to another.
+    fn arrived(&self, peer: SocketAddr) {
+        let mut came = self.came.borrow_mut();
+        came.push(peer);
+        let is_open = self.accepted.borrow().iter().any(|(_, other)| *other == peer);
+        self.model.check(!is_open, || format!("D7: {peer} was accepted twice"));
+        let (count, begun) = (came.len(), self.begun.get());
+        self.model.check(count <= begun, || {
+            format!("D7: {count} connections were accepted, but only {begun} begun")
+        });
     }
 
     async fn close_one(&self) -> Result {
@@ -192,7 +224,8 @@ impl Objects {
         }
     }
 
-    /// At the end: all that was sent has come, and all who connected. What was forgotten stays in
+    /// At the end: all that was sent has come, and all who connected; of a connection that is said to
+    /// be reset only the beginning. What was forgotten stays in
     /// use; then nothing can be said.
     pub(super) async fn settle(&self) -> Result {
         for pipe in 0..self.pipes.len() as u8 {
@@ -205,17 +238,37 @@ impl Objects {
     }
 
     async fn settle_pipe(&self, pipe: u8) -> Result {
-        let Pipe { writer, reader, sent, doubtful, received } = self.pipe(pipe);
-        writer.shutdown(Shutdown::Write).await?;
-        while let Some(chunk) = reader.recv().await? {
-            self.received(pipe, &chunk);
+        let Pipe { writer, reader, sent, doubtful, received, reset } = self.pipe(pipe);
+        let shut = writer.shutdown(Shutdown::Write).await;
+        shut.or_else(|error| self.unless_lost(Action::Shutdown(pipe), error))?;
+        loop {
+            match reader.recv().await {
+                Ok(Some(chunk)) => self.received(pipe, &chunk),
+                Ok(None) => break,
+                // It is said once; the end of the stream comes after it.
+                Err(error) if !reset.get() => {
+                    self.failed(pipe, &error);
+                    self.unless_lost(Action::Recv(pipe), error)?;
+                }
+                Err(error) => return Err(error),
+            }
         }
         let (least, came) = (sent.get(), received.get());
         let most = least + doubtful.get();
-        self.model.check(least <= came && came <= most, || {
+        self.model.check((reset.get() || least <= came) && came <= most, || {
             format!("D7: {least} to {most} bytes went into pipe{pipe}, {came} came out of it")
         });
         Ok(())
+    }
+
+    /// Passes an error on that is not one of a lost connection.
+    fn unless_lost(&self, action: Action, error: Error) -> Result {
+        let is_loss = matches!(error, Error::Io(_));
+        if is_loss && losses::may_come(action, &error, self.model.loses) {
+            Ok(())
+        } else {
+            Err(error)
+        }
     }
 
     async fn settle_connections(&self) -> Result {
@@ -228,7 +281,9 @@ impl Objects {
             joined.iter().find(|joined| !came.contains(joined)).copied()
         };
         while let Some(client) = missing() {
-            let accepted = move_on_after(Duration::from_secs(1), async |_| self.accept().await);
+            let accept = async || self.accept().await;
+            let accepted =
+                move_on_after(Duration::from_secs(1), async |_| persist(&self.model, accept).await);
             match accepted.await {
                 Err(Error::Busy(_)) => break,
                 accepted => match accepted? {
@@ -256,6 +311,16 @@ impl Objects {
             stream.close().await?;
         }
         listener.close().await
+    }
+}
+
+/// Tries again for as long as nothing but losses come: a tape has only so many of them.
+async fn persist<T>(model: &Model, attempt: impl AsyncFn() -> Result<T>) -> Result<T> {
+    loop {
+        match attempt().await {
+            Err(Error::Io(_)) if model.loses => {}
+            other => return other,
+        }
     }
 }
 

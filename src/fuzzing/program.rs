@@ -17,6 +17,9 @@ pub(super) struct Program {
     pub(super) pipes: u8,
     /// It forgets futures, and with them what they hold.
     pub(super) forgets: bool,
+    /// Its kernel breaks connections, and refuses connects and accepts: such errors go up in it as
+    /// its own do.
+    pub(super) loses: bool,
 }
 
 /// How large they may be.
@@ -206,6 +209,9 @@ impl fmt::Debug for Program {
         if (self.queue, self.buffers) != (QUEUES[0], BUFFERS[0]) {
             let Program { queue, buffers, .. } = self;
             let _ = writeln!(text, "Builder::new().submissions({queue}).pool_most({buffers})");
+        }
+        if self.loses {
+            text.push_str("// The kernel loses connections.\n");
         }
         for (name, head) in
             self.scopes.iter().enumerate().filter(|(_, head)| **head != Head::default())

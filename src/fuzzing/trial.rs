@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::exec;
 use crate::op::Bug;
-use crate::ring::twin::{Faults, Lane, Tape, shrink};
+use crate::ring::twin::{Lane, Tape, shrink};
 use crate::runtime::Builder;
 use crate::testing::World;
 
@@ -18,7 +18,7 @@ use crate::testing::text_of;
 
 use super::machine;
 use super::model::{Model, Pair};
-use super::{canary, generate, program::Program};
+use super::{canary, generate, losses, program::Program};
 
 /// What a number of programs amounted to.
 #[derive(Clone, Copy, Default, Debug)]
@@ -160,7 +160,7 @@ pub(super) fn attempt(tape: &Tape) -> Attempt {
 pub(super) fn attempt_with(tape: &Tape, bug: Option<Bug>) -> Attempt {
     let mut source = tape.clone();
     let program = generate::program(&mut source);
-    let world = World::from_tape(tape.clone(), Faults::lossless()).turns(TURNS).timeout(TIME);
+    let world = World::from_tape(tape.clone(), losses::faults(&program)).turns(TURNS).timeout(TIME);
     let Played { failed, figures, .. } = run(&program, &world, bug);
     let bytes = source.recorded().lane(Lane::Program).to_vec();
     let tape = world.tape().with(Lane::Program, bytes);
@@ -188,7 +188,7 @@ pub(super) struct Played {
 /// Runs a program on the kernel that the stage says.
 pub(super) fn play(program: &Program, bug: Option<Bug>) -> Played {
     let silence = exec::silence_panics();
-    let model = Rc::new(Model::new());
+    let model = Rc::new(Model::new(program.loses));
     let mut figures = Figures { programs: 1, ..Figures::default() };
     let builder = Builder::new().submissions(program.queue).pool_most(program.buffers);
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| {

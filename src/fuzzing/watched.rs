@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::exec::stats;
 
 use super::adapters::Local;
+use super::losses;
 use super::model::{Id, Model};
 use super::program::Action;
 
@@ -40,6 +41,11 @@ impl Watched {
     /// Looks at one poll that happened in a cancelled node or not.
     fn check(&self, is_first: bool, was_cancelled: bool, asked: u64, polled: &Poll<Result>) {
         let Watched { model, action, .. } = self;
+        if let Poll::Ready(Err(error)) = polled {
+            model.check(losses::may_come(*action, error, model.loses), || {
+                format!("D4: {action:?} has failed: {error}")
+            });
+        }
         let delivered = match polled {
             Poll::Ready(Err(Error::Cancelled(cancelled))) => Some(cancelled.reason()),
             _ => None,

@@ -40,12 +40,14 @@ enum Active {
     Pool(Operation),
     /// It receives into memory of its own; the bytes are wanted, the buffer is not.
     Owned(Operation),
+    /// It has failed with this behind the bytes in the stash, which come first.
+    Failed(i32),
 }
 
 impl Receiving {
     pub(super) fn into_operation(self) -> Option<Operation> {
         match self.active {
-            Active::Nothing => None,
+            Active::Nothing | Active::Failed(_) => None,
             Active::Pool(operation) | Active::Owned(operation) => Some(operation),
         }
     }
@@ -69,6 +71,11 @@ impl Receiving {
     ) -> Poll<Result> {
         match &mut self.active {
             Active::Nothing => Poll::Ready(Ok(())),
+            Active::Failed(error) => {
+                let error = io::Error::from_raw_os_error(*error);
+                self.active = Active::Nothing;
+                Poll::Ready(Err(error.into()))
+            }
             Active::Pool(operation) => {
                 let Taken { result, value, more } = ready!(operation.poll_chunk(cx));
                 let is_refusal = operation.is_refusal(result);
@@ -83,16 +90,13 @@ impl Receiving {
             }
             Active::Owned(operation) => {
                 let (result, bytes) = ready!(operation.poll_bytes(cx));
-                self.active = Active::Nothing;
                 self.ended |= result == 0;
                 if !bytes.is_empty() {
                     self.stash.push_back(Chunk::from_vec(bytes));
                 }
-                match result {
-                    0.. => Poll::Ready(Ok(())),
-                    error if exec::is_interruption(-error) => Poll::Ready(Ok(())),
-                    error => Poll::Ready(Err(io::Error::from_raw_os_error(-error).into())),
-                }
+                let failed = result < 0 && !exec::is_interruption(-result);
+                self.active = if failed { Active::Failed(-result) } else { Active::Nothing };
+                Poll::Ready(Ok(()))
             }
         }
     }
@@ -333,6 +337,7 @@ impl<'a, B: IoBufMut> Reader<'a, B> {
         self.stream.receiving.with(|half| {
             match &half.active {
                 Active::Nothing => return Poll::Ready(Ok(false)),
+                Active::Failed(_) => {}
                 Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
             }
             ready!(half.poll_arrival(run, attempts, cx))?;

@@ -127,3 +127,37 @@ fn several_multishots_in_flight_on_a_kernel_without_them_are_all_made_anew() {
         .unwrap();
     assert_eq!(world.finish(), [] as [String; 0]);
 }
+
+// D7: a dropped `read_exact` had a byte when the connection broke. The byte comes first, then the
+// error, then the end.
+#[test]
+fn an_error_does_not_overtake_what_a_dropped_read_had() {
+    World::tame()
+        .run(async || {
+            let (client, server) = pair().await?;
+            {
+                let mut read = Box::pin(server.read_exact(Vec::with_capacity(5)));
+                assert!(poll!(read.as_mut()).is_pending());
+                client.write_all("x").await?;
+                checkpoint().await?;
+                assert!(poll!(read.as_mut()).is_pending());
+                checkpoint().await?;
+                World::current().reset(client.local_addr()?);
+            }
+            assert_eq!(server.recv().await?.expect("a byte"), *b"x");
+            let error = server.recv().await.unwrap_err();
+            assert!(error.to_string().contains("reset"), "{error}");
+            assert!(server.recv().await?.is_none());
+            Ok(())
+        })
+        .unwrap();
+}
+
+// The same as it was found: the error came from `recv`, and then the byte.
+#[test]
+fn an_error_does_not_overtake_what_a_dropped_read_had_as_it_was_found() {
+    fuzzing::check_tape(
+        "fault:01,network:00000000000001,program:0000ac0000000000000001f449019b000100b0000000010\
+         00000011b3d0100000000000174020136300000011970ae000101001a00011f00000001001000000000000000f8",
+    );
+}
