@@ -96,9 +96,12 @@ impl<T, E: Unwind> Opened<T, E> {
         run.set_strikes(strikes);
     }
 
+    /// One that is exhausted is left to whoever absorbs its cancellation (rule F14), except while it
+    /// goes on waking itself: to everybody outside that is a body that is about to run.
     fn is_stuck(&self, Home { run, node, .. }: &Home, task: Key<Task>) -> bool {
-        let outer = run.look(|core| core.tree.is_outer(*node));
-        run.is_stuck(*node, task, true) && !(run.is_exhausted() && outer)
+        let (outer, awake) =
+            run.look(|core| (core.tree.is_outer(*node), core.tasks.is_queued(task)));
+        run.is_stuck(*node, task, true) && (awake || !(run.is_exhausted() && outer))
     }
 
     /// Nothing to do before one of the tasks is woken.

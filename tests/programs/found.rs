@@ -1,14 +1,16 @@
 //! What generated programs have found in the crate: each case by itself, so that it stays mended.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::net::Shutdown;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::poll;
 use trine::net::{TcpListener, TcpStream};
 use trine::testing::World;
 use trine::time::sleep;
-use trine::{CancelScope, checkpoint, fuzzing, nursery};
+use trine::{CancelScope, checkpoint, fuzzing, nop, nursery};
 
 use super::common::pair;
 
@@ -159,5 +161,45 @@ fn an_error_does_not_overtake_what_a_dropped_read_had_as_it_was_found() {
     fuzzing::check_tape(
         "fault:01,network:00000000000001,program:0000ac0000000000000001f449019b000100b0000000010\
          00000011b3d0100000000000174020136300000011970ae000101001a00011f00000001001000000000000000f8",
+    );
+}
+
+// F14: a task that has swallowed too many cancellations is left to the scope that absorbs them. If its
+// nursery's body wakes itself for ever, that scope saw a body about to run each time, so nobody
+// dropped it.
+#[test]
+fn an_exhausted_task_whose_nursery_body_wakes_itself_is_ended() {
+    let ended = World::tame().turns(20_000).run(async || {
+        let scope = CancelScope::new();
+        scope.cancel();
+        let body = scope.run(async |_| {
+            {
+                let mut swallows = Box::pin(async {
+                    loop {
+                        let _ = nop().await;
+                    }
+                });
+                assert!(poll!(swallows.as_mut()).is_pending());
+            }
+            nursery(async |_| {
+                poll_fn(|cx| {
+                    cx.waker().wake_by_ref();
+                    Poll::<()>::Pending
+                })
+                .await;
+                Ok(())
+            })
+            .await
+        });
+        body.await
+    });
+    assert!(ended.unwrap().is_none());
+}
+
+// The same as it was found.
+#[test]
+fn an_exhausted_task_whose_nursery_body_wakes_itself_is_ended_as_it_was_found() {
+    fuzzing::check_tape(
+        "program:0000390001230000af2ff4004d920049000000793df5000d55710000000d2ad1a100000000007cde",
     );
 }
