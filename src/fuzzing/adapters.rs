@@ -25,8 +25,8 @@ pub(super) struct Follow<'s, T> {
     model: Rc<Model>,
     node: Option<Id>,
     open: Option<Box<dyn FnOnce() -> Id + 's>>,
-    /// Called after each poll.
-    polled: Box<dyn Fn() + 's>,
+    /// Called after each poll: whether everything inside has ended.
+    polled: Box<dyn Fn() -> bool + 's>,
     future: Local<'s, T>,
     over: bool,
 }
@@ -35,7 +35,7 @@ impl<'s, T> Follow<'s, T> {
     pub(super) fn new(
         model: &Rc<Model>,
         open: impl FnOnce() -> Id + 's,
-        polled: impl Fn() + 's,
+        polled: impl Fn() -> bool + 's,
         future: impl Future<Output = T> + 's,
     ) -> Self {
         Follow {
@@ -60,10 +60,12 @@ impl<T> Future for Follow<'_, T> {
         let node = this.node.expect("just opened");
         this.model.follow(node);
         let polled = this.future.as_mut().poll(cx);
-        (this.polled)();
+        let ended = (this.polled)();
         if polled.is_ready() {
             this.over = true;
             this.model.leave(node);
+        } else if ended {
+            this.model.stays(node);
         }
         polled
     }

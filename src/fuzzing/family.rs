@@ -28,6 +28,12 @@ struct Inner {
     panicked: bool,
 }
 
+impl Inner {
+    fn is_joined(&self) -> bool {
+        self.body_ended && self.living == 0 && self.daemons.is_empty()
+    }
+}
+
 /// What a child is to its nursery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kin {
@@ -129,8 +135,9 @@ impl Family {
         self.model.cancel(self.node(), Why::Finished);
     }
 
-    /// The nursery was polled. When nobody else is left its daemons are cancelled (rule N18).
-    pub(super) fn polled(&self) {
+    /// The nursery was polled. When nobody else is left its daemons are cancelled (rule N18). Whether
+    /// nobody is left at all.
+    pub(super) fn polled(&self) -> bool {
         let dismissed = {
             let inner = self.inner.borrow();
             let over = inner.body_ended && inner.living == 0;
@@ -139,13 +146,13 @@ impl Family {
         for daemon in dismissed {
             self.model.cancel(daemon, Why::Finished);
         }
+        self.inner.borrow().is_joined()
     }
 
     /// How it has to end now that everything was joined (rules N5, N7, N20).
     pub(super) fn conclusion(&self) -> End {
         let inner = self.inner.borrow();
-        let joined = inner.body_ended && inner.living == 0 && inner.daemons.is_empty();
-        self.model.check(joined, || {
+        self.model.check(inner.is_joined(), || {
             let (living, daemons) = (inner.living, inner.daemons.len());
             format!(
                 "N4: a nursery has returned with {living} children and {daemons} daemons alive, and \

@@ -232,12 +232,20 @@ async fn restless(times: u8) {
     .await;
 }
 
+/// How a scope has to end, once its body has.
+type Expected = Rc<RefCell<Option<End>>>;
+
+fn has_ended(expected: &Expected) -> impl Fn() -> bool + use<> {
+    let expected = Rc::clone(expected);
+    move || expected.borrow().is_some()
+}
+
 /// The body of a scope, and how that has to end when it has arrived at the exit (rule E12).
 fn stand<'s>(
     machine: &Rc<Machine>,
     node: Id,
     body: Local<'s, Out>,
-    expected: &Rc<RefCell<Option<End>>>,
+    expected: &Expected,
 ) -> Stand<'s> {
     let (model, expected) = (Rc::clone(&machine.model), Rc::clone(expected));
     Stand::new(&machine.model, node, body, move |end| {
@@ -252,10 +260,10 @@ pub(super) async fn run_named(
     body: Local<'_, Out>,
 ) -> Result<Option<u8>> {
     let named = machine.enter(name);
-    let expected = Rc::default();
+    let expected = Expected::default();
     let scope = named.scope.run(async |_| stand(machine, named.node(), body, &expected).await);
     let model = &machine.model;
-    let ended = Follow::new(model, || named.open(model), || {}, scope).await;
+    let ended = Follow::new(model, || named.open(model), has_ended(&expected), scope).await;
     machine.check_end(&format!("s{name}"), &end_of(&ended), expected.take());
     ended
 }
@@ -268,7 +276,8 @@ async fn run_timed(
     body: Local<'_, Out>,
 ) -> Result<Option<u8>> {
     let time = Duration::from_millis(timeout.into());
-    let (model, expected, node) = (&machine.model, Rc::default(), std::cell::Cell::new(None));
+    let (model, node) = (&machine.model, std::cell::Cell::new(None));
+    let expected = Expected::default();
     let open = || {
         let opened = model.open(false, Some(Instant::now() + time), None);
         node.set(Some(opened));
@@ -284,14 +293,15 @@ async fn run_timed(
     };
     let (ended, expected) = if fails {
         let run = async { fail_after(time, body).await.map(Some) };
-        let ended = Follow::new(model, open, || {}, run).await;
+        let ended = Follow::new(model, open, has_ended(&expected), run).await;
         // Rule E9: what it absorbs is an error.
         let why = node.get().and_then(|node| model.own_reason(node));
         let failed = || End::Failed(vec![Leaf::TooSlow(why.unwrap_or(Why::Shutdown))]);
         let expected = expected.take();
         (ended, expected.map(|end| if end == End::MovedOn { failed() } else { end }))
     } else {
-        (Follow::new(model, open, || {}, move_on_after(time, body)).await, expected.take())
+        let run = move_on_after(time, body);
+        (Follow::new(model, open, has_ended(&expected), run).await, expected.take())
     };
     machine.check_end("a scope with a timeout", &end_of(&ended), expected);
     ended

@@ -141,6 +141,9 @@ impl Machine {
     pub(super) async fn watch(self: Rc<Self>, hand: Hand<'_, '_>) -> Out {
         sleep(TIME).await?;
         self.over.set(Some(stats().turns));
+        let waits = self.model.someone_stays();
+        self.model
+            .check(!waits, || "E11: a scope waits for ever, though nothing is left".to_owned());
         for name in 0..self.scopes.len() as u8 {
             self.set_shield(name, false);
             self.cancel(name);

@@ -30,9 +30,10 @@ struct Inner {
     turn: u64,
     violations: Vec<String>,
     /// Operations that were polled and neither ended nor were dropped.
-    live: Vec<(u64, Option<Id>)>,
+    live: Vec<Live>,
     next_live: u64,
-    /// Where operations were polled last that were dropped then.
+    /// Where operations were polled last that were dropped then, or that have failed: those may have
+    /// left something behind that is closed.
     orphans: Vec<Id>,
     /// How often `Cancelled` was delivered.
     delivered: u32,
@@ -44,6 +45,15 @@ struct Inner {
 /// An operation that waited in a scope when that was cancelled, and how it ended.
 pub(super) type Pair = (&'static str, &'static str);
 
+/// An operation that waits.
+struct Live {
+    number: u64,
+    /// Where it was polled last; `None`: nobody polls it.
+    at: Option<Id>,
+    /// It is the kernel that it waits for.
+    in_kernel: bool,
+}
+
 struct Node {
     parent: Option<Id>,
     cancelled: Option<Why>,
@@ -52,6 +62,8 @@ struct Node {
     place: Place,
     /// It is a child of the nursery above it, not a scope in that one's body.
     is_child: bool,
+    /// The turn since which there is nothing to wait for at its exit.
+    idle: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,7 +77,7 @@ enum Place {
 impl Node {
     fn new(parent: Option<Id>, cancelled: Option<Why>) -> Node {
         let (shield, deadline, place) = (false, None, Place::Inside);
-        Node { parent, cancelled, shield, deadline, place, is_child: false }
+        Node { parent, cancelled, shield, deadline, place, is_child: false, idle: None }
     }
 }
 
@@ -237,11 +249,12 @@ impl Model {
     // Operations.
 
     /// An operation begins to wait.
-    pub(super) fn begin(&self) -> u64 {
+    pub(super) fn begin(&self, in_kernel: bool) -> u64 {
         self.with(|inner| {
             inner.next_live += 1;
-            inner.live.push((inner.next_live, Some(inner.current)));
-            inner.next_live
+            let (number, at) = (inner.next_live, Some(inner.current));
+            inner.live.push(Live { number, at, in_kernel });
+            number
         })
     }
 
@@ -249,42 +262,67 @@ impl Model {
     pub(super) fn polled(&self, operation: u64) {
         self.with(|inner| {
             let here = inner.current;
-            let live = inner.live.iter_mut().find(|(number, _)| *number == operation);
-            live.expect("it has begun").1 = Some(here);
+            inner.live(operation).at = Some(here);
         });
     }
 
     /// Nobody polls it any more, but it is owned (rule B2): no scope's body waits for it.
     pub(super) fn lay_aside(&self, operation: u64) {
-        self.with(|inner| {
-            let live = inner.live.iter_mut().find(|(number, _)| *number == operation);
-            live.expect("it has begun").1 = None;
-        });
+        self.with(|inner| inner.live(operation).at = None);
     }
 
     pub(super) fn end(&self, operation: u64) {
-        self.with(|inner| inner.live.retain(|(number, _)| *number != operation));
+        self.with(|inner| inner.live.retain(|live| live.number != operation));
     }
 
-    /// It was dropped where it waited; it was polled last in `node`.
-    pub(super) fn orphan(&self, operation: u64, node: Id) {
-        self.with(|inner| {
-            inner.live.retain(|(number, _)| *number != operation);
-            inner.orphans.push(node);
-        });
+    /// Something that nobody waits for may be under way in `node`: of an operation that was dropped
+    /// or has failed there.
+    pub(super) fn orphan(&self, node: Id) {
+        self.with(|inner| inner.orphans.push(node));
     }
 
     /// Whether an operation that somebody polls waits in the body of `node`: children do not belong
     /// to it.
     pub(super) fn waits_below(&self, node: Id) -> bool {
         self.with(|inner| {
-            inner.live.iter().filter_map(|(_, at)| *at).any(|at| inner.is_below(at, node))
+            inner.live.iter().filter_map(|live| live.at).any(|at| inner.is_below(at, node))
         })
     }
 
     /// How many operations the kernel may have at most, besides those that objects keep.
     pub(super) fn most_in_kernel(&self) -> usize {
-        self.with(|inner| inner.live.len() + inner.orphans.len())
+        self.with(|inner| {
+            inner.live.iter().filter(|live| live.in_kernel).count() + inner.orphans.len()
+        })
+    }
+
+    // Leaving.
+
+    /// Everything in `node` has ended, and it was polled and has not returned. Rules E11, N8: it waits
+    /// for orphans and for nothing else, not for what a living future owns; and for one turn at most
+    /// if there are none.
+    pub(super) fn stays(&self, node: Id) {
+        if self.may_be_exhausted() {
+            return;
+        }
+        let late = self.with(|inner| {
+            let nodes = &inner.nodes;
+            let has_orphans = inner.orphans.iter().any(|&at| goes_through(nodes, at, node));
+            let turn = inner.turn;
+            let idle = &mut inner.nodes[node].idle;
+            *idle = idle.or(Some(turn)).filter(|_| !has_orphans);
+            idle.is_some_and(|since| turn > since + 1)
+        });
+        self.check(!late, || "E11: a scope waits although nothing of it is left".to_owned());
+    }
+
+    /// Whether a scope was not even polled again after that.
+    pub(super) fn someone_stays(&self) -> bool {
+        self.with(|inner| {
+            let turn = inner.turn;
+            let mut inside = inner.nodes.iter().filter(|node| node.place == Place::Inside);
+            inside.any(|node| node.idle.is_some_and(|since| turn > since + 2))
+        })
     }
 
     /// `Cancelled` was delivered; it is counted as rule F14 does, but never set back.
@@ -333,6 +371,11 @@ impl Model {
 }
 
 impl Inner {
+    fn live(&mut self, operation: u64) -> &mut Live {
+        let live = self.live.iter_mut().find(|live| live.number == operation);
+        live.expect("it has begun")
+    }
+
     fn expire(&mut self, now: Instant) {
         for node in &mut self.nodes {
             let due = node.deadline.is_some_and(|at| now >= at) && node.place == Place::Inside;
@@ -367,6 +410,15 @@ impl Inner {
         let above = parent.filter(|parent| !is_child || *parent != top);
         node == top || above.is_some_and(|parent| self.is_below(parent, top))
     }
+}
+
+/// Whether `node` is `top` or below it, as a child or otherwise.
+fn goes_through(nodes: &[Node], node: Id, top: Id) -> bool {
+    let mut at = Some(node);
+    while let Some(node) = at.filter(|node| *node != top) {
+        at = nodes[node].parent;
+    }
+    at.is_some()
 }
 
 /// Who is responsible for what was left in `node`: the nearest one that lives (rule F12), or

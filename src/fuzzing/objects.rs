@@ -38,6 +38,8 @@ struct Pipe {
     /// Bytes that may have besides: those of a dropped write.
     doubtful: Cell<u64>,
     received: Cell<u64>,
+    /// The kernel may be receiving for it though nobody waits.
+    keeps_going: Cell<bool>,
     /// A receive has told that the connection is no more.
     reset: Cell<bool>,
 }
@@ -62,8 +64,8 @@ impl Objects {
             let writer = persist(model, async || TcpStream::connect_addr(address).await).await?;
             let (reader, _) = persist(model, async || listener.accept().await).await?;
             let (sent, doubtful, received) = (Cell::new(0), Cell::new(0), Cell::new(0));
-            let reset = Cell::new(false);
-            opened.push(Pipe { writer, reader, sent, doubtful, received, reset });
+            let (keeps_going, reset) = (Cell::new(false), Cell::new(false));
+            opened.push(Pipe { writer, reader, sent, doubtful, received, keeps_going, reset });
         }
         Ok(Objects {
             model: Rc::clone(model),
@@ -76,9 +78,10 @@ impl Objects {
         })
     }
 
-    /// Operations that these keep going when nobody waits: one for each half that reads.
+    /// Operations that these keep going when nobody waits: one for each half that received so, and
+    /// that of the listener, which has accepted before.
     pub(super) fn keep_going(&self) -> usize {
-        self.pipes.len() + 1
+        1 + self.pipes.iter().filter(|pipe| pipe.keeps_going.get()).count()
     }
 
     pub(super) async fn act(self: Rc<Self>, action: Action) -> Result {
@@ -120,6 +123,7 @@ impl Objects {
     }
 
     async fn recv(&self, pipe: u8) -> Result {
+        self.pipe(pipe).keeps_going.set(true);
         let received = self.pipe(pipe).reader.recv().await;
         if let Some(chunk) = received.inspect_err(|error| self.failed(pipe, error))? {
             self.received(pipe, &chunk);
@@ -238,7 +242,7 @@ impl Objects {
     }
 
     async fn settle_pipe(&self, pipe: u8) -> Result {
-        let Pipe { writer, reader, sent, doubtful, received, reset } = self.pipe(pipe);
+        let Pipe { writer, reader, sent, doubtful, received, reset, .. } = self.pipe(pipe);
         let shut = writer.shutdown(Shutdown::Write).await;
         shut.or_else(|error| self.unless_lost(Action::Shutdown(pipe), error))?;
         loop {

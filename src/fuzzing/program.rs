@@ -168,6 +168,17 @@ pub(super) enum Action {
 }
 
 impl Action {
+    /// Whether the kernel has to do with it.
+    pub(super) fn is_for_kernel(self) -> bool {
+        !matches!(
+            self,
+            Action::Checkpoint
+                | Action::CheckpointIfCancelled
+                | Action::YieldShielded
+                | Action::Sleep(_)
+        )
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Action::Nop => "nop",

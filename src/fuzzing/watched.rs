@@ -106,13 +106,18 @@ impl Future for Watched {
         if polled.is_ready() {
             if let Some((number, _)) = this.waiting.take() {
                 this.model.end(number);
+                if matches!(polled, Poll::Ready(Err(_))) {
+                    this.model.orphan(this.model.current());
+                }
                 if was_cancelled {
                     this.model.pair((this.action.name(), how(&polled)));
                 }
             }
             return polled;
         }
-        let number = this.waiting.map_or_else(|| this.model.begin(), |(number, _)| number);
+        let number = this
+            .waiting
+            .map_or_else(|| this.model.begin(this.action.is_for_kernel()), |(number, _)| number);
         this.model.polled(number);
         this.waiting = Some((number, this.model.current()));
         polled
@@ -122,7 +127,12 @@ impl Future for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if let Some((number, node)) = self.waiting {
-            self.model.orphan(number, node);
+            self.model.end(number);
+            self.model.orphan(node);
+            // A socket is closed where the last of it is dropped.
+            if matches!(self.action, Action::Connect | Action::Close) {
+                self.model.orphan(self.model.current());
+            }
         }
     }
 }
