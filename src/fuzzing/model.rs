@@ -3,7 +3,7 @@
 //! It hears of everything that a program does, knows the rules, and shares no code with the crate.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::error::Reason;
@@ -35,6 +35,8 @@ struct Inner {
     /// Where operations were polled last that were dropped then, or that have failed: those may have
     /// left something behind that is closed.
     orphans: Vec<Id>,
+    /// Where each connection was received from last.
+    receiving: BTreeMap<u8, Id>,
     /// How often `Cancelled` was delivered.
     delivered: u32,
     pairs: BTreeSet<Pair>,
@@ -103,6 +105,7 @@ impl Model {
             live: Vec::new(),
             next_live: 0,
             orphans: Vec::new(),
+            receiving: BTreeMap::new(),
             delivered: 0,
             pairs: BTreeSet::new(),
             steps: 0,
@@ -294,6 +297,16 @@ impl Model {
         self.with(|inner| {
             inner.live.iter().filter(|live| live.in_kernel).count() + inner.orphans.len()
         })
+    }
+
+    /// The kernel receives for this connection, here.
+    pub(super) fn receives(&self, pipe: u8) {
+        self.with(|inner| inner.receiving.insert(pipe, inner.current));
+    }
+
+    /// What it receives there is wanted no more.
+    pub(super) fn stops_receiving(&self, pipe: u8) {
+        self.with(|inner| inner.orphans.extend(inner.receiving.get(&pipe)));
     }
 
     // Leaving.

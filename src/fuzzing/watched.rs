@@ -104,6 +104,10 @@ impl Future for Watched {
         let polled = this.future.as_mut().poll(cx);
         this.check(is_first, was_cancelled, before.submitted + before.queued as u64, &polled);
         if polled.is_ready() {
+            // It ends what the kernel received for others, and need not wait for that.
+            if let Action::Read(pipe, _) | Action::ReadExact(pipe, _) = this.action {
+                this.model.stops_receiving(pipe);
+            }
             if let Some((number, _)) = this.waiting.take() {
                 this.model.end(number);
                 if matches!(polled, Poll::Ready(Err(_))) {
@@ -119,6 +123,10 @@ impl Future for Watched {
             .waiting
             .map_or_else(|| this.model.begin(this.action.is_for_kernel()), |(number, _)| number);
         this.model.polled(number);
+        if let Action::Recv(pipe) | Action::Read(pipe, _) | Action::ReadExact(pipe, _) = this.action
+        {
+            this.model.receives(pipe);
+        }
         this.waiting = Some((number, this.model.current()));
         polled
     }
