@@ -104,7 +104,9 @@ async fn a_cancellation_during_a_nurserys_exit_does_not_take_its_value() -> Resu
 async fn a_thousand_cancelled_closes_are_all_made() -> Result {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let count = if cfg!(miri) { 20 } else { 1001 };
-    trine::raise_descriptor_limit(5000)?;
+    if !cfg!(miri) {
+        trine::raise_descriptor_limit(5000)?;
+    }
     let mut streams = Vec::new();
     for _ in 0..count {
         let client = TcpStream::connect_addr(listener.local_addr()?).await?;
