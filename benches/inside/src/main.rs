@@ -1,30 +1,11 @@
-//! Figures of one process: what an operation, a child, a cancellation, a timeout and a sleep cost,
-//! next to a ring used by hand and to tokio.
+//! Every thing, round by round: the sides take turns on one core, and what counts are the ratios, because
+//! a machine that is slow for a while is slow for all.
 //!
-//! The sides take turns, round by round, on one core, and what counts are the ratios: a machine
-//! that is slow for a while is slow for all.
-//!
-//! `cargo bench --bench figures` measures everything; with `-- nop spawn` some of it. `--rounds 3`,
-//! `--sides trine,tokio` and `--smoke` (each thing once and small, to see that it runs) do what
-//! they say.
+//! `cargo run --release` measures everything; with `-- nop spawn` some of it. `--rounds 3`, `--sides trine,tokio`
+//! and `--smoke` (each thing once, to see that it runs) do what they say.
 
-mod hand;
-mod measure;
-
-mod figures {
-    pub mod by_hand;
-    pub mod by_tokio;
-    pub mod by_trine;
-    pub mod clock;
-    pub mod crowd;
-    pub mod registry;
-    pub mod scale;
-}
-
-use figures::crowd;
-use figures::registry::{Aim, FIGURES, Figure, Side};
-use figures::scale::Scale;
-use measure::{Cores, Samples, pin, ratio};
+use trine_inside::measure::{Cores, Samples, pin, ratio};
+use trine_inside::{Aim, Side, THINGS, Thing, crowd};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,32 +19,31 @@ fn main() {
         "{} rounds in turn on core {}; ratios are medians over the rounds",
         options.rounds, cores.measured
     );
-    for figure in FIGURES {
-        if options.selects(figure) {
-            measure(figure, &options);
-        }
+    for thing in THINGS.iter().filter(|thing| options.selects(thing)) {
+        measure(thing, &options);
     }
 }
 
-fn measure(figure: &Figure, options: &Options) {
+fn measure(thing: &Thing, options: &Options) {
     let sides: Vec<_> =
-        figure.sides.iter().filter(|(side, _)| options.sides.contains(side)).collect();
+        thing.sides.iter().filter(|(side, _)| options.sides.contains(side)).collect();
     let mut samples = vec![Samples::default(); sides.len()];
+    let times = if options.smoke { 1 } else { thing.times };
     for _ in 0..options.rounds {
         for ((_, run), samples) in sides.iter().zip(&mut samples) {
-            samples.push(run(options.scale));
+            samples.push(run(times).as_nanos() as f64 / (times * thing.each) as f64);
         }
     }
-    println!("\n{}: {}", figure.name, figure.about);
+    println!("\n{}: {}", thing.name, thing.about);
     for ((side, _), samples) in sides.iter().zip(&samples) {
         let (median, least) = (samples.median(), samples.least());
         println!("  {side:<6} {median:>9.1} ns  (least {least:.1})");
     }
-    if options.scale == Scale::Smoke {
+    if options.smoke {
         return; // Of so little, ratios say nothing.
     }
     let of = |wanted| sides.iter().position(|(side, _)| *side == wanted).map(|at| &samples[at]);
-    for aim in figure.aims {
+    for aim in thing.aims {
         let (Aim::Ratio(one, other, _) | Aim::Gap(one, other, _) | Aim::Look(one, other)) = *aim;
         let (Some(this), Some(that)) = (of(one), of(other)) else { continue };
         let (times, more) = (ratio(this, that), this.median() - that.median());
@@ -88,7 +68,7 @@ fn verdict(reached: bool) -> &'static str {
 
 struct Options {
     rounds: usize,
-    scale: Scale,
+    smoke: bool,
     sides: Vec<Side>,
     names: Vec<String>,
 }
@@ -96,39 +76,32 @@ struct Options {
 impl Options {
     fn parse(arguments: Vec<String>) -> Options {
         let mut options =
-            Options { rounds: 9, scale: Scale::Full, sides: Side::ALL.to_vec(), names: Vec::new() };
-        if cfg!(debug_assertions) {
-            // `cargo test --all-targets`: without optimisation there is nothing to learn.
-            (options.scale, options.rounds) = (Scale::Smoke, 1);
-        }
+            Options { rounds: 9, smoke: false, sides: Side::ALL.to_vec(), names: Vec::new() };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
-                // Cargo says this to every benchmark.
-                "--bench" => {}
-                "--smoke" => (options.scale, options.rounds) = (Scale::Smoke, 1),
+                "--smoke" => (options.smoke, options.rounds) = (true, 1),
                 "--rounds" => {
                     let number = arguments.next().and_then(|number| number.parse().ok());
                     options.rounds = number.expect("--rounds <number>");
                 }
                 "--sides" => {
-                    let list = arguments.next().expect("--sides hand,trine,tokio");
+                    let list = arguments.next().expect("--sides hand,trine,tokio,smol");
                     options.sides = Side::parse_list(&list);
                 }
-                name if FIGURES.iter().any(|figure| figure.name.starts_with(name)) => {
+                name if THINGS.iter().any(|thing| thing.name.starts_with(name)) => {
                     options.names.push(argument);
                 }
                 other => {
-                    let names: Vec<_> = FIGURES.iter().map(|figure| figure.name).collect();
-                    panic!("what is `{other}`? The figures are {}", names.join(" "));
+                    let names: Vec<_> = THINGS.iter().map(|thing| thing.name).collect();
+                    panic!("what is `{other}`? The things are {}", names.join(" "));
                 }
             }
         }
         options
     }
 
-    fn selects(&self, figure: &Figure) -> bool {
-        self.names.is_empty()
-            || self.names.iter().any(|name| figure.name.starts_with(name.as_str()))
+    fn selects(&self, thing: &Thing) -> bool {
+        self.names.is_empty() || self.names.iter().any(|name| thing.name.starts_with(name.as_str()))
     }
 }

@@ -5,23 +5,25 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use super::scale::Scale;
 use crate::measure::{Cores, die_with_parent, pin, raise_descriptors, reset_on_close};
 
 /// The first argument of such a process.
 pub const ROLE: &str = "hold-connections";
-
-/// How many connections: 10,000, or what the limit on descriptors leaves room for.
-pub fn size(scale: Scale) -> usize {
-    scale.of(10_000.min(raise_descriptors().saturating_sub(200)))
-}
 
 /// Connections that say nothing, until this is dropped.
 pub struct Crowd(Child);
 
 impl Crowd {
     /// Connects `count` times to `to`; whoever listens there has to accept meanwhile.
+    ///
+    /// # Panics
+    /// If this process may not have as many descriptors.
     pub fn gather(to: SocketAddr, count: usize) -> Crowd {
+        let limit = raise_descriptors();
+        assert!(
+            count + 100 <= limit,
+            "{count} connections take more descriptors than {limit}: raise `ulimit -Hn`"
+        );
         let program = std::env::current_exe().expect("the path of this program");
         let mut command = Command::new(program);
         let core = Cores::ours().helper;
