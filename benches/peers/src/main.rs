@@ -6,32 +6,32 @@
 //! share of the window in which the server's core was not idle, divided by the requests answered:
 //! the kernel does part of a server's work in softirqs that are charged to no process.
 //!
-//! `cargo bench --bench echo` measures everything; with `-- 64 open-64` some of it; `--rounds 3`,
+//! `cargo run --release` measures everything; with `-- 64 open-64` some of it; `--rounds 3`,
 //! `--seconds 1`, `--sides trine,hand` and `--smoke` (small and short, to see that it runs) do what
 //! they say.
 
+mod buffers;
+mod by_hand;
+mod by_tokio;
+mod by_trine;
+mod latency;
+mod load;
+mod plan;
+mod report;
+mod server;
+mod window;
+
+#[path = "../../hand/mod.rs"]
 mod hand;
+#[path = "../../measure/mod.rs"]
 mod measure;
 
-mod echo {
-    pub mod buffers;
-    pub mod by_hand;
-    pub mod by_tokio;
-    pub mod by_trine;
-    pub mod latency;
-    pub mod load;
-    pub mod plan;
-    pub mod report;
-    pub mod server;
-    pub mod window;
-}
-
-use echo::load::Load;
-use echo::plan::{Options, PLANS, Plan, SMOKE, Side};
-use echo::report::{self, Row};
-use echo::server::{self, Server};
-use echo::window::{self, Measured};
-use measure::{Cores, pin, raise_descriptors};
+use crate::load::Load;
+use crate::measure::{Cores, pin, raise_descriptors};
+use crate::plan::{Options, PLANS, Plan, SMOKE, Side};
+use crate::report::Row;
+use crate::server::Server;
+use crate::window::Measured;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
