@@ -1,7 +1,10 @@
 //! What is measured: how many connections, which messages, which load.
 
 use std::fmt;
-use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::sides::Side;
 
 /// One line of the table to come.
 #[derive(Clone, Copy, Debug)]
@@ -10,137 +13,104 @@ pub struct Plan {
     pub connections: usize,
     /// Bytes of a request, and of its answer.
     pub message: usize,
-    pub pace: Pace,
-    /// What trine should cost, as a multiple of the ring by hand and of tokio.
-    pub aims: (Option<f64>, Option<f64>),
+    pub work: Work,
+    pub aims: &'static [Aim],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pace {
-    /// Each connection sends its next request when the last one was answered.
-    Closed,
+pub enum Work {
+    /// Each connection has so many requests under way, and sends the next when one is answered.
+    Closed(usize),
     /// So many requests a second, all connections together, whatever is answered.
     Open(u32),
+    /// Connects, sends one message, gets it back, closes, and begins anew: a "request" is all of it,
+    /// and `connections` go on at a time.
+    Connect,
+    /// Each connection has sent one message, and is silent.
+    Idle,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
-    Hand,
-    Trine,
-    Tokio,
+/// What trine should reach.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub enum Aim {
+    /// Processor time per request, as a multiple of another side's.
+    Processor { of: Side, most: f64 },
+    /// Bytes for each idle connection.
+    Memory { most: f64 },
 }
 
-use Pace::{Closed, Open};
+use Work::{Closed, Connect, Idle, Open};
+
+const NONE: &[Aim] = &[];
+const HAND: Aim = Aim::Processor { of: Side::Hand, most: 1.05 };
+const TOKIO: Aim = Aim::Processor { of: Side::Tokio, most: 0.85 };
+const TOKIO_BIG: Aim = Aim::Processor { of: Side::Tokio, most: 0.88 };
+const MEMORY: Aim = Aim::Memory { most: 1024.0 };
+const KIB: usize = 1024;
 
 pub const PLANS: &[Plan] = &[
-    plan("64", 64, 64, Closed, (Some(1.05), None)),
-    plan("1000", 1_000, 64, Closed, (Some(1.05), Some(0.85))),
-    plan("8000", 8_000, 64, Closed, (Some(1.05), Some(0.85))),
-    plan("big-64", 64, 16 * 1024, Closed, (None, Some(0.88))),
-    plan("open-64", 64, 64, Open(40_000), (Some(1.05), None)),
-    plan("open-1000", 1_000, 64, Open(40_000), (Some(1.05), None)),
-    plan("open-8000", 8_000, 64, Open(40_000), (Some(1.05), None)),
+    plan("64B-1", 1, 64, Closed(1), NONE),
+    plan("64B-64", 64, 64, Closed(1), &[HAND]),
+    plan("64B-1000", 1_000, 64, Closed(1), &[HAND, TOKIO]),
+    plan("64B-8000", 8_000, 64, Closed(1), &[HAND, TOKIO]),
+    plan("1KiB-1", 1, KIB, Closed(1), NONE),
+    plan("1KiB-64", 64, KIB, Closed(1), NONE),
+    plan("1KiB-1000", 1_000, KIB, Closed(1), NONE),
+    plan("1KiB-8000", 8_000, KIB, Closed(1), NONE),
+    plan("16KiB-1", 1, 16 * KIB, Closed(1), NONE),
+    plan("16KiB-64", 64, 16 * KIB, Closed(1), &[TOKIO_BIG]),
+    plan("16KiB-1000", 1_000, 16 * KIB, Closed(1), NONE),
+    plan("16KiB-8000", 8_000, 16 * KIB, Closed(1), NONE),
+    plan("open-64", 64, 64, Open(40_000), &[HAND]),
+    plan("open-1000", 1_000, 64, Open(40_000), &[HAND]),
+    plan("open-8000", 8_000, 64, Open(40_000), &[HAND]),
+    plan("pipelined", 64, 64, Closed(16), NONE),
+    plan("connect", 64, 64, Connect, NONE),
+    plan("idle", 8_000, 64, Idle, &[MEMORY]),
 ];
 
+/// One of each kind, small.
 pub const SMOKE: &[Plan] = &[
-    plan("16", 16, 64, Closed, (None, None)),
-    plan("big-16", 16, 16 * 1024, Closed, (None, None)),
-    plan("open-16", 16, 64, Open(2_000), (None, None)),
+    plan("64B-16", 16, 64, Closed(1), NONE),
+    plan("16KiB-16", 16, 16 * KIB, Closed(1), NONE),
+    plan("open-16", 16, 64, Open(2_000), NONE),
+    plan("pipelined", 4, 64, Closed(16), NONE),
+    plan("connect", 4, 64, Connect, NONE),
+    plan("idle", 100, 64, Idle, NONE),
 ];
 
 const fn plan(
     name: &'static str,
     connections: usize,
     message: usize,
-    pace: Pace,
-    aims: (Option<f64>, Option<f64>),
+    work: Work,
+    aims: &'static [Aim],
 ) -> Plan {
-    Plan { name, connections, message, pace, aims }
+    Plan { name, connections, message, work, aims }
+}
+
+impl Plan {
+    /// Whether it is called this, or is one of a family that is: `open` selects `open-64`.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { name, connections, message, pace, .. } = self;
-        write!(f, "{name}: {connections} connections, {message} B, ")?;
-        match pace {
-            Closed => write!(f, "closed loop"),
+        let Plan { connections, message, work, .. } = self;
+        match work {
+            Connect => return write!(f, "connect, {message} B, close; {connections} at a time"),
+            Idle => return write!(f, "{connections} connections, silent after {message} B"),
+            _ => {}
+        }
+        let plural = if *connections == 1 { "" } else { "s" };
+        write!(f, "{connections} connection{plural}, {message} B, ")?;
+        match work {
             Open(rate) => write!(f, "{rate} requests/s"),
+            Closed(1) => write!(f, "closed loop"),
+            Closed(outstanding) => write!(f, "{outstanding} outstanding each"),
+            Connect | Idle => Ok(()),
         }
-    }
-}
-
-impl Side {
-    pub const ALL: [Side; 3] = [Side::Hand, Side::Trine, Side::Tokio];
-
-    pub fn parse(name: &str) -> Side {
-        let found = Side::ALL.into_iter().find(|side| side.to_string() == name);
-        found.expect("hand, trine or tokio")
-    }
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Side::Hand => "hand",
-            Side::Trine => "trine",
-            Side::Tokio => "tokio",
-        })
-    }
-}
-
-/// What the command line says.
-pub struct Options {
-    pub rounds: usize,
-    pub window: Duration,
-    pub sides: Vec<Side>,
-    pub smoke: bool,
-    names: Vec<String>,
-}
-
-impl Options {
-    pub fn parse(arguments: Vec<String>) -> Options {
-        let mut options = Options {
-            rounds: 5,
-            window: Duration::from_secs(2),
-            sides: Side::ALL.to_vec(),
-            smoke: false,
-            names: Vec::new(),
-        };
-        if cfg!(debug_assertions) {
-            // `cargo test --all-targets`: without optimisation there is nothing to learn.
-            options.only_smoke();
-        }
-        let mut arguments = arguments.into_iter();
-        while let Some(argument) = arguments.next() {
-            let mut number = || arguments.next()?.parse::<f64>().ok();
-            match argument.as_str() {
-                // Cargo says this to every benchmark.
-                "--bench" => {}
-                "--smoke" => options.only_smoke(),
-                "--rounds" => options.rounds = number().expect("--rounds <number>") as usize,
-                "--seconds" => {
-                    options.window = Duration::from_secs_f64(number().expect("--seconds <number>"));
-                }
-                "--sides" => {
-                    let list = arguments.next().expect("--sides hand,trine,tokio");
-                    options.sides = list.split(',').map(Side::parse).collect();
-                }
-                name if PLANS.iter().any(|plan| plan.name == name) => options.names.push(argument),
-                other => {
-                    let names: Vec<_> = PLANS.iter().map(|plan| plan.name).collect();
-                    panic!("what is `{other}`? The plans are {}", names.join(" "));
-                }
-            }
-        }
-        options
-    }
-
-    fn only_smoke(&mut self) {
-        (self.smoke, self.rounds) = (true, 1);
-        self.window = Duration::from_millis(200);
-    }
-
-    pub fn selects(&self, plan: &Plan) -> bool {
-        self.names.is_empty() || self.names.iter().any(|name| name == plan.name)
     }
 }

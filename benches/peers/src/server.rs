@@ -1,12 +1,11 @@
 //! The server's process, seen from both sides.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use super::plan::Side;
-use super::{by_hand, by_tokio, by_trine};
 use crate::measure::{die_with_parent, pin, raise_descriptors};
+use crate::sides::Side;
 
 /// The first argument of such a process.
 pub const ROLE: &str = "serve-echo";
@@ -18,16 +17,27 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(side: Side, core: usize) -> Server {
-        let program = std::env::current_exe().expect("the path of this program");
-        let mut command = Command::new(program);
-        command.args([ROLE, &side.to_string(), &core.to_string()]).stdout(Stdio::piped());
-        let mut process = command.spawn().expect("a second process");
+    /// Fails with the server's own words where it cannot start.
+    pub fn start(side: Side, core: usize) -> io::Result<Server> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([ROLE, side.name(), &core.to_string()]).stdout(Stdio::piped());
+        let mut process = command.spawn()?;
         let mut line = String::new();
-        let output = process.stdout.take().expect("its output");
-        BufReader::new(output).read_line(&mut line).expect("a line of it");
-        let address = line.trim().parse().expect("the address it listens on");
-        Server { process, address }
+        if let Some(output) = process.stdout.take() {
+            BufReader::new(output).read_line(&mut line)?;
+        }
+        match line.trim().parse() {
+            Ok(address) => Ok(Server { process, address }),
+            Err(_) => {
+                let _ = process.kill();
+                let status = process.wait()?;
+                let silent = line.trim().is_empty();
+                Err(io::Error::other(match silent {
+                    true => format!("the process ended ({status}) before it listened"),
+                    false => line.trim().to_owned(),
+                }))
+            }
+        }
     }
 
     pub fn id(&self) -> u32 {
@@ -44,19 +54,31 @@ impl Drop for Server {
 
 /// What that process does: `arguments` are how, and on which core.
 pub fn serve(arguments: &[String]) {
-    let [side, core] = arguments else { panic!("{ROLE} <side> <core>") };
+    let parsed = match arguments {
+        [side, core] => Side::parse(side).zip(core.parse().ok()),
+        _ => None,
+    };
+    let Some((side, core)) = parsed else { panic!("{ROLE} <side> <core>") };
     die_with_parent();
     raise_descriptors();
-    pin(core.parse().expect("a core"));
-    match Side::parse(side) {
-        Side::Hand => by_hand::serve(),
-        Side::Trine => by_trine::serve(),
-        Side::Tokio => by_tokio::serve(),
+    pin(core);
+    if let Err(error) = side.serve(core) {
+        // Read by the other process if this one never listened, and by nobody later: then standard
+        // error has it.
+        say(&error);
+        eprintln!("{side}: {error}");
     }
 }
 
 /// Says where the server listens.
 pub fn listens(address: SocketAddr) {
-    println!("{address}");
-    std::io::stdout().flush().expect("somebody who reads it");
+    say(&address);
+}
+
+/// One line to the process that started this one.
+fn say(what: &dyn std::fmt::Display) {
+    let mut output = io::stdout();
+    let line = what.to_string().replace('\n', " ");
+    // Nobody reads any more: then nobody needs it.
+    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
 }

@@ -10,19 +10,20 @@
 //! to a turn, so that the buffers never run out.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
 
 use io_uring::{cqueue, opcode, types};
 
-use super::buffers::{Buffers, GROUP};
-use super::server::listens;
+use super::{BUFFER, Served};
+use crate::buffers::{Buffers, GROUP};
 use crate::hand::Ring;
+use crate::server::listens;
 
 /// 256 x 16 KiB. With 64 of them receives find none and have to be armed again, which costs more
 /// than the cache gains; 128 do as well.
 const BUFFERS: u16 = 256;
-const BUFFER: usize = 16 * 1024;
 
 struct Server {
     ring: Ring,
@@ -51,17 +52,34 @@ struct Piece {
     end: u32,
 }
 
-pub fn serve() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    listens(listener.local_addr().expect("its address"));
-    let ring = Ring::open(256, 8192).expect("a ring");
-    let buffers = Buffers::register(&ring, BUFFERS, BUFFER).expect("buffers");
+pub fn serve() -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    no_delay(&listener)?;
+    let ring = Ring::open(256, 8192)?;
+    let buffers = Buffers::register(&ring, BUFFERS, BUFFER)?;
+    listens(listener.local_addr()?);
     let (peers, starved) = (Vec::new(), Vec::new());
     Server { ring, buffers, listener, peers, starved }.run()
 }
 
+/// Sets `TCP_NODELAY` for all connections that are accepted: they inherit it.
+fn no_delay(listener: &TcpListener) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the option's value is an int, alive across the call, and its size is given.
+    let set = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NODELAY,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 impl Server {
-    fn run(mut self) {
+    fn run(mut self) -> ! {
         self.accept();
         let mut batch = Vec::new();
         loop {

@@ -1,11 +1,13 @@
-//! The server with trine: the one of the readme.
+//! The server with trine: the one of the readme. Its pool's buffers are 16 KiB each, and
+//! `TCP_NODELAY` is on unless said otherwise.
 
 use trine::net::TcpListener;
 use trine::nursery;
 
-use super::server::listens;
+use super::Served;
+use crate::server::listens;
 
-pub fn serve() {
+pub fn serve() -> Served {
     let served: trine::Result = trine::run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         listens(listener.local_addr()?);
@@ -22,5 +24,5 @@ pub fn serve() {
         })
         .await
     });
-    served.expect("a run that ends well");
+    Ok(served?)
 }

@@ -1,0 +1,160 @@
+//! What came out, as data; how it is shown is next door.
+
+mod markdown;
+mod plot;
+pub mod terminal;
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::facts::Facts;
+use crate::measure::{Samples, ratio};
+use crate::plan::{Aim, Plan};
+use crate::sides::Side;
+use crate::window::Measured;
+
+#[derive(Serialize)]
+pub struct Report {
+    pub facts: Facts,
+    pub rounds: usize,
+    pub window_seconds: f64,
+    pub plans: Vec<Outcome>,
+}
+
+/// Of one plan.
+#[derive(Serialize)]
+pub struct Outcome {
+    #[serde(skip)]
+    pub plan: Plan,
+    pub name: &'static str,
+    pub description: String,
+    pub cells: Vec<Cell>,
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Of one side.
+#[derive(Serialize)]
+pub struct Cell {
+    pub side: Side,
+    pub rounds: Vec<Measured>,
+    pub failure: Option<Failure>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Failure {
+    /// It never listened: the cause may be this machine.
+    pub at_start: bool,
+    pub why: String,
+}
+
+/// Whether trine reached an aim.
+#[derive(Serialize)]
+pub struct Verdict {
+    pub aim: Aim,
+    pub reached: f64,
+    pub met: bool,
+}
+
+impl Report {
+    pub fn write(&self, folder: &Path) -> Result<(), Box<dyn Error>> {
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join("peers.json"), serde_json::to_string_pretty(self)? + "\n")?;
+        fs::write(folder.join("peers.md"), markdown::write(self))?;
+        plot::draw(self, &folder.join("peers.svg"))
+    }
+
+    /// The sides that took part, in their order.
+    pub fn sides(&self) -> Vec<Side> {
+        let cells = self.plans.first().map(|outcome| &outcome.cells[..]).unwrap_or_default();
+        cells.iter().map(|cell| cell.side).collect()
+    }
+
+    /// Every failure once, with the plans that it happened to.
+    pub fn failures(&self) -> Vec<(Side, &Failure, Vec<&'static str>)> {
+        let mut failures: Vec<(Side, &Failure, Vec<&'static str>)> = Vec::new();
+        for outcome in &self.plans {
+            for cell in &outcome.cells {
+                let Some(failure) = &cell.failure else { continue };
+                let same = failures
+                    .iter_mut()
+                    .find(|(side, other, _)| (*side, &other.why) == (cell.side, &failure.why));
+                match same {
+                    Some((_, _, plans)) => plans.push(outcome.name),
+                    None => failures.push((cell.side, failure, vec![outcome.name])),
+                }
+            }
+        }
+        failures
+    }
+
+    pub fn disturbed(&self) -> usize {
+        let cells = self.plans.iter().flat_map(|outcome| &outcome.cells);
+        cells.flat_map(|cell| &cell.rounds).filter(|round| round.disturbed).count()
+    }
+}
+
+impl Outcome {
+    pub fn new(plan: Plan, cells: Vec<Cell>) -> Outcome {
+        let (name, description) = (plan.name, plan.to_string());
+        let mut outcome = Outcome { plan, name, description, cells, verdicts: Vec::new() };
+        outcome.verdicts = plan.aims.iter().filter_map(|&aim| outcome.judge(aim)).collect();
+        outcome
+    }
+
+    pub fn cell(&self, side: Side) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.side == side && !cell.rounds.is_empty())
+    }
+
+    pub fn failed(&self, side: Side) -> bool {
+        self.cells.iter().any(|cell| cell.side == side && cell.failure.is_some())
+    }
+
+    /// What a request to one side costs, as a multiple of another's, round by round.
+    pub fn ratio(&self, one: Side, other: Side, of: fn(&Measured) -> f64) -> Option<f64> {
+        let ratio = ratio(&self.cell(one)?.samples(of), &self.cell(other)?.samples(of));
+        ratio.is_finite().then_some(ratio)
+    }
+
+    fn judge(&self, aim: Aim) -> Option<Verdict> {
+        let (reached, most) = match aim {
+            Aim::Processor { of, most } => (self.ratio(Side::Trine, of, |m| m.core_micros)?, most),
+            Aim::Memory { most } => {
+                (self.cell(Side::Trine)?.median(|m| m.bytes_per_connection), most)
+            }
+        };
+        Some(Verdict { aim, reached, met: reached <= most })
+    }
+}
+
+impl Cell {
+    pub fn new(side: Side) -> Cell {
+        Cell { side, rounds: Vec::new(), failure: None }
+    }
+
+    pub fn samples(&self, of: fn(&Measured) -> f64) -> Samples {
+        let mut samples = Samples::default();
+        self.rounds.iter().for_each(|round| samples.push(of(round)));
+        samples
+    }
+
+    pub fn median(&self, of: fn(&Measured) -> f64) -> f64 {
+        self.samples(of).median()
+    }
+}
+
+impl Verdict {
+    pub fn words(&self) -> String {
+        let met = if self.met { "met" } else { "MISSED" };
+        match self.aim {
+            Aim::Processor { of, most } => {
+                format!("trine/{of} {:.3}, aim <= {most:.2}: {met}", self.reached)
+            }
+            Aim::Memory { most } => {
+                format!("trine {:.0} B per connection, aim <= {most:.0}: {met}", self.reached)
+            }
+        }
+    }
+}
