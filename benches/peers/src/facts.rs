@@ -65,8 +65,13 @@ fn version(side: Side) -> Version {
 /// The version that this program was built with.
 fn locked(package: &str) -> &'static str {
     let lock = include_str!("../Cargo.lock");
-    let (_, entry) = lock.split_once(&format!("name = \"{package}\"\nversion = \"")).unzip();
-    entry.and_then(|entry| entry.split('"').next()).unwrap_or("of unknown version")
+    let after = |text: &'static str, start: String| Some(text.split_once(&start)?.1);
+    // Where there are several, the entry of this crate says which one is its own.
+    let own = after(lock, format!("name = \"{}\"\n", env!("CARGO_PKG_NAME")))
+        .and_then(|own| own.split("\n\n").next())
+        .and_then(|own| after(own, format!("\"{package} ")));
+    let only = || after(lock, format!("name = \"{package}\"\nversion = \""));
+    own.or_else(only).and_then(|text| text.split('"').next()).unwrap_or("of unknown version")
 }
 
 /// Trine changes between versions too.

@@ -64,9 +64,15 @@ fn measure_all(options: &Options) -> Report {
     let cores = Cores::ours();
     raise_descriptors();
     pin(cores.helper);
+    let cells = options.plans.len() * options.sides.len();
     println!(
-        "{} rounds of {:?} in turn; server on core {}, load on core {}",
-        options.rounds, options.window, cores.measured, cores.helper
+        "{cells} cells, {} rounds of {:?} in turn: some {:.0} minutes; server on core {}, load on \
+         core {}",
+        options.rounds,
+        options.window,
+        minutes(cells, options),
+        cores.measured,
+        cores.helper
     );
     let mut report = Report {
         facts,
@@ -82,6 +88,12 @@ fn measure_all(options: &Options) -> Report {
     }
     println!("\nthat took {:.0} s", began.elapsed().as_secs_f64());
     report
+}
+
+/// A window with its warm-up, a quarter of a second for all the rest, and rather more than less.
+fn minutes(cells: usize, options: &Options) -> f64 {
+    let each = options.window.as_secs_f64() * 1.2 + 0.25;
+    ((cells * options.rounds) as f64 * each / 60.0).ceil()
 }
 
 /// The sides take turns, so that what slows the machine down for a while slows all of them.

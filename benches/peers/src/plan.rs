@@ -7,17 +7,19 @@ use serde::Serialize;
 use crate::sides::Side;
 
 /// One line of the table to come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Plan {
     pub name: &'static str,
     pub connections: usize,
     /// Bytes of a request, and of its answer.
     pub message: usize,
     pub work: Work,
+    /// Told with the verdicts.
+    #[serde(skip)]
     pub aims: &'static [Aim],
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub enum Work {
     /// Each connection has so many requests under way, and sends the next when one is answered.
     Closed(usize),
@@ -98,19 +100,21 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { connections, message, work, .. } = self;
+        let Plan { connections, message, work, .. } = *self;
+        let size = match message {
+            KIB.. => format!("{} KiB", message / KIB),
+            _ => format!("{message} B"),
+        };
+        let many = match connections {
+            1 => "1 connection".to_owned(),
+            _ => format!("{connections} connections"),
+        };
         match work {
-            Connect => return write!(f, "connect, {message} B, close; {connections} at a time"),
-            Idle => return write!(f, "{connections} connections, silent after {message} B"),
-            _ => {}
-        }
-        let plural = if *connections == 1 { "" } else { "s" };
-        write!(f, "{connections} connection{plural}, {message} B, ")?;
-        match work {
-            Open(rate) => write!(f, "{rate} requests/s"),
-            Closed(1) => write!(f, "closed loop"),
-            Closed(outstanding) => write!(f, "{outstanding} outstanding each"),
-            Connect | Idle => Ok(()),
+            Closed(1) => write!(f, "{many}, {size}, closed loop"),
+            Closed(outstanding) => write!(f, "{many}, {size}, {outstanding} outstanding each"),
+            Open(rate) => write!(f, "{many}, {size}, {rate} requests/s"),
+            Connect => write!(f, "connect, {size}, close; {connections} at a time"),
+            Idle => write!(f, "{many}, silent after {size}"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The server's process, seen from both sides.
 
+use std::fmt::Display;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -31,11 +32,11 @@ impl Server {
             Err(_) => {
                 let _ = process.kill();
                 let status = process.wait()?;
-                let silent = line.trim().is_empty();
-                Err(io::Error::other(match silent {
-                    true => format!("the process ended ({status}) before it listened"),
-                    false => line.trim().to_owned(),
-                }))
+                let why = match line.trim() {
+                    "" => format!("the process ended ({status}) before it listened"),
+                    words => words.to_owned(),
+                };
+                Err(io::Error::other(why))
             }
         }
     }
@@ -63,22 +64,23 @@ pub fn serve(arguments: &[String]) {
     raise_descriptors();
     pin(core);
     if let Err(error) = side.serve(core) {
-        // Read by the other process if this one never listened, and by nobody later: then standard
-        // error has it.
-        say(&error);
-        eprintln!("{side}: {error}");
+        // The other process reads one line, and has it already if this one ever listened.
+        if say(&error).is_err() {
+            eprintln!("{side}: {error}");
+        }
     }
 }
 
 /// Says where the server listens.
 pub fn listens(address: SocketAddr) {
-    say(&address);
+    // Nobody reads: then nobody needs it.
+    let _ = say(&address);
 }
 
 /// One line to the process that started this one.
-fn say(what: &dyn std::fmt::Display) {
-    let mut output = io::stdout();
+fn say(what: &dyn Display) -> io::Result<()> {
     let line = what.to_string().replace('\n', " ");
-    // Nobody reads any more: then nobody needs it.
-    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
+    let mut output = io::stdout();
+    writeln!(output, "{line}")?;
+    output.flush()
 }

@@ -51,7 +51,8 @@ fn write_all(report: &Report, text: &mut String) -> std::fmt::Result {
             _ => micros,
         })
     })?;
-    let others: [(&str, fn(&Measured) -> f64); 6] = [
+    type Number = fn(&Measured) -> f64;
+    let others: [(&str, Number); 6] = [
         ("Requests per second", |m| m.requests_per_second),
         ("Half of the answers took at most, µs (p50)", |m| m.p50_micros),
         ("99 of 100 took at most, µs (p99)", |m| m.p99_micros),
@@ -86,7 +87,7 @@ fn write_verdicts(report: &Report, text: &mut String) -> std::fmt::Result {
     writeln!(text, "\n## Aims\n")?;
     for outcome in judged {
         for verdict in &outcome.verdicts {
-            writeln!(text, "- {}: {}", outcome.name, verdict.words())?;
+            writeln!(text, "- {}: {}", outcome.plan.name, verdict.words())?;
         }
     }
     Ok(())
@@ -104,7 +105,7 @@ fn write_table(
     for outcome in &report.plans {
         let entries: Vec<_> = sides.iter().map(|&side| entry(outcome, side)).collect();
         if entries.iter().any(Option::is_some) {
-            write!(lines, "| {}: {} |", outcome.name, outcome.description)?;
+            write!(lines, "| {}: {} |", outcome.plan.name, outcome.description)?;
             for (&side, entry) in sides.iter().zip(entries) {
                 let failed = || if outcome.failed(side) { "failed" } else { "" }.to_owned();
                 write!(lines, " {} |", entry.unwrap_or_else(failed))?;

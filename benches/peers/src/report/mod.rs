@@ -27,9 +27,7 @@ pub struct Report {
 /// Of one plan.
 #[derive(Serialize)]
 pub struct Outcome {
-    #[serde(skip)]
     pub plan: Plan,
-    pub name: &'static str,
     pub description: String,
     pub cells: Vec<Cell>,
     pub verdicts: Vec<Verdict>,
@@ -40,6 +38,8 @@ pub struct Outcome {
 pub struct Cell {
     pub side: Side,
     pub rounds: Vec<Measured>,
+    /// Of the rounds, number by number; for those who read the file.
+    pub median: Option<Measured>,
     pub failure: Option<Failure>,
 }
 
@@ -82,8 +82,8 @@ impl Report {
                     .iter_mut()
                     .find(|(side, other, _)| (*side, &other.why) == (cell.side, &failure.why));
                 match same {
-                    Some((_, _, plans)) => plans.push(outcome.name),
-                    None => failures.push((cell.side, failure, vec![outcome.name])),
+                    Some((_, _, plans)) => plans.push(outcome.plan.name),
+                    None => failures.push((cell.side, failure, vec![outcome.plan.name])),
                 }
             }
         }
@@ -97,9 +97,10 @@ impl Report {
 }
 
 impl Outcome {
-    pub fn new(plan: Plan, cells: Vec<Cell>) -> Outcome {
-        let (name, description) = (plan.name, plan.to_string());
-        let mut outcome = Outcome { plan, name, description, cells, verdicts: Vec::new() };
+    pub fn new(plan: Plan, mut cells: Vec<Cell>) -> Outcome {
+        cells.iter_mut().for_each(Cell::close);
+        let description = plan.to_string();
+        let mut outcome = Outcome { plan, description, cells, verdicts: Vec::new() };
         outcome.verdicts = plan.aims.iter().filter_map(|&aim| outcome.judge(aim)).collect();
         outcome
     }
@@ -131,7 +132,24 @@ impl Outcome {
 
 impl Cell {
     pub fn new(side: Side) -> Cell {
-        Cell { side, rounds: Vec::new(), failure: None }
+        Cell { side, rounds: Vec::new(), median: None, failure: None }
+    }
+
+    /// No more rounds will come.
+    fn close(&mut self) {
+        let of = |of: fn(&Measured) -> f64| self.median(of);
+        self.median = (!self.rounds.is_empty()).then(|| Measured {
+            core_micros: of(|m| m.core_micros),
+            process_micros: of(|m| m.process_micros),
+            requests_per_second: of(|m| m.requests_per_second),
+            p50_micros: of(|m| m.p50_micros),
+            p99_micros: of(|m| m.p99_micros),
+            p999_micros: of(|m| m.p999_micros),
+            peak_megabytes: of(|m| m.peak_megabytes),
+            bytes_per_connection: of(|m| m.bytes_per_connection),
+            stolen: of(|m| m.stolen),
+            disturbed: self.rounds.iter().any(|round| round.disturbed),
+        });
     }
 
     pub fn samples(&self, of: fn(&Measured) -> f64) -> Samples {

@@ -85,7 +85,9 @@ fn notes(report: &Report) -> Vec<String> {
         let when = if failure.at_start { "could not start" } else { "failed" };
         format!("{side} {when} in {} of {} plans: {}", plans.len(), report.plans.len(), failure.why)
     });
-    failures.collect()
+    let disturbed = report.disturbed();
+    let others = format!("{disturbed} windows were disturbed by other programs: measure again.");
+    failures.chain((disturbed > 0).then_some(others)).collect()
 }
 
 fn draw_head(root: &Area, report: &Report) -> Drawn {
@@ -122,16 +124,18 @@ fn draw_dots(root: &Area, lines: &[Line], bottom: i32) -> Drawn {
         let stripe = [(20, top), (WIDTH - 20, top + LINE)];
         root.draw(&Rectangle::new(stripe, RGBColor(245, 245, 245).filled()))?;
     }
+    let label =
+        |text: &str, at, pos| write_at(root, text, at, 12, GREY, Pos::new(pos, VPos::Center));
     const TICKS: [f64; 14] =
         [0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0];
     for tick in TICKS.into_iter().filter(|tick| (low..=high).contains(tick)) {
         let (color, width) = if tick == 1.0 { (BLACK, 2) } else { (RGBColor(200, 200, 200), 1) };
         let line = vec![(x(tick), HEAD), (x(tick), bottom)];
         root.draw(&PathElement::new(line, color.stroke_width(width)))?;
-        let center = Pos::new(HPos::Center, VPos::Center);
-        write_at(root, &format!("{tick}"), (x(tick), bottom + 12), 12, GREY, center)?;
+        label(&format!("{tick}"), (x(tick), bottom + 12), HPos::Center)?;
     }
-    write(root, "cheaper than the ring by hand | dearer", (LEFT, bottom + 32), 12, GREY)?;
+    label("cheaper than", (x(1.0) - 8, bottom + 32), HPos::Right)?;
+    label("dearer than the ring used by hand", (x(1.0) + 8, bottom + 32), HPos::Left)?;
     for (at, line) in lines.iter().enumerate() {
         let y = HEAD + at as i32 * LINE + LINE / 2;
         write(root, &line.name, (28, y), 13, BLACK)?;
@@ -166,7 +170,7 @@ fn dot(root: &Area, side: Side, at: (i32, i32)) -> Drawn {
     Ok(())
 }
 
-/// Left of it, at half its height.
+/// `at` is the left end of it, at half its height.
 fn write(root: &Area, text: &str, at: (i32, i32), size: i32, color: RGBColor) -> Drawn {
     write_at(root, text, at, size, color, Pos::new(HPos::Left, VPos::Center))
 }

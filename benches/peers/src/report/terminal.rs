@@ -6,7 +6,7 @@ use crate::sides::Side;
 
 /// `smoke`: of so little, ratios say nothing.
 pub fn print(outcome: &Outcome, smoke: bool) {
-    println!("\n{}: {}", outcome.name, outcome.description);
+    println!("\n{}: {}", outcome.plan.name, outcome.description);
     if outcome.plan.work == Work::Idle {
         println!("           B per connection  peak MB");
     } else {

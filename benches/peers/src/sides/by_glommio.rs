@@ -10,8 +10,9 @@ use super::{BUFFER, Served};
 use crate::server::listens;
 
 pub fn serve(core: usize) -> Served {
-    // It wants locked memory for its rings, and says so where there is too little.
-    let executor = LocalExecutorBuilder::new(Placement::Fixed(core)).make()?;
+    let executor = LocalExecutorBuilder::new(Placement::Fixed(core)).make().map_err(|error| {
+        format!("{error} (are there 512 KiB of locked memory for its rings? See `ulimit -l`)")
+    })?;
     executor.run(async {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         listens(listener.local_addr()?);
