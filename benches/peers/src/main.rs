@@ -62,7 +62,7 @@ fn measure_all(options: &Options) -> Report {
     let began = Instant::now();
     let facts = Facts::gather();
     let cores = Cores::ours();
-    raise_descriptors();
+    check_descriptors(&options.plans);
     pin(cores.helper);
     let cells = options.plans.len() * options.sides.len();
     println!(
@@ -76,6 +76,7 @@ fn measure_all(options: &Options) -> Report {
     );
     let mut report = Report {
         facts,
+        smoke: options.smoke,
         rounds: options.rounds,
         window_seconds: options.window.as_secs_f64(),
         plans: Vec::new(),
@@ -88,6 +89,15 @@ fn measure_all(options: &Options) -> Report {
     }
     println!("\nthat took {:.0} s", began.elapsed().as_secs_f64());
     report
+}
+
+/// Raises the limit as far as may be, and says what that is not enough for.
+fn check_descriptors(plans: &[Plan]) {
+    let limit = raise_descriptors();
+    // Some are for other things.
+    for plan in plans.iter().filter(|plan| plan.connections + 64 > limit) {
+        eprintln!("warning: {} will fail with {limit} descriptors; raise `ulimit -n`", plan.name);
+    }
 }
 
 /// A window with its warm-up, a quarter of a second for all the rest, and rather more than less.

@@ -34,11 +34,12 @@ fn write_all(report: &Report, text: &mut String) -> std::fmt::Result {
     writeln!(
         text,
         "Medians of {} rounds in turn, {} s each; one server thread on a core of its own, 16 KiB per \
-         read. {} windows were disturbed by other programs.\n",
-        report.rounds,
-        report.window_seconds,
-        report.disturbed()
+         read.\n",
+        report.rounds, report.window_seconds
     )?;
+    for warning in report.warnings() {
+        writeln!(text, "**{warning}**\n")?;
+    }
     writeln!(text, "![Processor time beside the ring used by hand](peers.svg)")?;
     write_failures(report, text)?;
     write_verdicts(report, text)?;

@@ -19,6 +19,8 @@ use crate::window::Measured;
 #[derive(Serialize)]
 pub struct Report {
     pub facts: Facts,
+    /// So short that the numbers mean nothing.
+    pub smoke: bool,
     pub rounds: usize,
     pub window_seconds: f64,
     pub plans: Vec<Outcome>,
@@ -90,9 +92,20 @@ impl Report {
         failures
     }
 
-    pub fn disturbed(&self) -> usize {
+    /// Why the numbers are not to be trusted, if so.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.smoke {
+            warnings.push("Only a smoke run: the numbers mean nothing.".to_owned());
+        }
         let cells = self.plans.iter().flat_map(|outcome| &outcome.cells);
-        cells.flat_map(|cell| &cell.rounds).filter(|round| round.disturbed).count()
+        let rounds: Vec<_> = cells.flat_map(|cell| &cell.rounds).collect();
+        let disturbed = rounds.iter().filter(|round| round.disturbed).count();
+        if disturbed > 0 {
+            let all = rounds.len();
+            warnings.push(format!("Other programs disturbed {disturbed} of {all} windows."));
+        }
+        warnings
     }
 }
 

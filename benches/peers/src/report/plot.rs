@@ -85,9 +85,7 @@ fn notes(report: &Report) -> Vec<String> {
         let when = if failure.at_start { "could not start" } else { "failed" };
         format!("{side} {when} in {} of {} plans: {}", plans.len(), report.plans.len(), failure.why)
     });
-    let disturbed = report.disturbed();
-    let others = format!("{disturbed} windows were disturbed by other programs: measure again.");
-    failures.chain((disturbed > 0).then_some(others)).collect()
+    failures.chain(report.warnings()).collect()
 }
 
 fn draw_head(root: &Area, report: &Report) -> Drawn {
