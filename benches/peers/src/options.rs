@@ -24,7 +24,7 @@ impl Options {
     pub fn parse(arguments: Vec<String>) -> Result<Options, String> {
         let mut options = Options {
             rounds: 3,
-            window: Duration::from_millis(800),
+            window: Duration::from_millis(700),
             sides: Side::ALL.to_vec(),
             plans: Vec::new(),
             out: PathBuf::from("target/peers"),
