@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -107,12 +107,20 @@ struct Victim {
 
 impl Victim {
     fn start(role: &str) -> Victim {
-        let mut process = Command::new(std::env::current_exe().unwrap())
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
             .args(["interrupts::what_is_interrupted", "--exact", "--nocapture"])
             .env(ROLE, role)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        // A shell that starts something in the background has it ignore Ctrl-C, and that is inherited.
+        let default = || {
+            // SAFETY: there is no handler that could be missed.
+            let former = unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+            assert_ne!(former, libc::SIG_ERR);
+            Ok(())
+        };
+        // SAFETY: between fork and exec it makes one system call, and touches no memory.
+        let mut process = unsafe { command.pre_exec(default) }.spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         Victim { process, lines }
     }
