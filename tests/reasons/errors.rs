@@ -245,6 +245,7 @@ fn errors_of_the_programs_own_unwind_like_ours() {
 
 // E4, M4: run hands out what main returned, whatever type that is.
 #[trine::test(kernel = "both")]
+#[cfg_attr(miri, ignore = "sockets of the standard library")]
 fn a_run_returns_the_errors_of_its_main_as_they_are() {
     let group = trine::run(async || {
         nursery(async |n| {
