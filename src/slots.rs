@@ -142,13 +142,6 @@ impl<T> Slots<T> {
         self.len
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.places.iter_mut().filter_map(|place| match &mut place.content {
-            Content::Value(value) => Some(value),
-            Content::Free { .. } => None,
-        })
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
         self.places.iter().filter_map(|place| match &place.content {
             Content::Value(value) => Some((place.key, value)),

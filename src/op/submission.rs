@@ -21,10 +21,7 @@ pub(crate) struct Submission {
 impl Submission {
     /// Whether it completes again and again.
     pub(crate) fn is_multishot(&self) -> bool {
-        matches!(
-            self.request,
-            Request::Accept { multishot: true, .. } | Request::RecvPool { multishot: true, .. }
-        )
+        self.request.is_multishot()
     }
 
     #[inline]

@@ -254,15 +254,10 @@ impl Table {
                 }
                 Action::Wake { waiter: slot.waiter, last: event == Event::Terminal }
             }
-            Step::DisposeAndFree => {
+            step => {
                 let answer = slot.answer_of(completion, &self.pool);
                 dispose(answer, slot.kind, &self.pool, &self.host);
-                self.free(key)
-            }
-            _ => {
-                let answer = slot.answer_of(completion, &self.pool);
-                dispose(answer, slot.kind, &self.pool, &self.host);
-                Action::Nothing
+                if step == Step::DisposeAndFree { self.free(key) } else { Action::Nothing }
             }
         }
     }
@@ -336,14 +331,18 @@ impl Table {
         }
     }
 
-    /// Takes the last result of an operation that has memory, which comes back, or may have some.
+    /// Takes the last result of an operation that is no multishot, and the memory that it had.
     #[inline]
     pub(crate) fn take(&mut self, key: Key<Slot>) -> Option<(i32, Option<Storage>)> {
         let slot = self.slots.get_mut(key)?;
-        let result = slot.answer?.result;
+        let answer = slot.answer?;
+        debug_assert!(
+            !answer.more && answer.buffer.is_none(),
+            "{answer:?} is taken in another way"
+        );
         let storage = slot.storage.take();
         self.slots.discard(key);
-        Some((result, storage))
+        Some((answer.result, storage))
     }
 
     /// Takes the next result of an operation that makes descriptors.
@@ -427,15 +426,6 @@ impl Table {
     /// Requests that ever went to the kernel, and that were taken back before they did.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.submitted, self.withdrawn)
-    }
-}
-
-impl Drop for Table {
-    /// What nobody has taken, and nobody can any more.
-    fn drop(&mut self) {
-        for slot in self.slots.iter_mut() {
-            slot.dispose_of_answers(&self.pool, &self.host);
-        }
     }
 }
 

@@ -52,3 +52,13 @@ pub(crate) enum Request {
     /// Close a descriptor; with `may_block` where that holds nobody else up.
     Close { fd: RawFd, may_block: bool },
 }
+
+impl Request {
+    /// Whether it completes again and again.
+    pub(crate) fn is_multishot(&self) -> bool {
+        matches!(
+            self,
+            Request::Accept { multishot: true, .. } | Request::RecvPool { multishot: true, .. }
+        )
+    }
+}

@@ -171,20 +171,13 @@ static NOP: Description = Description {
     attempt: |_, _| Attempt::Done(0, None),
 };
 
-fn is_multishot(request: &Request) -> bool {
-    matches!(
-        request,
-        Request::Accept { multishot: true, .. } | Request::RecvPool { multishot: true, .. }
-    )
-}
-
 static ACCEPT: Description = Description {
     name: "accept",
     class: Class::Polled,
     interrupted: Some(Interest::Read),
     attempt: |machine, op| {
         let Some(file) = op.file else { return failed(libc::EBADF) };
-        if machine.no_multishots && is_multishot(&op.request) {
+        if machine.no_multishots && op.request.is_multishot() {
             return failed(libc::EINVAL);
         }
         if machine.happens(Lane::Fault, machine.faults.accept_errors) {
@@ -261,7 +254,7 @@ static RECV_POOL: Description = Description {
     interrupted: Some(Interest::Read),
     attempt: |machine, op| {
         let Request::RecvPool { group, .. } = op.request else { return failed(libc::EINVAL) };
-        if machine.no_multishots && is_multishot(&op.request) {
+        if machine.no_multishots && op.request.is_multishot() {
             return failed(libc::EINVAL);
         }
         // Linux looks for a buffer first, and only then for bytes.
