@@ -79,6 +79,23 @@ impl Received {
     }
 }
 
+/// Has `once` receive something, again and again, until all that is sent meanwhile has come.
+async fn under_traffic(
+    mut once: impl AsyncFnMut(&TcpListener, &TcpStream, &mut Received) -> Result,
+) -> Result {
+    nursery(async |n| {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let traffic = n.fork(traffic(n, listener.local_addr()?));
+        let (stream, _) = listener.accept().await?;
+        let mut received = Received::default();
+        while !received.is_complete() {
+            once(&listener, &stream, &mut received).await?;
+        }
+        received.check(traffic.await?).await
+    })
+    .await
+}
+
 /// Ends after `turns` turns: something that wins a `select!` sooner or later.
 async fn tick(turns: u64) {
     for _ in 0..turns {
@@ -89,79 +106,68 @@ async fn tick(turns: u64) {
 // D7: a late result belongs to the object, whichever branch wins (which `select!` draws by lot).
 #[trine::test(kernel = "both", runs = 10, deterministic = false)]
 async fn a_loop_of_select_over_recv_accept_and_a_tick_loses_nothing() -> Result {
-    nursery(async |n| {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let traffic = n.fork(traffic(n, listener.local_addr()?));
-        let (stream, _) = listener.accept().await?;
-        let (mut received, mut round, mut ticks) = (Received::default(), 0, 0);
-        while !received.is_complete() {
-            let ended = received.ended;
-            round += 1;
-            let receive = async {
-                if ended { futures::future::pending().await } else { stream.recv().await }
-            };
-            let (receive, accept) = (receive.fuse(), listener.accept().fuse());
-            // Every third time it is ready at once, whatever has come.
-            let tick = tick(round % 3).fuse();
-            pin_mut!(receive, accept, tick);
-            select! {
-                () = tick => ticks += 1,
-                accepted = accept => received.connections.push(accepted?.0),
-                chunk = receive => match chunk? {
-                    Some(chunk) => received.bytes.extend_from_slice(&chunk),
-                    None => received.ended = true,
-                },
-            }
+    let (mut round, mut ticks) = (0, 0);
+    under_traffic(async |listener, stream, received| {
+        let ended = received.ended;
+        round += 1;
+        let receive =
+            async { if ended { futures::future::pending().await } else { stream.recv().await } };
+        let (receive, accept) = (receive.fuse(), listener.accept().fuse());
+        // Every third time it is ready at once, whatever has come.
+        let tick = tick(round % 3).fuse();
+        pin_mut!(receive, accept, tick);
+        select! {
+            () = tick => ticks += 1,
+            accepted = accept => received.connections.push(accepted?.0),
+            chunk = receive => match chunk? {
+                Some(chunk) => received.bytes.extend_from_slice(&chunk),
+                None => received.ended = true,
+            },
         }
-        assert!(ticks > 10, "the ticking branch hardly ever won: {ticks}");
-        received.check(traffic.await?).await
+        Ok(())
     })
-    .await
+    .await?;
+    assert!(ticks > 10, "the ticking branch hardly ever won: {ticks}");
+    Ok(())
 }
 
 // D7: the same for a read into a buffer of the caller's, which is gone with the future.
 #[trine::test(kernel = "both", runs = 10, deterministic = false)]
 async fn a_dropped_read_into_a_buffer_leaves_its_bytes_with_the_stream() -> Result {
-    nursery(async |n| {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let traffic = n.fork(traffic(n, listener.local_addr()?));
-        let (stream, _) = listener.accept().await?;
-        let (mut received, mut round) = (Received::default(), 0);
-        while !received.is_complete() {
-            round += 1;
-            let (ended, capacity) = (received.ended, round as usize % 7 + 1);
-            let read = async {
-                if ended {
-                    return futures::future::pending().await;
-                }
-                match round % 3 {
-                    0 => stream.read(Vec::with_capacity(capacity)).await,
-                    // Ends short, where the stream does.
-                    1 => stream.read_exact(Vec::with_capacity(capacity)).await,
-                    _ => {
-                        let chunk = stream.recv().await.unwrap();
-                        Ok(chunk.map_or(Vec::new(), |chunk| chunk.to_vec()))
-                    }
-                }
-            };
-            let (read, accept, tick) =
-                (read.fuse(), listener.accept().fuse(), tick(round % 3).fuse());
-            pin_mut!(read, accept, tick);
-            select! {
-                () = tick => {},
-                accepted = accept => received.connections.push(accepted?.0),
-                read = read => match read {
-                    Ok(bytes) if bytes.is_empty() => received.ended = true,
-                    Ok(bytes) => received.bytes.extend_from_slice(&bytes),
-                    Err(short) => {
-                        assert_eq!(short.error.io_kind(), Some(io::ErrorKind::UnexpectedEof));
-                        received.bytes.extend_from_slice(&short.buf);
-                        received.ended = true;
-                    }
-                },
+    let mut round = 0;
+    under_traffic(async |listener, stream, received| {
+        round += 1;
+        let (ended, capacity) = (received.ended, round as usize % 7 + 1);
+        let read = async {
+            if ended {
+                return futures::future::pending().await;
             }
+            match round % 3 {
+                0 => stream.read(Vec::with_capacity(capacity)).await,
+                // Ends short, where the stream does.
+                1 => stream.read_exact(Vec::with_capacity(capacity)).await,
+                _ => {
+                    let chunk = stream.recv().await.unwrap();
+                    Ok(chunk.map_or(Vec::new(), |chunk| chunk.to_vec()))
+                }
+            }
+        };
+        let (read, accept, tick) = (read.fuse(), listener.accept().fuse(), tick(round % 3).fuse());
+        pin_mut!(read, accept, tick);
+        select! {
+            () = tick => {},
+            accepted = accept => received.connections.push(accepted?.0),
+            read = read => match read {
+                Ok(bytes) if bytes.is_empty() => received.ended = true,
+                Ok(bytes) => received.bytes.extend_from_slice(&bytes),
+                Err(short) => {
+                    assert_eq!(short.error.io_kind(), Some(io::ErrorKind::UnexpectedEof));
+                    received.bytes.extend_from_slice(&short.buf);
+                    received.ended = true;
+                }
+            },
         }
-        received.check(traffic.await?).await
+        Ok(())
     })
     .await
 }
@@ -169,26 +175,21 @@ async fn a_dropped_read_into_a_buffer_leaves_its_bytes_with_the_stream() -> Resu
 // D7, E11: scopes that time out around a receive take nothing away either.
 #[trine::test(kernel = "both", runs = 10)]
 async fn receives_inside_scopes_that_expire_lose_nothing() -> Result {
-    nursery(async |n| {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let traffic = n.fork(traffic(n, listener.local_addr()?));
-        let (stream, _) = listener.accept().await?;
-        let (mut received, mut round) = (Received::default(), 0_u64);
-        while !received.is_complete() {
-            round += 1;
-            let patience = Duration::from_micros(round % 90);
-            if round % 2 == 0 || received.ended {
-                let accepted = move_on_after(patience, async |_| listener.accept().await).await?;
-                received.connections.extend(accepted.map(|(stream, _)| stream));
-            } else {
-                match move_on_after(patience, async |_| stream.recv().await).await? {
-                    Some(Some(chunk)) => received.bytes.extend_from_slice(&chunk),
-                    Some(None) => received.ended = true,
-                    None => {}
-                }
+    let mut round = 0_u64;
+    under_traffic(async |listener, stream, received| {
+        round += 1;
+        let patience = Duration::from_micros(round % 90);
+        if round % 2 == 0 || received.ended {
+            let accepted = move_on_after(patience, async |_| listener.accept().await).await?;
+            received.connections.extend(accepted.map(|(stream, _)| stream));
+        } else {
+            match move_on_after(patience, async |_| stream.recv().await).await? {
+                Some(Some(chunk)) => received.bytes.extend_from_slice(&chunk),
+                Some(None) => received.ended = true,
+                None => {}
             }
         }
-        received.check(traffic.await?).await
+        Ok(())
     })
     .await
 }

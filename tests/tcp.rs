@@ -106,6 +106,20 @@ fn assert_pattern(from: usize, bytes: &[u8]) {
     }
 }
 
+/// Reads the pattern to its end, a piece at a time and with a pause after each; says how long it was.
+async fn read_pattern(peer: &Peer, piece: usize, pause: impl AsyncFn() -> Result) -> Result<usize> {
+    let (mut buf, mut at) = (vec![0; piece], 0);
+    loop {
+        let count = peer.read(&mut buf).await?;
+        if count == 0 {
+            return Ok(at);
+        }
+        assert_pattern(at, &buf[..count]);
+        at += count;
+        pause().await?;
+    }
+}
+
 const PERIOD: usize = 65_521;
 
 fn period() -> &'static [u8] {

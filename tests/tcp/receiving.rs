@@ -12,7 +12,9 @@ use trine::{
     stats,
 };
 
-use crate::{LONG, MOMENT, Peer, assert_pattern, pair, pattern, run, run_with, too_much, turns};
+use crate::{
+    LONG, MOMENT, Peer, assert_pattern, pair, pattern, read_pattern, run, run_with, too_much, turns,
+};
 
 // `recv` and `read` share one read half, whose bytes come in order whoever asks for them.
 #[trine::test(kernel = "both", runs = 5)]
@@ -410,17 +412,7 @@ fn dozens_of_mebibytes_go_both_ways_at_once() {
                 }
                 Ok(peer.shutdown(Shutdown::Write)?)
             });
-            let receiving = n.fork(async move {
-                let (mut buf, mut at) = (vec![0; 500_000], 0);
-                loop {
-                    let count = peer.read(&mut buf).await?;
-                    if count == 0 {
-                        return Ok(at);
-                    }
-                    assert_pattern(at, &buf[..count]);
-                    at += count;
-                }
-            });
+            let receiving = n.fork(read_pattern(peer, 500_000, async || Ok(())));
             n.spawn(async move {
                 let mut from = 0;
                 while from < total {

@@ -14,7 +14,7 @@ use trine::net::TcpStream;
 use trine::time::{Instant, sleep};
 use trine::{BufError, CancelScope, Error, IoBuf, Result, move_on_after, nursery};
 
-use crate::{MOMENT, Peer, assert_pattern, pair, pattern, run, too_much, turns};
+use crate::{MOMENT, Peer, assert_pattern, pair, pattern, read_pattern, run, too_much, turns};
 
 /// What the peer gets, up to the end of the stream, if it reads all the while that `body` takes.
 async fn drained(peer: &Peer, body: impl AsyncFnOnce() -> Result) -> Result<Vec<u8>> {
@@ -137,18 +137,8 @@ fn writes_that_are_cancelled_at_any_moment_add_up_to_what_the_peer_gets() {
     run(async || {
         let (one, peer) = Peer::pair().await?;
         nursery(async |n| {
-            let reader = n.fork(async move {
-                let (mut buf, mut at) = (vec![0; 100_000], 0);
-                loop {
-                    let count = peer.read(&mut buf).await?;
-                    if count == 0 {
-                        return Ok(at);
-                    }
-                    assert_pattern(at, &buf[..count]);
-                    at += count;
-                    sleep(Duration::from_micros(20)).await?;
-                }
-            });
+            let pause = async || sleep(Duration::from_micros(20)).await;
+            let reader = n.fork(async move { read_pattern(&peer, 100_000, pause).await });
             let (mut at, mut cancelled, piece) = (0, 0, 2_000_000.min(too_much() / 2));
             for round in 0..150_u64 {
                 let patience = Duration::from_micros(round * 37 % 400);
