@@ -95,23 +95,19 @@ impl Connections {
         }
         Ok(())
     }
-
-    fn now(&self) -> u64 {
-        self.started.elapsed().as_nanos() as u64
-    }
 }
 
 impl Load for Connections {
-    fn run(&mut self, duration: Duration) -> io::Result<()> {
-        let end = self.now() + duration.as_nanos() as u64;
-        while self.now() < end {
-            while let Some(at) = self.ready.pop() {
-                self.begin(at)?;
-            }
-            self.ring.enter(0);
-            self.listen()?;
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    fn turn(&mut self, _now: u64) -> io::Result<()> {
+        while let Some(at) = self.ready.pop() {
+            self.begin(at)?;
         }
-        Ok(())
+        self.ring.enter(0);
+        self.listen()
     }
 
     fn answers(&mut self) -> &mut Latency {

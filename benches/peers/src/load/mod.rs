@@ -14,7 +14,22 @@ pub use latency::Latency;
 
 pub trait Load {
     /// Asks and listens for so long.
-    fn run(&mut self, duration: Duration) -> io::Result<()>;
+    fn run(&mut self, duration: Duration) -> io::Result<()> {
+        let end = self.now() + duration.as_nanos() as u64;
+        loop {
+            let now = self.now();
+            if now >= end {
+                return Ok(());
+            }
+            self.turn(now)?;
+        }
+    }
+
+    /// Nanoseconds since it began.
+    fn now(&self) -> u64;
+
+    /// Asks what is to be asked by now, and hears what has come.
+    fn turn(&mut self, now: u64) -> io::Result<()>;
 
     /// How long what was asked for took.
     fn answers(&mut self) -> &mut Latency;

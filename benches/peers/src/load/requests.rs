@@ -160,27 +160,20 @@ impl Requests {
         again.into_iter().for_each(|at| self.receive(at));
         Ok(())
     }
-
-    fn now(&self) -> u64 {
-        self.started.elapsed().as_nanos() as u64
-    }
 }
 
 impl Load for Requests {
-    fn run(&mut self, duration: Duration) -> io::Result<()> {
-        let end = self.now() + duration.as_nanos() as u64;
-        loop {
-            let now = self.now();
-            if now >= end {
-                return Ok(());
-            }
-            match self.pace {
-                Pace::Closed { .. } => self.send_ready(now),
-                Pace::Open { .. } => self.send_due(now),
-            }
-            self.ring.enter(0);
-            self.listen()?;
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    fn turn(&mut self, now: u64) -> io::Result<()> {
+        match self.pace {
+            Pace::Closed { .. } => self.send_ready(now),
+            Pace::Open { .. } => self.send_due(now),
         }
+        self.ring.enter(0);
+        self.listen()
     }
 
     fn answers(&mut self) -> &mut Latency {
