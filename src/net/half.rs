@@ -38,6 +38,14 @@ impl<T: Default> Half<T> {
         self.busy.set(false);
     }
 
+    /// Whether the state was never worked on: it is the default.
+    pub(super) fn is_unused(&self) -> bool {
+        let state = self.state.take();
+        let unused = state.is_none();
+        self.state.set(state);
+        unused
+    }
+
     /// Works on the state. It is taken out meanwhile, not borrowed: waiting may wake and drop, which
     /// is other people's code, and that may come here again.
     pub(super) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {

@@ -131,8 +131,8 @@ impl Receiving {
     fn arm(&mut self, stream: &TcpStream, cx: &Context<'_>) {
         let run = &stream.run;
         self.active = if std::mem::take(&mut self.short) {
-            let own = Storage::new(Vec::<u8>::with_capacity(run.pool().buffer_len()));
-            let receive = Submission::recv::<Vec<u8>>(&stream.fd, own);
+            let own = Storage::to_fill(Vec::with_capacity(run.pool().buffer_len()));
+            let receive = Submission::recv(&stream.fd, own);
             Active::Owned(Operation::start(run, cx, || receive))
         } else {
             let multishot = run.capabilities().multishot_recv;
@@ -237,7 +237,7 @@ pub(super) async fn read<B: IoBufMut>(
         Ok(reader) => reader,
         Err(error) => return Err(BufError::new(error, 0, buf)),
     };
-    reader.storage = Some(Storage::new(buf));
+    reader.storage = Some(Storage::to_fill(buf));
     let outcome = poll_fn(|cx| reader.poll(exact, cx)).await;
     let storage = reader.storage.take().expect("the reader has it when nothing is in flight");
     let (done, buf) = (storage.filled(), storage.into_filled());
@@ -301,7 +301,7 @@ impl<'a, B: IoBufMut> Reader<'a, B> {
             ready!(run.cancel_point())?;
             if !ready!(self.poll_former(cx))? {
                 let storage = self.storage.take().expect("nothing is in flight");
-                let receive = Submission::recv::<B>(&self.stream.fd, storage);
+                let receive = Submission::recv(&self.stream.fd, storage);
                 self.operation = Some(Operation::start(run, cx, || receive));
                 return Poll::Pending;
             }
@@ -310,7 +310,7 @@ impl<'a, B: IoBufMut> Reader<'a, B> {
 
     fn is_enough(&mut self, exact: bool) -> bool {
         let storage = self.storage.as_mut().expect("nothing is in flight");
-        storage.room::<B>() == 0 || (!exact && storage.filled() > 0)
+        storage.room() == 0 || (!exact && storage.filled() > 0)
     }
 
     /// The end of the receive into the buffer.
@@ -350,7 +350,7 @@ impl<'a, B: IoBufMut> Reader<'a, B> {
         let storage = self.storage.as_mut().expect("nothing is in flight");
         self.stream.receiving.with(|half| {
             while let Some(chunk) = half.stash.front_mut() {
-                let taken = storage.append::<B>(chunk);
+                let taken = storage.append(chunk);
                 chunk.advance(taken);
                 if !chunk.is_empty() {
                     break;
@@ -369,7 +369,9 @@ impl<B: IoBufMut> Drop for Reader<'_, B> {
                 operation.cancel();
                 half.active = Active::Owned(operation);
             }
-            if let Some(bytes) = storage.map(Storage::into_bytes::<B>).filter(|b| !b.is_empty()) {
+            if let Some(bytes) =
+                storage.map(|storage| storage.copy_filled()).filter(|b| !b.is_empty())
+            {
                 half.stash.push_front(Chunk::from_vec(bytes));
             }
             half.rest();

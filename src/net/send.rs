@@ -1,7 +1,8 @@
 //! The write half of a stream.
 
-use std::future::poll_fn;
 use std::io;
+use std::marker::PhantomData;
+use std::mem;
 use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result};
@@ -35,77 +36,110 @@ impl Sending {
     pub(super) fn is_shut(&self) -> bool {
         self.shut
     }
+
+    /// Waits for the end of a write or a shutdown that was dropped.
+    fn poll_former(&mut self, stream: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(Orphan { operation, shuts }) = &mut self.orphan {
+            let Finished { result, .. } = ready!(operation.poll(cx));
+            if let Some(how) = shuts.filter(|_| result == 0) {
+                self.shut = true;
+                if how == libc::SHUT_RDWR {
+                    stream.receiving.with(Receiving::shut);
+                }
+            }
+            self.broken |= result > 0;
+            self.orphan = None;
+        }
+        Poll::Ready(())
+    }
 }
 
 /// Sends from a caller's buffer: what goes at once, or all of it.
-pub(super) async fn write<B: IoBuf>(
-    stream: &TcpStream,
-    buf: B,
+///
+/// Written by hand, because as `async fn`s inside of one another the buffer and what comes of it
+/// would be moved at every level.
+pub(super) struct Write<'a, B> {
+    writer: Writer<'a>,
     all: bool,
-) -> Result<(usize, B), BufError<B>> {
-    let mut writer = match Writer::enter(stream) {
-        Ok(writer) => writer,
-        Err(error) => return Err(BufError::new(error, 0, buf)),
-    };
-    writer.len = buf.len();
-    writer.storage = Some(Storage::new(buf));
-    let outcome = poll_fn(|cx| writer.poll::<B>(all, cx)).await;
-    let storage = writer.storage.take().expect("the writer has it when nothing is in flight");
-    // The caller hears how much went out, so nothing is broken.
-    let (done, buf) = (std::mem::take(&mut writer.done), storage.into_inner());
-    match outcome {
-        Ok(()) => Ok((done, buf)),
-        Err(error) => Err(BufError::new(error, done, buf)),
+    buffer: PhantomData<fn() -> B>,
+}
+
+impl<'a, B: IoBuf> Write<'a, B> {
+    pub(super) fn new(stream: &'a TcpStream, buf: B, all: bool) -> Self {
+        let writer = Writer::new(stream, Some(Storage::to_send(buf)));
+        Write { writer, all, buffer: PhantomData }
+    }
+
+    /// How many bytes went out, and the buffer.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(usize, B), BufError<B>>> {
+        let outcome = ready!(self.writer.poll(self.all, cx));
+        let done = self.writer.finish();
+        let buf = self.writer.storage.take().expect("nothing is in flight").into_inner();
+        Poll::Ready(match outcome {
+            Ok(()) => Ok((done, buf)),
+            Err(error) => Err(BufError::new(error, done, buf)),
+        })
     }
 }
 
 /// Whoever writes. Dropping it half-way leaves the operation with the stream.
 pub(super) struct Writer<'a> {
     stream: &'a TcpStream,
+    /// It has the write half.
+    entered: bool,
     /// The buffer; the operation has it while one is in flight.
     storage: Option<Storage>,
     operation: Option<Operation>,
     /// The operation is a shutdown, of this.
     shuts: Option<i32>,
-    len: usize,
     done: usize,
     attempts: u8,
     pause: Option<Pause>,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn enter(stream: &'a TcpStream) -> Result<Writer<'a>> {
-        exec::check_run(&stream.run)?;
-        stream.sending.enter(WRITE_HALF)?;
-        Ok(Writer {
+    /// Writes the storage, or shuts the half if there is none.
+    pub(super) fn new(stream: &'a TcpStream, storage: Option<Storage>) -> Writer<'a> {
+        Writer {
             stream,
-            storage: None,
+            entered: false,
+            storage,
             operation: None,
             shuts: None,
-            len: 0,
             done: 0,
             attempts: 0,
             pause: None,
-        })
+        }
+    }
+
+    /// Takes the write half.
+    pub(super) fn enter(&mut self) -> Result {
+        exec::check_run(&self.stream.run)?;
+        self.stream.sending.enter(WRITE_HALF)?;
+        self.entered = true;
+        Ok(())
     }
 
     /// Waits for the end of a write that was dropped.
     pub(super) fn poll_former(&self, cx: &mut Context<'_>) -> Poll<Result> {
         ready!(self.stream.run.cancel_point())?;
-        self.stream.sending.with(|half| {
-            if let Some(Orphan { operation, shuts }) = &mut half.orphan {
-                let Finished { result, .. } = ready!(operation.poll(cx));
-                if let Some(how) = shuts.filter(|_| result == 0) {
-                    half.shut = true;
-                    if how == libc::SHUT_RDWR {
-                        self.stream.receiving.with(Receiving::shut);
-                    }
-                }
-                half.broken |= result > 0;
-                half.orphan = None;
-            }
-            Poll::Ready(Ok(()))
-        })
+        if self.stream.sending.is_unused() {
+            return Poll::Ready(Ok(()));
+        }
+        self.stream.sending.with(|half| half.poll_former(self.stream, cx)).map(Ok)
+    }
+
+    /// Waits until a write may begin.
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result> {
+        ready!(self.poll_former(cx))?;
+        if self.stream.sending.is_unused() {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(self.stream.sending.with(|half| match half {
+            Sending { broken: true, .. } => Err(Error::Broken(WRITE_HALF)),
+            Sending { shut: true, .. } => Err(Error::Closed(WRITE_HALF)),
+            _ => Ok(()),
+        }))
     }
 
     /// Shuts the half down, as often as it takes (rule D4).
@@ -132,33 +166,36 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn poll<B: IoBuf>(&mut self, all: bool, cx: &mut Context<'_>) -> Poll<Result> {
-        let run = &self.stream.run;
+    /// Sends what is in the storage. After the end, [`finish`](Writer::finish) has the outcome.
+    fn poll(&mut self, all: bool, cx: &mut Context<'_>) -> Poll<Result> {
+        if !self.entered {
+            self.enter()?;
+        }
         if self.operation.is_some() {
             ready!(self.poll_operation(cx))?;
             // What went out is reported, whatever was cancelled meanwhile (rule D4).
-            if self.done == self.len || (!all && self.done > 0) {
+            if self.done > 0 && (!all || self.done == self.len()) {
                 return Poll::Ready(Ok(()));
             }
         }
         if self.pause.is_none() {
-            ready!(self.poll_former(cx))?;
-            let (broken, shut) = self.stream.sending.with(|half| (half.broken, half.shut));
-            if broken {
-                return Poll::Ready(Err(Error::Broken(WRITE_HALF)));
-            }
-            if shut {
-                return Poll::Ready(Err(Error::Closed(WRITE_HALF)));
-            }
+            ready!(self.poll_ready(cx))?;
         }
-        if self.len == 0 {
+        let run = &self.stream.run;
+        if self.len() == 0 {
             ready!(run.poll_budget(&mut self.pause, cx));
             return Poll::Ready(Ok(()));
         }
-        let storage = self.storage.take().expect("nothing is in flight");
-        let send = Submission::send::<B>(&self.stream.fd, storage, self.done, all);
-        self.operation = Some(Operation::start(run, cx, || send));
+        let (fd, storage) = (&self.stream.fd, self.storage.take().expect("nothing is in flight"));
+        let done = self.done;
+        self.operation =
+            Some(Operation::start(run, cx, || Submission::send(fd, storage, done, all)));
         Poll::Pending
+    }
+
+    /// How much there is to be sent.
+    fn len(&self) -> usize {
+        self.storage.as_ref().expect("a write is not polled after its end").len()
     }
 
     /// The end of a send.
@@ -180,10 +217,28 @@ impl<'a> Writer<'a> {
             Verdict::Result(Err(error)) => Poll::Ready(Err(error)),
         }
     }
-}
 
-impl Drop for Writer<'_> {
-    fn drop(&mut self) {
+    /// Gives the half back, and says how much went out: whoever writes hears of it, so nothing is
+    /// broken.
+    fn finish(&mut self) -> usize {
+        let done = mem::take(&mut self.done);
+        self.leave();
+        done
+    }
+
+    fn leave(&mut self) {
+        if !mem::replace(&mut self.entered, false) {
+            return;
+        }
+        if self.done > 0 || self.operation.is_some() || !self.stream.sending.is_unused() {
+            self.abandon();
+        }
+        self.stream.sending.leave();
+    }
+
+    /// Leaves what it does and what it waited for to the half.
+    #[cold]
+    fn abandon(&mut self) {
         let operation = self.operation.take();
         self.stream.sending.with(|half| {
             half.broken |= self.done > 0;
@@ -196,7 +251,12 @@ impl Drop for Writer<'_> {
                 orphan.operation.rest();
             }
         });
-        self.stream.sending.leave();
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

@@ -15,7 +15,7 @@ use crate::ring::{Descriptor, SockAddr, SocketOption};
 
 use super::half::Half;
 use super::receive::{self, Receiving};
-use super::send::{self, Sending};
+use super::send::{Sending, Write, Writer};
 
 pub use super::receive::Recv;
 
@@ -131,8 +131,12 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says, `BrokenPipe` for one; [`Error::Busy`](crate::Error::Busy) if another task writes;
     /// [`Error::Closed`](crate::Error::Closed) after a shutdown; `Cancelled`.
-    pub async fn write<B: IoBuf>(&self, buf: B) -> Result<(usize, B), BufError<B>> {
-        send::write(self, buf, false).await
+    pub fn write<B: IoBuf>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<(usize, B), BufError<B>>> + use<'_, B> {
+        let mut write = Write::new(self, buf, false);
+        poll_fn(move |cx| write.poll(cx))
     }
 
     /// Sends all of `buf`.
@@ -143,8 +147,12 @@ impl TcpStream {
     ///
     /// # Errors
     /// As [`write`](TcpStream::write).
-    pub async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
-        send::write(self, buf, true).await.map(|(_, buf)| buf)
+    pub fn write_all<B: IoBuf>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        let mut write = Write::new(self, buf, true);
+        poll_fn(move |cx| write.poll(cx).map_ok(|(_, buf)| buf))
     }
 
     /// Shuts a half of the connection: with `Shutdown::Write` the peer sees the end of the stream.
@@ -158,7 +166,10 @@ impl TcpStream {
     pub async fn shutdown(&self, how: Shutdown) -> Result {
         exec::check_run(&self.run)?;
         let (read, write) = (how != Shutdown::Write, how != Shutdown::Read);
-        let mut writing = if write { Some(send::Writer::enter(self)?) } else { None };
+        let mut writing = write.then(|| Writer::new(self, None));
+        if let Some(writing) = &mut writing {
+            writing.enter()?;
+        }
         poll_fn(|cx| match &writing {
             Some(writing) => writing.poll_former(cx),
             None => self.run.cancel_point().map_err(Into::into),

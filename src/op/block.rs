@@ -1,108 +1,160 @@
 //! The storage of one operation: heap held by raw pointer.
 
-use std::any::Any;
+use std::any::TypeId;
 use std::ptr::NonNull;
 
-use super::buf::IoBufMut;
+use crate::ring::{Region, SockAddr};
 
-/// One value at an address that does not change until the value is taken out.
+use super::buf::{IoBuf, IoBufMut};
+
+/// A buffer (or an address) that does not move until it is taken out, and what the kernel is told
+/// about it.
 ///
 /// It is held by raw pointer and not in a `Box`, because moving a `Box` claims to be the only one
-/// who has a pointer into it, and while an operation is in flight the kernel has one too.
-pub(crate) struct Block {
-    value: NonNull<dyn Any>,
-}
-
-impl Block {
-    pub(crate) fn new<S: 'static>(value: S) -> Block {
-        let value: Box<dyn Any> = Box::new(value);
-        Block { value: NonNull::from(Box::leak(value)) }
-    }
-
-    /// Looks at the value. Only `op` may, and only while the kernel does not have it.
-    pub(super) fn get_mut<S: 'static>(&mut self) -> &mut S {
-        // SAFETY: the value is alive until this block is dropped or taken apart. A block that is
-        // not inside a slot is not known to the kernel, and one inside a slot is not reached by
-        // this function; so nobody else has a pointer to it.
-        let value = unsafe { self.value.as_mut() };
-        value.downcast_mut().expect("an operation finds the storage that it put in")
-    }
-
-    /// Takes the value out. The kernel has let go: blocks come out of the table only then.
-    pub(crate) fn into_inner<S: 'static>(mut self) -> S {
-        let _: &mut S = self.get_mut();
-        let value = self.value.cast::<S>();
-        std::mem::forget(self);
-        // SAFETY: allocated as a `Box<S>` in `new` (the line above has checked the type), and the
-        // forgotten block does not free it again.
-        *unsafe { Box::from_raw(value.as_ptr()) }
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        // SAFETY: allocated by `Box` in `new` and not taken out.
-        drop(unsafe { Box::from_raw(self.value.as_ptr()) });
-    }
-}
-
-/// A block with how much of the buffer in it has been filled.
+/// who has a pointer into it, and while an operation is in flight the kernel has one too. Whatever
+/// the value is, this is one word.
 pub(crate) struct Storage {
-    pub(super) block: Block,
-    /// Bytes of the buffer that were written by the kernel or by `append`, from its start on. Only
-    /// completions and `append` raise it, so the buffer's content is initialised up to here.
-    pub(super) filled: usize,
+    block: NonNull<Header>,
+}
+
+/// What lies before the value.
+struct Header {
+    value: TypeId,
+    /// Frees the whole block.
+    free: unsafe fn(NonNull<Header>),
+    /// The memory that the kernel reads or writes: in the value or owned by it.
+    start: *mut u8,
+    len: usize,
+    /// Bytes of it that were written by the kernel or by `append`, from its start on. Only
+    /// completions and `append` raise it, so the memory is initialised up to here.
+    filled: usize,
+}
+
+#[repr(C)]
+struct Block<S> {
+    header: Header,
+    value: S,
 }
 
 impl Storage {
-    pub(crate) fn new<S: 'static>(value: S) -> Storage {
-        Storage { block: Block::new(value), filled: 0 }
+    /// Bytes to be sent.
+    pub(crate) fn to_send<B: IoBuf>(buf: B) -> Storage {
+        Storage::new(buf, |buf| (buf.as_ptr().cast_mut(), buf.len()))
+    }
+
+    /// Room to be filled.
+    pub(crate) fn to_fill<B: IoBufMut>(buf: B) -> Storage {
+        Storage::new(buf, |buf| (buf.as_mut_ptr(), buf.capacity()))
+    }
+
+    pub(crate) fn address(address: SockAddr) -> Storage {
+        Storage::new(address, |address| (address.as_mut_ptr(), address.len()))
+    }
+
+    /// The memory is asked for once, when the value is where it is to stay.
+    #[inline]
+    fn new<S: 'static>(value: S, memory: impl FnOnce(&mut S) -> (*mut u8, usize)) -> Storage {
+        let (value_type, start) = (TypeId::of::<S>(), std::ptr::null_mut());
+        let header = Header { value: value_type, free: free::<S>, start, len: 0, filled: 0 };
+        let block = Box::into_raw(Box::new(Block { header, value }));
+        // SAFETY: just made, and nobody else has it.
+        unsafe {
+            let (start, len) = memory(&mut (*block).value);
+            ((*block).header.start, (*block).header.len) = (start, len);
+            Storage { block: NonNull::new_unchecked(block).cast() }
+        }
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: alive as long as this is; the kernel knows the memory, not the header.
+        unsafe { self.block.as_ref() }
+    }
+
+    fn header_mut(&mut self) -> &mut Header {
+        // SAFETY: as above.
+        unsafe { self.block.as_mut() }
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn len(&self) -> usize {
+        self.header().len
     }
 
     pub(crate) fn filled(&self) -> usize {
-        self.filled
+        self.header().filled
     }
 
-    /// How much there is room for in the `B`.
-    pub(crate) fn room<B: IoBufMut>(&mut self) -> usize {
-        self.block.get_mut::<B>().capacity() - self.filled
+    /// How much is not filled.
+    pub(crate) fn room(&self) -> usize {
+        self.len() - self.filled()
+    }
+
+    /// The memory from byte `from` on, to be lent to the kernel.
+    pub(super) fn region(&mut self, from: usize) -> Region {
+        let &mut Header { start, len, .. } = self.header_mut();
+        assert!(from <= len, "byte {from} of {len}");
+        // SAFETY: the memory belongs to the value (the promise of `IoBuf`), which the slot keeps,
+        // untouched, until the terminal completion. A send does not write.
+        unsafe { Region::new(start.add(from), len - from) }
+    }
+
+    /// The kernel has written so many bytes behind what was filled.
+    pub(super) fn fill(&mut self, count: usize) {
+        self.header_mut().filled += count;
     }
 
     /// Copies bytes behind what is filled, as many as fit, and says how many.
-    pub(crate) fn append<B: IoBufMut>(&mut self, bytes: &[u8]) -> usize {
-        let count = bytes.len().min(self.room::<B>());
-        let to = self.block.get_mut::<B>().as_mut_ptr().wrapping_add(self.filled);
-        // SAFETY: `count` bytes of room from `filled` on, in memory that is the buffer's alone.
-        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), count) };
-        self.filled += count;
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> usize {
+        let count = bytes.len().min(self.room());
+        let Header { start, filled, .. } = self.header_mut();
+        // SAFETY: `count` bytes of room from `filled` on, in memory that is the value's alone:
+        // storage that is not inside a slot is not known to the kernel.
+        unsafe { start.add(*filled).copy_from_nonoverlapping(bytes.as_ptr(), count) };
+        *filled += count;
         count
     }
 
-    /// The bytes that are filled, copied out of the `B`.
-    pub(crate) fn into_bytes<B: IoBufMut>(mut self) -> Vec<u8> {
-        let start = self.block.get_mut::<B>().as_mut_ptr();
-        self.copy_filled(start)
+    /// The bytes that are filled, copied out. The kernel has let go.
+    pub(crate) fn copy_filled(&self) -> Vec<u8> {
+        let &Header { start, filled, .. } = self.header();
+        // SAFETY: the first `filled` bytes are initialised.
+        unsafe { std::slice::from_raw_parts(start, filled) }.to_vec()
     }
 
-    /// The bytes that are filled, copied out.
-    pub(super) fn copy_filled(&self, start: *const u8) -> Vec<u8> {
-        // SAFETY: `start` is where the buffer of this block begins, as it was told to the kernel,
-        // and its first `filled` bytes are initialised. The operation is terminal.
-        unsafe { std::slice::from_raw_parts(start, self.filled) }.to_vec()
-    }
-
-    /// Takes the value out.
+    /// Takes the value out. The kernel has let go: storage comes out of the table only then.
+    #[inline]
     pub(crate) fn into_inner<S: 'static>(self) -> S {
-        self.block.into_inner()
+        assert!(self.header().value == TypeId::of::<S>(), "an operation finds what it put in");
+        let block = self.block.cast::<Block<S>>();
+        std::mem::forget(self);
+        // SAFETY: allocated as this in `new` (the type was compared), and what is forgotten does
+        // not free it again.
+        unsafe { Box::from_raw(block.as_ptr()) }.value
     }
 
     /// Takes the buffer out, with what was filled as its content.
     pub(crate) fn into_filled<B: IoBufMut>(self) -> B {
-        let mut buf: B = self.block.into_inner();
+        let filled = self.filled();
+        let mut buf: B = self.into_inner();
         // SAFETY: the first `filled` bytes are initialised, and they were within the capacity.
-        unsafe { buf.set_len(self.filled) };
+        unsafe { buf.set_len(filled) };
         buf
     }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        let free = self.header().free;
+        // SAFETY: `free` is for the type that the block was made of, and it was not taken out.
+        unsafe { free(self.block) };
+    }
+}
+
+/// # Safety
+/// The header is that of a `Block<S>` made by [`Storage::new`], which nobody uses any more.
+unsafe fn free<S>(block: NonNull<Header>) {
+    // SAFETY: the caller promises it.
+    drop(unsafe { Box::from_raw(block.cast::<Block<S>>().as_ptr()) });
 }
 
 #[cfg(test)]
@@ -110,19 +162,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pointer_into_a_block_stays_good_while_the_block_moves() {
-        let mut block = Block::new(vec![1_u8, 2, 3].into_boxed_slice());
-        let inside = block.get_mut::<Box<[u8]>>().as_mut_ptr();
-        let moved = Box::new(block);
-        // SAFETY: inside the boxed slice, which the block keeps at its place.
-        unsafe { inside.add(1).write(7) };
-        assert_eq!(*moved.into_inner::<Box<[u8]>>(), [1, 7, 3]);
+    fn the_memory_stays_where_it_is_while_the_storage_moves() {
+        let mut storage = Storage::to_send([1_u8, 2, 3]);
+        let inside = storage.region(1);
+        let moved = Box::new(storage);
+        // SAFETY: inside the array, which the block keeps at its place.
+        assert_eq!(unsafe { inside.address().read() }, 2);
+        assert_eq!(moved.into_inner::<[u8; 3]>(), [1, 2, 3]);
     }
 
     #[test]
-    fn dropping_a_block_drops_its_value() {
-        let shared = std::rc::Rc::new(());
-        drop(Block::new(std::rc::Rc::clone(&shared)));
-        assert_eq!(std::rc::Rc::strong_count(&shared), 1);
+    fn what_the_kernel_and_we_have_written_is_the_content() {
+        let mut storage = Storage::to_fill(Vec::with_capacity(8));
+        assert_eq!(storage.append(b"ab"), 2);
+        let rest = storage.region(storage.filled());
+        // SAFETY: inside the room of the vector.
+        unsafe { rest.address().copy_from_nonoverlapping(b"cd".as_ptr(), 2) };
+        storage.fill(2);
+        assert_eq!(storage.append(b"efghij"), 4, "there is no more room");
+        assert_eq!(storage.copy_filled(), b"abcdefgh");
+        assert_eq!(storage.into_filled::<Vec<u8>>(), b"abcdefgh");
+    }
+
+    #[test]
+    fn dropping_it_drops_the_value() {
+        let dropped = std::rc::Rc::<[u8]>::from(*b"bytes");
+        drop(Storage::to_send(std::rc::Rc::clone(&dropped)));
+        assert_eq!(std::rc::Rc::strong_count(&dropped), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "finds what it put in")]
+    fn it_is_not_taken_for_something_else() {
+        let _ = Storage::to_send("text").into_inner::<String>();
     }
 }

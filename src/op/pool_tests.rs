@@ -73,8 +73,8 @@ impl Bench {
     }
 
     fn drain(&mut self, len: usize) {
-        let storage = crate::op::Storage::new(Vec::<u8>::with_capacity(len));
-        let receive = Submission::recv::<Vec<u8>>(&self.fd, storage);
+        let storage = crate::op::Storage::to_fill(Vec::with_capacity(len));
+        let receive = Submission::recv(&self.fd, storage);
         let receive = self.table.submit(|| receive, Duration::ZERO, |_| 0);
         while self.table.take(receive).is_none() {
             self.turn();

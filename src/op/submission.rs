@@ -2,10 +2,9 @@
 
 use std::os::fd::AsRawFd;
 
-use crate::ring::{Region, Request, SockAddr};
+use crate::ring::{Request, SockAddr};
 
 use super::block::Storage;
-use super::buf::{IoBuf, IoBufMut};
 use super::fd::{Fd, Sole};
 use super::kind::Kind;
 
@@ -53,45 +52,33 @@ impl Submission {
 
     /// Connects to an address.
     pub(crate) fn connect(fd: &Fd, address: SockAddr) -> Submission {
-        let mut storage = Storage::new(address);
-        let address: &mut SockAddr = storage.block.get_mut();
-        let len = address.len();
-        // SAFETY: inside the block, which stays with the slot until the terminal completion.
-        let to = unsafe { Region::new(address.as_mut_ptr(), len) };
-        let request = Request::Connect { fd: fd.as_raw_fd(), to };
+        let mut storage = Storage::address(address);
+        let request = Request::Connect { fd: fd.as_raw_fd(), to: storage.region(0) };
         Submission::with_memory(&Kind::CONNECT, request, fd, storage)
     }
 
-    /// Receives into the `B` in `storage`, behind what is filled already.
-    pub(crate) fn recv<B: IoBufMut>(fd: &Fd, mut storage: Storage) -> Submission {
-        let room = storage.room::<B>();
-        let start = storage.block.get_mut::<B>().as_mut_ptr().wrapping_add(storage.filled);
-        // SAFETY: the buffer's memory belongs to the block (the promise of `IoBufMut`), which stays
-        // with the slot, untouched, until the terminal completion.
-        let into = unsafe { Region::new(start, room) };
+    /// Receives into the storage, behind what is filled already.
+    #[inline]
+    pub(crate) fn recv(fd: &Fd, mut storage: Storage) -> Submission {
+        let into = storage.region(storage.filled());
         let request = Request::Recv { fd: fd.as_raw_fd(), into };
         Submission::with_memory(&Kind::READ, request, fd, storage)
     }
 
-    /// Sends the `B` in `storage` from byte `done` on; with `all` not less than the rest.
-    pub(crate) fn send<B: IoBuf>(
-        fd: &Fd,
-        mut storage: Storage,
-        done: usize,
-        all: bool,
-    ) -> Submission {
-        let buf: &mut B = storage.block.get_mut();
-        let (start, len) = (buf.as_ptr().wrapping_add(done).cast_mut(), buf.len() - done);
-        // SAFETY: as above, and a send does not write.
-        let from = unsafe { Region::new(start, len) };
+    /// Sends what is in the storage from byte `done` on; with `all` not less than the rest.
+    #[inline]
+    pub(crate) fn send(fd: &Fd, mut storage: Storage, done: usize, all: bool) -> Submission {
+        let from = storage.region(done);
         let request = Request::Send { fd: fd.as_raw_fd(), from, all };
         Submission::with_memory(&Kind::SEND, request, fd, storage)
     }
 
+    #[inline]
     fn without_memory(kind: &'static Kind, request: Request, fd: &Fd) -> Submission {
         Submission { kind, request, fd: Some(fd.clone()), storage: None }
     }
 
+    #[inline]
     fn with_memory(kind: &'static Kind, request: Request, fd: &Fd, storage: Storage) -> Submission {
         Submission { kind, request, fd: Some(fd.clone()), storage: Some(storage) }
     }

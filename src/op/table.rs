@@ -392,17 +392,9 @@ impl Table {
     /// Takes the last result of a receive whose buffer nobody wants back: its bytes alone.
     pub(crate) fn take_bytes(&mut self, key: Key<Slot>) -> Option<(i32, Vec<u8>, Remains)> {
         self.slots.get(key)?.answer.as_ref()?;
-        let Slot { request, answer, fd, storage, .. } = self.slots.remove(key)?;
-        let result = answer?.result;
-        let bytes = match (&request, &storage) {
-            (Request::Recv { into, .. }, Some(storage)) => {
-                let received = usize::try_from(result).unwrap_or(0);
-                let before = storage.filled() - received;
-                storage.copy_filled(into.address().wrapping_sub(before))
-            }
-            _ => Vec::new(),
-        };
-        Some((result, bytes, Remains { fd, storage }))
+        let Slot { answer, fd, storage, .. } = self.slots.remove(key)?;
+        let bytes = storage.as_ref().map_or_else(Vec::new, Storage::copy_filled);
+        Some((answer?.result, bytes, Remains { fd, storage }))
     }
 
     pub(crate) fn get(&self, key: Key<Slot>) -> Option<&Slot> {
@@ -476,7 +468,7 @@ impl Slot {
             pool.was_picked();
         }
         if let (Some(storage), Request::Recv { .. }) = (&mut self.storage, &self.request) {
-            storage.filled += usize::try_from(result).unwrap_or(0);
+            storage.fill(usize::try_from(result).unwrap_or(0));
         }
         Answer { result, more, buffer }
     }

@@ -232,17 +232,17 @@ impl Pair {
             2 => Submission::shutdown(&fd, libc::SHUT_WR),
             3 => Submission::close(Sole { raw: number, lingers: false }),
             4 => {
-                let mut storage = Storage::new(Counted { bytes, _share: Rc::clone(&share) });
-                assert_eq!(storage.append::<Counted>(&content), content.len());
-                Submission::recv::<Counted>(&fd, storage)
+                let mut storage = Storage::to_fill(Counted { bytes, _share: Rc::clone(&share) });
+                assert_eq!(storage.append(&content), content.len());
+                Submission::recv(&fd, storage)
             }
             _ => {
                 bytes.extend_from_slice(&content);
                 let done = self.random.below(content.len() + 1);
-                let storage = Storage::new(Counted { bytes, _share: Rc::clone(&share) });
+                let storage = Storage::to_send(Counted { bytes, _share: Rc::clone(&share) });
                 // What comes back is asked for as a whole.
                 content = content.split_off(done);
-                Submission::send::<Counted>(&fd, storage, done, true)
+                Submission::send(&fd, storage, done, true)
             }
         };
         let (has_fd, has_share) = (submission.fd.is_some(), submission.storage.is_some());
