@@ -4,9 +4,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -61,16 +62,16 @@ impl Receiving {
         self.shut = true;
     }
 
-    /// Brings what has arrived into the stash; an error is returned once. Pending while the kernel
-    /// still works and nothing has come.
+    /// Takes what has arrived; an error is returned once. Pending while the kernel still works and
+    /// nothing has come.
     fn poll_arrival(
         &mut self,
         run: &Rc<Run>,
         attempts: &mut u8,
         cx: &mut Context<'_>,
-    ) -> Poll<Result> {
+    ) -> Poll<Result<Option<Chunk>>> {
         match &mut self.active {
-            Active::Nothing => Poll::Ready(Ok(())),
+            Active::Nothing => Poll::Ready(Ok(None)),
             Active::Failed(error) => {
                 let error = io::Error::from_raw_os_error(*error);
                 self.active = Active::Nothing;
@@ -84,19 +85,16 @@ impl Receiving {
                 }
                 if is_refusal {
                     run.lacks(|capabilities| capabilities.multishot_recv = false);
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ok(None));
                 }
                 self.take_in(run, result, value, attempts)
             }
             Active::Owned(operation) => {
                 let (result, bytes) = ready!(operation.poll_bytes(cx));
                 self.ended |= result == 0;
-                if !bytes.is_empty() {
-                    self.stash.push_back(Chunk::from_vec(bytes));
-                }
                 let failed = result < 0 && !exec::is_interruption(-result);
                 self.active = if failed { Active::Failed(-result) } else { Active::Nothing };
-                Poll::Ready(Ok(()))
+                Poll::Ready(Ok((!bytes.is_empty()).then(|| Chunk::from_vec(bytes))))
             }
         }
     }
@@ -107,15 +105,13 @@ impl Receiving {
         result: i32,
         chunk: Option<Chunk>,
         attempts: &mut u8,
-    ) -> Poll<Result> {
+    ) -> Poll<Result<Option<Chunk>>> {
         match result {
             0 => self.ended = true,
             1.. => {
                 run.progress();
                 *attempts = 0;
-                if let Some(chunk) = chunk {
-                    self.stash.push_back(chunk);
-                }
+                return Poll::Ready(Ok(chunk));
             }
             EMPTY_POOL => self.short = !run.pool().has_buffers() && !run.pool().grow(),
             _ => match ready!(judge(run, &Kind::RECV, result, attempts)) {
@@ -124,7 +120,7 @@ impl Receiving {
                 Verdict::Result(Err(error)) => return Poll::Ready(Err(error)),
             },
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(None))
     }
 
     /// Has the kernel receive.
@@ -171,17 +167,22 @@ impl<'a> Recv<'a> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Chunk>>> {
         let run = &self.stream.run;
-        while half.stash.is_empty() && !half.ended {
+        let mut chunk = half.stash.pop_front();
+        while chunk.is_none() && !half.ended {
             if let Active::Nothing = half.active {
                 ready!(run.cancel_point())?;
                 half.arm(self.stream, cx);
                 return Poll::Pending;
             }
-            ready!(half.poll_arrival(run, &mut self.attempts, cx))?;
+            chunk = ready!(half.poll_arrival(run, &mut self.attempts, cx))?;
         }
-        ready!(run.poll_budget(&mut self.pause, cx));
+        if run.poll_budget(&mut self.pause, cx).is_pending() {
+            // It was taken from the front, or there was none before it.
+            chunk.into_iter().for_each(|chunk| half.stash.push_front(chunk));
+            return Poll::Pending;
+        }
         run.progress();
-        Poll::Ready(Ok(half.stash.pop_front()))
+        Poll::Ready(Ok(chunk))
     }
 }
 
@@ -224,59 +225,68 @@ impl fmt::Debug for Recv<'_> {
 const READ_HALF: &str = "the read half of the stream";
 
 /// Receives into a caller's buffer: once, or until it is full.
-pub(super) async fn read<B: IoBufMut>(
-    stream: &TcpStream,
-    buf: B,
+///
+/// Written by hand: an `async fn` would point into itself, and whoever only looks at it, as the
+/// `select!` of `futures` does, would break the rules of references.
+pub(super) struct Read<'a, B> {
+    reader: Reader<'a>,
     exact: bool,
-) -> Result<B, BufError<B>> {
-    if buf.capacity() == 0 {
-        let text = "the buffer has no room to read into";
-        return Err(BufError::new(io::Error::new(io::ErrorKind::InvalidInput, text), 0, buf));
+    buffer: PhantomData<fn() -> B>,
+}
+
+impl<'a, B: IoBufMut> Read<'a, B> {
+    pub(super) fn new(stream: &'a TcpStream, buf: B, exact: bool) -> Self {
+        let reader = Reader {
+            stream,
+            entered: false,
+            storage: Some(Storage::to_fill(buf)),
+            operation: None,
+            attempts: 0,
+            pause: None,
+        };
+        Read { reader, exact, buffer: PhantomData }
     }
-    let mut reader = match Reader::<B>::enter(stream) {
-        Ok(reader) => reader,
-        Err(error) => return Err(BufError::new(error, 0, buf)),
-    };
-    reader.storage = Some(Storage::to_fill(buf));
-    let outcome = poll_fn(|cx| reader.poll(exact, cx)).await;
-    let storage = reader.storage.take().expect("the reader has it when nothing is in flight");
-    let (done, buf) = (storage.filled(), storage.into_filled());
-    match outcome {
-        Ok(()) => Ok(buf),
-        Err(error) => Err(BufError::new(error, done, buf)),
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<B, BufError<B>>> {
+        let outcome = ready!(self.reader.poll(self.exact, cx));
+        let storage = self.reader.finish().expect("nothing is in flight");
+        let (done, buf) = (storage.filled(), storage.into_filled());
+        Poll::Ready(match outcome {
+            Ok(()) => Ok(buf),
+            Err(error) => Err(BufError::new(error, done, buf)),
+        })
     }
 }
 
 /// Whoever reads into a buffer. Dropping it leaves what has come, and what comes, with the stream.
-struct Reader<'a, B: IoBufMut> {
+struct Reader<'a> {
     stream: &'a TcpStream,
+    /// It has the read half.
+    entered: bool,
     /// The buffer; the operation has it while one is in flight.
     storage: Option<Storage>,
     operation: Option<Operation>,
-    begun: bool,
     attempts: u8,
     pause: Option<Pause>,
-    buffer: PhantomData<fn() -> B>,
 }
 
-impl<'a, B: IoBufMut> Reader<'a, B> {
-    fn enter(stream: &'a TcpStream) -> Result<Self> {
-        exec::check_run(&stream.run)?;
-        stream.receiving.enter(READ_HALF)?;
-        Ok(Reader {
-            stream,
-            storage: None,
-            operation: None,
-            begun: false,
-            attempts: 0,
-            pause: None,
-            buffer: PhantomData,
-        })
+impl Reader<'_> {
+    fn enter(&mut self) -> Result {
+        let storage = self.storage.as_ref().expect("a read is not polled after its end");
+        if storage.len() == 0 {
+            let text = "the buffer has no room to read into";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text).into());
+        }
+        exec::check_run(&self.stream.run)?;
+        self.stream.receiving.enter(READ_HALF)?;
+        self.entered = true;
+        Ok(())
     }
 
     fn poll(&mut self, exact: bool, cx: &mut Context<'_>) -> Poll<Result> {
         let run = &self.stream.run;
-        if !std::mem::replace(&mut self.begun, true) {
+        if !self.entered {
+            self.enter()?;
             ready!(run.cancel_point())?;
         }
         loop {
@@ -300,9 +310,9 @@ impl<'a, B: IoBufMut> Reader<'a, B> {
             }
             ready!(run.cancel_point())?;
             if !ready!(self.poll_former(cx))? {
-                let storage = self.storage.take().expect("nothing is in flight");
-                let receive = Submission::recv(&self.stream.fd, storage);
-                self.operation = Some(Operation::start(run, cx, || receive));
+                let (fd, storage) = (&self.stream.fd, self.storage.take());
+                let storage = storage.expect("nothing is in flight");
+                self.operation = Some(Operation::start(run, cx, || Submission::recv(fd, storage)));
                 return Poll::Pending;
             }
         }
@@ -340,7 +350,8 @@ impl<'a, B: IoBufMut> Reader<'a, B> {
                 Active::Failed(_) => {}
                 Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
             }
-            ready!(half.poll_arrival(run, attempts, cx))?;
+            let chunk = ready!(half.poll_arrival(run, attempts, cx))?;
+            half.stash.extend(chunk);
             Poll::Ready(Ok(true))
         })
     }
@@ -359,23 +370,36 @@ impl<'a, B: IoBufMut> Reader<'a, B> {
             }
         });
     }
-}
 
-impl<B: IoBufMut> Drop for Reader<'_, B> {
-    fn drop(&mut self) {
+    /// Gives the half back, and the buffer.
+    fn finish(&mut self) -> Option<Storage> {
+        let storage = self.storage.take();
+        self.leave();
+        storage
+    }
+
+    /// Leaves what it does and what it has to the half.
+    fn leave(&mut self) {
+        if !mem::replace(&mut self.entered, false) {
+            return;
+        }
         let (operation, storage) = (self.operation.take(), self.storage.take());
         self.stream.receiving.with(|half| {
             if let Some(operation) = operation {
                 operation.cancel();
                 half.active = Active::Owned(operation);
             }
-            if let Some(bytes) =
-                storage.map(|storage| storage.copy_filled()).filter(|b| !b.is_empty())
-            {
-                half.stash.push_front(Chunk::from_vec(bytes));
+            if let Some(storage) = storage.filter(|storage| storage.filled() > 0) {
+                half.stash.push_front(Chunk::from_vec(storage.copy_filled()));
             }
             half.rest();
         });
         self.stream.receiving.leave();
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }

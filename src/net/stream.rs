@@ -14,7 +14,7 @@ use crate::op::{BufError, Fd, IoBuf, IoBufMut, Kind, Submission};
 use crate::ring::{Descriptor, SockAddr, SocketOption};
 
 use super::half::Half;
-use super::receive::{self, Receiving};
+use super::receive::{Read, Receiving};
 use super::send::{Sending, Write, Writer};
 
 pub use super::receive::Recv;
@@ -106,8 +106,12 @@ impl TcpStream {
     ///
     /// # Errors
     /// As [`recv`](TcpStream::recv), and `InvalidInput` for a buffer without room.
-    pub async fn read<B: IoBufMut>(&self, buf: B) -> Result<B, BufError<B>> {
-        receive::read(self, buf, false).await
+    pub fn read<B: IoBufMut>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        let mut read = Read::new(self, buf, false);
+        poll_fn(move |cx| read.poll(cx))
     }
 
     /// Receives until `buf` is filled to its capacity; to read exactly `n` bytes pass
@@ -118,8 +122,12 @@ impl TcpStream {
     ///
     /// # Errors
     /// As [`read`](TcpStream::read), and `UnexpectedEof` if the stream ends before.
-    pub async fn read_exact<B: IoBufMut>(&self, buf: B) -> Result<B, BufError<B>> {
-        receive::read(self, buf, true).await
+    pub fn read_exact<B: IoBufMut>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        let mut read = Read::new(self, buf, true);
+        poll_fn(move |cx| read.poll(cx))
     }
 
     /// Sends from `buf` what the kernel takes at once, waiting until it takes something, and says how
