@@ -459,6 +459,7 @@ impl Tree {
     }
 
     /// Takes a wait out, whether it has ended or not.
+    #[inline]
     pub(crate) fn detach(&mut self, key: Key<Wait>, sweep: &mut Sweep) {
         let Some(wait) = self.waits.remove(key) else { return };
         self.unlink_wait(wait.link());
@@ -470,6 +471,7 @@ impl Tree {
     }
 
     /// What was waited for has come. `last`: nothing more will. Whoever waits is to be woken.
+    #[inline]
     pub(crate) fn fire(&mut self, key: Key<Wait>, last: bool, sweep: &mut Sweep) {
         let Some(wait) = self.waits.get_mut(key) else { return };
         let whom = wait.whom.take();

@@ -21,6 +21,7 @@ impl Run {
     ///
     /// A task that has swallowed too many stays pending here without a wait of its own, which is
     /// what whoever polls it drops (rules F13, F14).
+    #[inline]
     pub(crate) fn cancel_point(&self) -> Poll<Result<(), Cancelled>> {
         #[cfg(feature = "testing")]
         self.context.count_points(1, 0);
@@ -85,6 +86,7 @@ impl Run {
     }
 
     /// The schedule half of an operation that did not need to wait: now and then it does (rule A2).
+    #[inline]
     pub(crate) fn poll_budget(
         self: &Rc<Self>,
         pause: &mut Option<Pause>,

@@ -53,6 +53,7 @@ pub(crate) fn current_or_none() -> Option<Rc<Run>> {
 }
 
 /// An object is used in the run that it belongs to, and nowhere else (rule P6).
+#[inline]
 pub(crate) fn check_run(run: &Rc<Run>) -> Result<(), Error> {
     match with_current(|current| current.is_same(run)) {
         Some(true) if !run.is_finished() => Ok(()),
@@ -130,6 +131,7 @@ impl TaskContext {
     }
 
     /// Starts polling a task that runs in `node`.
+    #[inline]
     pub(crate) fn enter_task(
         &self,
         node: Key<Node>,
@@ -167,6 +169,7 @@ impl TaskContext {
     }
 
     /// Whom to wake for what is polled with `cx`.
+    #[inline]
     pub(crate) fn whom(&self, cx: &Context<'_>) -> Whom {
         match self.task.get() {
             Some(task) if self.is_own(cx) => Whom::Task(task.to_bits()),

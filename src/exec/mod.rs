@@ -52,7 +52,7 @@ pub(crate) use park::{Park, Pause};
 pub(crate) use stage::{Stage, StageSet, silence_panics, stage};
 pub use stats::{Stats, stats};
 use tasks::Tasks;
-pub(crate) use tasks::{Nest, Task};
+pub(crate) use tasks::{Nest, Ready, Task};
 pub(crate) use turn::{Drive, Limits, Strictness};
 pub(crate) use watch::Watch;
 

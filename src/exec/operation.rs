@@ -85,6 +85,7 @@ impl Operation {
     }
 
     /// The last result, of an operation that is not a multishot.
+    #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Finished> {
         self.poll_last(cx, Table::take).map(|(result, storage)| Finished { result, storage })
     }
@@ -232,6 +233,7 @@ pub(crate) enum Verdict {
 }
 
 /// Rule D4. `attempts` counts how often in a row this operation was submitted again.
+#[inline]
 pub(crate) fn judge(run: &Run, kind: &Kind, result: i32, attempts: &mut u8) -> Poll<Verdict> {
     if result >= 0 {
         *attempts = 0;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
-use crate::cancel::{Label, Node, Sweep, Whom};
+use crate::cancel::{Label, Node, Sweep, Tree, Whom};
 use crate::slots::{Key, Slots};
 
 use super::inbox::Inbox;
@@ -18,6 +18,8 @@ use super::{Core, Run, RunId, Shuffle, context};
 
 /// One child, one nursery's body, or the main future: what is polled on its own.
 pub(crate) struct Task {
+    /// The scope that it runs in.
+    node: Key<Node>,
     nest: Key<Nest>,
     /// Which one of its nest it is, in the nest owner's words.
     place: u64,
@@ -29,6 +31,15 @@ pub(crate) struct Task {
     /// How often it woke itself while it was cancelled and waited for nothing of ours (rule F14).
     pub(crate) restless: u32,
     waker: Option<Arc<TaskWaker>>,
+}
+
+/// A task whose turn has come.
+pub(crate) struct Ready {
+    /// Which one of its nest.
+    pub(crate) place: u64,
+    pub(crate) strikes: u32,
+    /// Its scope is cancelled, as its poll begins.
+    pub(crate) cancelled: bool,
 }
 
 /// The tasks that one nursery polls.
@@ -65,8 +76,9 @@ impl Tasks {
         }
     }
 
-    fn add(&mut self, nest: Key<Nest>, place: u64) -> Key<Task> {
+    fn add(&mut self, node: Key<Node>, nest: Key<Nest>, place: u64) -> Key<Task> {
         self.tasks.insert(Task {
+            node,
             nest,
             place,
             queued: false,
@@ -131,7 +143,9 @@ impl Tasks {
         self.tasks.get_mut(key)
     }
 
-    pub(super) fn next(&mut self, nest: Key<Nest>, turn: u64) -> Option<(u64, u32)> {
+    /// The next task of a nest that was woken before `turn`.
+    #[inline]
+    pub(super) fn next(&mut self, nest: Key<Nest>, turn: u64, tree: &Tree) -> Option<Ready> {
         let nest = self.nests.get_mut(nest)?;
         if let Some(shuffle) = &self.shuffle {
             let may_run = nest.ready.partition_point(|&(_, woken)| woken < turn);
@@ -147,7 +161,8 @@ impl Tasks {
             nest.ready.pop_front();
             if let Some(task) = self.tasks.get_mut(key) {
                 task.queued = false;
-                return Some((task.place, task.strikes));
+                let Task { place, strikes, .. } = *task;
+                return Some(Ready { place, strikes, cancelled: tree.is_effective(task.node) });
             }
         }
     }
@@ -258,7 +273,7 @@ impl Run {
     ) -> (Key<Node>, Key<Task>, Waker) {
         self.act(|core| {
             let node = core.tree.open(Some(nursery), label, false);
-            let (task, waker) = self.add(core, nest, place);
+            let (task, waker) = self.add(core, node, nest, place);
             core.tree.set_body(node, Whom::Task(task.to_bits()), &mut core.sweep);
             core.tasks.wake(task, core.turn, &mut core.sweep);
             (node, task, waker)
@@ -273,15 +288,21 @@ impl Run {
         place: u64,
     ) -> (Key<Task>, Waker) {
         self.act(|core| {
-            let (task, waker) = self.add(core, nest, place);
+            let (task, waker) = self.add(core, nursery, nest, place);
             core.tree.set_body(nursery, Whom::Task(task.to_bits()), &mut core.sweep);
             (task, waker)
         })
     }
 
     #[inline]
-    fn add(&self, core: &mut Core, nest: Key<Nest>, place: u64) -> (Key<Task>, Waker) {
-        let key = core.tasks.add(nest, place);
+    fn add(
+        &self,
+        core: &mut Core,
+        node: Key<Node>,
+        nest: Key<Nest>,
+        place: u64,
+    ) -> (Key<Task>, Waker) {
+        let key = core.tasks.add(node, nest, place);
         let (shared, waker) = core.tasks.retired.pop().unwrap_or_else(|| {
             let shared = Arc::new(TaskWaker {
                 run: self.id,
@@ -317,8 +338,10 @@ impl Run {
         self.act(|core| core.tasks.wake(task, core.turn, &mut core.sweep));
     }
 
-    /// The next task of a nest that was woken before `turn`: its place and its strikes.
-    pub(crate) fn next_task(&self, nest: Key<Nest>, turn: u64) -> Option<(u64, u32)> {
-        self.core.borrow_mut().tasks.next(nest, turn)
+    /// The next task of a nest that was woken before `turn`.
+    #[inline]
+    pub(crate) fn next_task(&self, nest: Key<Nest>, turn: u64) -> Option<Ready> {
+        let core = &mut *self.core.borrow_mut();
+        core.tasks.next(nest, turn, &core.tree)
     }
 }

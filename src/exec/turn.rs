@@ -16,7 +16,7 @@ use crate::op::{Pushed, Table};
 use crate::ring::{CtrlC, Ring, TokenKind};
 use crate::slots::Key;
 
-use super::tasks::{Nest, Task};
+use super::tasks::{Nest, Ready, Task};
 use super::{Core, Hands, Panics, Run, context};
 
 /// How a run is driven.
@@ -72,7 +72,10 @@ impl Run {
         let mut cx = Context::from_waker(&waker);
         loop {
             self.turn(drive, nest)?;
-            let Some((strikes, cancelled)) = self.main_is_ready(nest) else { continue };
+            let turn = self.turn_number();
+            let Some(Ready { strikes, cancelled, .. }) = self.next_task(nest, turn) else {
+                continue;
+            };
             let entered = self.context.enter_task(self.root, task, strikes, &cx);
             let polled = main.as_mut().as_pin_mut().map(|main| main.poll(&mut cx));
             self.keep_strikes(task, strikes);
@@ -154,12 +157,6 @@ impl Run {
                 self.wake_task(task);
             }
         }
-    }
-
-    fn main_is_ready(&self, nest: Key<Nest>) -> Option<(u32, bool)> {
-        let core = &mut *self.core.borrow_mut();
-        let (_, strikes) = core.tasks.next(nest, core.turn)?;
-        Some((strikes, core.tree.is_effective(self.root)))
     }
 
     /// Notes how many cancellations the task has swallowed so far; it came with `former`.

@@ -64,6 +64,7 @@ impl Receiving {
 
     /// Takes what has arrived; an error is returned once. Pending while the kernel still works and
     /// nothing has come.
+    #[inline]
     fn poll_arrival(
         &mut self,
         run: &Rc<Run>,
@@ -99,6 +100,7 @@ impl Receiving {
         }
     }
 
+    #[inline]
     fn take_in(
         &mut self,
         run: &Rc<Run>,
@@ -161,6 +163,7 @@ impl<'a> Recv<'a> {
         Recv { stream, waiting: false, attempts: 0, pause: None }
     }
 
+    #[inline]
     fn poll_recv(
         &mut self,
         half: &mut Receiving,

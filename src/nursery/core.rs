@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::cancel::{Label, Node, What};
 use crate::error::{Reason, Result, Unwind};
-use crate::exec::{Nest, Panics, Payload, Run, Task};
+use crate::exec::{Nest, Panics, Payload, Ready, Run, Task};
 use crate::scope::absorb;
 use crate::slots::{Key, Slots};
 
@@ -202,12 +202,11 @@ impl<T, E> Core<T, E> {
 
 impl<T, E: Unwind> Core<T, E> {
     /// Polls a woken child; if it ends, deals with its end.
-    pub(super) fn poll_child(&self, run: &Run, place: u64, strikes: u32) {
+    pub(super) fn poll_child(&self, run: &Run, Ready { place, strikes, cancelled }: Ready) {
         let Some(key) = Key::from_bits(place) else { return };
         let Some((mut future, seat)) = self.take_out(key) else { return };
         let mut cx = Context::from_waker(&seat.waker);
         let entered = run.enter_task(seat.node, seat.task, strikes, &cx);
-        let cancelled = run.is_cancelled();
         let polled = panic::catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
         run.keep_strikes(seat.task, strikes);
         let mut end = match polled {

@@ -63,7 +63,7 @@ impl<T, E: Unwind> Opened<T, E> {
 
     /// Polls the body. It counts as a child (rule N1), but its deliveries of `Cancelled` are its
     /// parent's (rule F14).
-    fn poll_body<F>(&mut self, home: &Home, mut body: Pin<&mut Option<F>>)
+    fn poll_body<F>(&mut self, home: &Home, mut body: Pin<&mut Option<F>>, cancelled: bool)
     where
         F: Future<Output = Result<T, E>>,
     {
@@ -72,7 +72,6 @@ impl<T, E: Unwind> Opened<T, E> {
         let Home { run, node, .. } = home;
         let mut cx = Context::from_waker(waker);
         let entered = run.enter_task(*node, *task, run.strikes(), &cx);
-        let cancelled = run.is_cancelled();
         let polled = panic::catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
         let end = match polled {
             Ok(Poll::Ready(result)) => Some(Ok(result)),
@@ -129,16 +128,16 @@ where
                 Some(_) => state.core.home().ok_or(Error::RunFinished)?,
                 None => {
                     let home = state.enter()?;
-                    state.poll_body(&home, body.as_mut());
+                    state.poll_body(&home, body.as_mut(), home.run.is_cancelled());
                     home
                 }
             };
             let run = &home.run;
             let turn = run.turn_number();
-            while let Some((place, strikes)) = run.next_task(home.nest, turn) {
-                match place {
-                    BODY => state.poll_body(&home, body.as_mut()),
-                    child => state.core.poll_child(run, child, strikes),
+            while let Some(ready) = run.next_task(home.nest, turn) {
+                match ready.place {
+                    BODY => state.poll_body(&home, body.as_mut(), ready.cancelled),
+                    _ => state.core.poll_child(run, ready),
                 }
             }
             let ended = state.ended && !state.core.has_living();

@@ -23,12 +23,14 @@ pub(super) enum Drained {
 }
 
 impl Queue {
+    #[inline]
     pub(super) fn push(&mut self, key: Key<Slot>) {
         self.keys.push_back(key);
         self.len += 1;
     }
 
     /// `false`: there was no room for all.
+    #[inline]
     pub(super) fn drain(&mut self, mut each: impl FnMut(Key<Slot>) -> Drained) -> bool {
         while let Some(&key) = self.keys.front() {
             match each(key) {

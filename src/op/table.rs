@@ -185,6 +185,7 @@ impl Table {
 
     /// Pushes requests, then cancels: a cancel must not overtake its target. `false` if there was no
     /// room for all; flush, and call again.
+    #[inline]
     pub(crate) fn pump(&mut self, mut push: impl FnMut(Pushed<'_>) -> bool) -> bool {
         #[cfg(feature = "testing")]
         let loses_cancels = self.planted == Some(Bug::LoseCancelWhenFull);

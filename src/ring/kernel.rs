@@ -41,6 +41,7 @@ impl Kernel {
         Arc::clone(&self.bell)
     }
 
+    #[inline]
     pub(super) fn push(&mut self, token: Token, request: &Request) -> bool {
         let entry = entry_for(request).user_data(token.bits());
         self.push_entry(&entry)
@@ -51,6 +52,7 @@ impl Kernel {
         self.push_entry(&entry)
     }
 
+    #[inline]
     fn push_entry(&mut self, entry: &squeue::Entry) -> bool {
         // SAFETY: the memory an entry names is a `Region`, whose maker promised that it stays valid
         // until the terminal completion, or `self.strokes`, which lives until that of the bell.
@@ -293,6 +295,7 @@ fn cancel_for(token: Token) -> squeue::Entry {
         .flags(squeue::Flags::SKIP_SUCCESS)
 }
 
+#[inline]
 fn entry_for(request: &Request) -> squeue::Entry {
     match *request {
         Request::Nop => opcode::Nop::new().build(),
