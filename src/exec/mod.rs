@@ -33,7 +33,7 @@ use std::time::Duration;
 use crate::cancel::{Deadlines, Due, Label, Node, Subject, Sweep, Tree, Wait, Whom};
 use crate::clock::{Clock, Instant};
 use crate::error::{Cancelled, Reason};
-use crate::op::{Action, Home, Pool, Remains, Slot, Sole, Submission, Table};
+use crate::op::{Action, Home, Pool, Remains, Shelf, Slot, Sole, Submission, Table};
 use crate::ring::{Capabilities, Host, Ring};
 use crate::slots::Key;
 
@@ -64,6 +64,7 @@ pub(crate) struct Run {
     host: Host,
     inbox: Arc<Inbox>,
     pool: Rc<Pool>,
+    shelf: Shelf,
     root: Key<Node>,
     context: TaskContext,
     /// Somebody is carrying chores out; whoever comes meanwhile leaves theirs to that one.
@@ -156,6 +157,7 @@ impl Run {
             host,
             inbox,
             pool,
+            shelf: Shelf::default(),
             root,
             context: TaskContext::new(root),
             carrying: Cell::new(false),
@@ -179,6 +181,11 @@ impl Run {
 
     pub(crate) fn pool(&self) -> &Rc<Pool> {
         &self.pool
+    }
+
+    /// Where the storage of its operations comes from.
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// The clock that it lives by.

@@ -129,7 +129,7 @@ impl Receiving {
     fn arm(&mut self, stream: &TcpStream, cx: &Context<'_>) {
         let run = &stream.run;
         self.active = if std::mem::take(&mut self.short) {
-            let own = Storage::to_fill(Vec::with_capacity(run.pool().buffer_len()));
+            let own = Storage::to_fill(Vec::with_capacity(run.pool().buffer_len()), run.shelf());
             let receive = Submission::recv(&stream.fd, own);
             Active::Owned(Operation::start(run, cx, || receive))
         } else {
@@ -242,7 +242,7 @@ impl<'a, B: IoBufMut> Read<'a, B> {
         let reader = Reader {
             stream,
             entered: false,
-            storage: Some(Storage::to_fill(buf)),
+            storage: Some(Storage::to_fill(buf, stream.run.shelf())),
             operation: None,
             attempts: 0,
             pause: None,
@@ -253,7 +253,7 @@ impl<'a, B: IoBufMut> Read<'a, B> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<B, BufError<B>>> {
         let outcome = ready!(self.reader.poll(self.exact, cx));
         let storage = self.reader.finish().expect("nothing is in flight");
-        let (done, buf) = (storage.filled(), storage.into_filled());
+        let (done, buf) = (storage.filled(), storage.into_filled(self.reader.stream.run.shelf()));
         Poll::Ready(match outcome {
             Ok(()) => Ok(buf),
             Err(error) => Err(BufError::new(error, done, buf)),

@@ -66,7 +66,7 @@ pub(super) struct Write<'a, B> {
 
 impl<'a, B: IoBuf> Write<'a, B> {
     pub(super) fn new(stream: &'a TcpStream, buf: B, all: bool) -> Self {
-        let writer = Writer::new(stream, Some(Storage::to_send(buf)));
+        let writer = Writer::new(stream, Some(Storage::to_send(buf, stream.run.shelf())));
         Write { writer, all, buffer: PhantomData }
     }
 
@@ -74,7 +74,8 @@ impl<'a, B: IoBuf> Write<'a, B> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(usize, B), BufError<B>>> {
         let outcome = ready!(self.writer.poll(self.all, cx));
         let done = self.writer.finish();
-        let buf = self.writer.storage.take().expect("nothing is in flight").into_inner();
+        let storage = self.writer.storage.take().expect("nothing is in flight");
+        let buf = storage.into_inner(self.writer.stream.run.shelf());
         Poll::Ready(match outcome {
             Ok(()) => Ok((done, buf)),
             Err(error) => Err(BufError::new(error, done, buf)),

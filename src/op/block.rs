@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use crate::ring::{Region, SockAddr};
 
 use super::buf::{IoBuf, IoBufMut};
+use super::shelf::Shelf;
 
 /// A buffer (or an address) that does not move until it is taken out, and what the kernel is told
 /// about it.
@@ -38,31 +39,38 @@ struct Block<S> {
 
 impl Storage {
     /// Bytes to be sent.
-    pub(crate) fn to_send<B: IoBuf>(buf: B) -> Storage {
-        Storage::new(buf, |buf| (buf.as_ptr().cast_mut(), buf.len()))
+    #[inline]
+    pub(crate) fn to_send<B: IoBuf>(buf: B, shelf: &Shelf) -> Storage {
+        Storage::new(buf, shelf, |buf| (buf.as_ptr().cast_mut(), buf.len()))
     }
 
     /// Room to be filled.
-    pub(crate) fn to_fill<B: IoBufMut>(buf: B) -> Storage {
-        Storage::new(buf, |buf| (buf.as_mut_ptr(), buf.capacity()))
+    #[inline]
+    pub(crate) fn to_fill<B: IoBufMut>(buf: B, shelf: &Shelf) -> Storage {
+        Storage::new(buf, shelf, |buf| (buf.as_mut_ptr(), buf.capacity()))
     }
 
     pub(crate) fn address(address: SockAddr) -> Storage {
-        Storage::new(address, |address| (address.as_mut_ptr(), address.len()))
+        Storage::new(address, &Shelf::default(), |address| (address.as_mut_ptr(), address.len()))
     }
 
     /// The memory is asked for once, when the value is where it is to stay.
     #[inline]
-    fn new<S: 'static>(value: S, memory: impl FnOnce(&mut S) -> (*mut u8, usize)) -> Storage {
+    fn new<S: 'static>(
+        value: S,
+        shelf: &Shelf,
+        memory: impl FnOnce(&mut S) -> (*mut u8, usize),
+    ) -> Storage {
         let (value_type, start) = (TypeId::of::<S>(), std::ptr::null_mut());
         let header = Header { value: value_type, free: free::<S>, start, len: 0, filled: 0 };
-        let block = Box::into_raw(Box::new(Block { header, value }));
-        // SAFETY: just made, and nobody else has it.
+        let mut block = shelf.take::<Block<S>>();
+        // SAFETY: memory for it, which nobody else has.
         unsafe {
-            let (start, len) = memory(&mut (*block).value);
-            ((*block).header.start, (*block).header.len) = (start, len);
-            Storage { block: NonNull::new_unchecked(block).cast() }
+            block.write(Block { header, value });
+            let Block { header, value } = block.as_mut();
+            (header.start, header.len) = memory(value);
         }
+        Storage { block: block.cast() }
     }
 
     fn header(&self) -> &Header {
@@ -123,19 +131,18 @@ impl Storage {
 
     /// Takes the value out. The kernel has let go: storage comes out of the table only then.
     #[inline]
-    pub(crate) fn into_inner<S: 'static>(self) -> S {
+    pub(crate) fn into_inner<S: 'static>(self, shelf: &Shelf) -> S {
         assert!(self.header().value == TypeId::of::<S>(), "an operation finds what it put in");
-        let block = self.block.cast::<Block<S>>();
+        let block = self.block;
         std::mem::forget(self);
-        // SAFETY: allocated as this in `new` (the type was compared), and what is forgotten does
-        // not free it again.
-        unsafe { Box::from_raw(block.as_ptr()) }.value
+        // SAFETY: the type was compared, and what is forgotten does not free it again.
+        unsafe { take_apart(block, shelf) }
     }
 
     /// Takes the buffer out, with what was filled as its content.
-    pub(crate) fn into_filled<B: IoBufMut>(self) -> B {
+    pub(crate) fn into_filled<B: IoBufMut>(self, shelf: &Shelf) -> B {
         let filled = self.filled();
-        let mut buf: B = self.into_inner();
+        let mut buf: B = self.into_inner(shelf);
         // SAFETY: the first `filled` bytes are initialised, and they were within the capacity.
         unsafe { buf.set_len(filled) };
         buf
@@ -150,11 +157,26 @@ impl Drop for Storage {
     }
 }
 
+/// Moves the value out and gives the memory back.
+///
 /// # Safety
 /// The header is that of a `Block<S>` made by [`Storage::new`], which nobody uses any more.
+#[inline]
+unsafe fn take_apart<S>(block: NonNull<Header>, shelf: &Shelf) -> S {
+    let block = block.cast::<Block<S>>();
+    // SAFETY: the caller promises it. A header has nothing to drop.
+    unsafe {
+        let Block { value, .. } = block.read();
+        shelf.put(block);
+        value
+    }
+}
+
+/// # Safety
+/// As for [`take_apart`].
 unsafe fn free<S>(block: NonNull<Header>) {
     // SAFETY: the caller promises it.
-    drop(unsafe { Box::from_raw(block.cast::<Block<S>>().as_ptr()) });
+    drop::<S>(unsafe { take_apart(block, &Shelf::default()) });
 }
 
 #[cfg(test)]
@@ -163,17 +185,17 @@ mod tests {
 
     #[test]
     fn the_memory_stays_where_it_is_while_the_storage_moves() {
-        let mut storage = Storage::to_send([1_u8, 2, 3]);
+        let mut storage = Storage::to_send([1_u8, 2, 3], &Shelf::default());
         let inside = storage.region(1);
         let moved = Box::new(storage);
         // SAFETY: inside the array, which the block keeps at its place.
         assert_eq!(unsafe { inside.address().read() }, 2);
-        assert_eq!(moved.into_inner::<[u8; 3]>(), [1, 2, 3]);
+        assert_eq!(moved.into_inner::<[u8; 3]>(&Shelf::default()), [1, 2, 3]);
     }
 
     #[test]
     fn what_the_kernel_and_we_have_written_is_the_content() {
-        let mut storage = Storage::to_fill(Vec::with_capacity(8));
+        let mut storage = Storage::to_fill(Vec::with_capacity(8), &Shelf::default());
         assert_eq!(storage.append(b"ab"), 2);
         let rest = storage.region(storage.filled());
         // SAFETY: inside the room of the vector.
@@ -181,19 +203,20 @@ mod tests {
         storage.fill(2);
         assert_eq!(storage.append(b"efghij"), 4, "there is no more room");
         assert_eq!(storage.copy_filled(), b"abcdefgh");
-        assert_eq!(storage.into_filled::<Vec<u8>>(), b"abcdefgh");
+        assert_eq!(storage.into_filled::<Vec<u8>>(&Shelf::default()), b"abcdefgh");
     }
 
     #[test]
     fn dropping_it_drops_the_value() {
         let dropped = std::rc::Rc::<[u8]>::from(*b"bytes");
-        drop(Storage::to_send(std::rc::Rc::clone(&dropped)));
+        drop(Storage::to_send(std::rc::Rc::clone(&dropped), &Shelf::default()));
         assert_eq!(std::rc::Rc::strong_count(&dropped), 1);
     }
 
     #[test]
     #[should_panic(expected = "finds what it put in")]
     fn it_is_not_taken_for_something_else() {
-        let _ = Storage::to_send("text").into_inner::<String>();
+        let shelf = Shelf::default();
+        let _ = Storage::to_send("text", &shelf).into_inner::<String>(&shelf);
     }
 }

@@ -25,6 +25,7 @@ mod fd;
 mod kind;
 mod pool;
 mod queue;
+mod shelf;
 mod state;
 mod submission;
 mod table;
@@ -36,6 +37,7 @@ pub(crate) use fd::{Fd, Home, Sole};
 pub(crate) use kind::{CancelClass, Kind};
 pub use pool::Chunk;
 pub(crate) use pool::{Pool, PoolLimits};
+pub(crate) use shelf::Shelf;
 #[cfg(feature = "testing")]
 pub(crate) use state::{Event, Phase, State, Step};
 pub(crate) use submission::Submission;

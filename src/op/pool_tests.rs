@@ -9,7 +9,7 @@ use std::rc::Weak;
 use std::time::Duration;
 
 use super::*;
-use crate::op::{Action, Fd, Home, Pushed, Sole, Submission, Table};
+use crate::op::{Action, Fd, Home, Pushed, Shelf, Sole, Storage, Submission, Table};
 use crate::ring::{Ring, RingSize};
 use crate::slots::Key;
 
@@ -73,7 +73,7 @@ impl Bench {
     }
 
     fn drain(&mut self, len: usize) {
-        let storage = crate::op::Storage::to_fill(Vec::with_capacity(len));
+        let storage = Storage::to_fill(Vec::with_capacity(len), &Shelf::default());
         let receive = Submission::recv(&self.fd, storage);
         let receive = self.table.submit(|| receive, Duration::ZERO, |_| 0);
         while self.table.take(receive).is_none() {

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Weak;
 
 use super::*;
-use crate::op::{Home, IoBuf, IoBufMut, PoolLimits};
+use crate::op::{Home, IoBuf, IoBufMut, PoolLimits, Shelf};
 use crate::ring::{Host, Region};
 
 const PROGRAMS: u64 = if cfg!(miri) { 3 } else { 300 };
@@ -232,14 +232,20 @@ impl Pair {
             2 => Submission::shutdown(&fd, libc::SHUT_WR),
             3 => Submission::close(Sole { raw: number, lingers: false }),
             4 => {
-                let mut storage = Storage::to_fill(Counted { bytes, _share: Rc::clone(&share) });
+                let mut storage = Storage::to_fill(
+                    Counted { bytes, _share: Rc::clone(&share) },
+                    &Shelf::default(),
+                );
                 assert_eq!(storage.append(&content), content.len());
                 Submission::recv(&fd, storage)
             }
             _ => {
                 bytes.extend_from_slice(&content);
                 let done = self.random.below(content.len() + 1);
-                let storage = Storage::to_send(Counted { bytes, _share: Rc::clone(&share) });
+                let storage = Storage::to_send(
+                    Counted { bytes, _share: Rc::clone(&share) },
+                    &Shelf::default(),
+                );
                 // What comes back is asked for as a whole.
                 content = content.split_off(done);
                 Submission::send(&fd, storage, done, true)
@@ -481,8 +487,8 @@ impl Pair {
         if let Some(storage) = storage {
             // A receive has filled it, a send has left it as it was.
             let bytes = match twin.kind == &Kind::READ {
-                true => storage.into_filled::<Counted>().bytes,
-                false => storage.into_inner::<Counted>().bytes,
+                true => storage.into_filled::<Counted>(&Shelf::default()).bytes,
+                false => storage.into_inner::<Counted>(&Shelf::default()).bytes,
             };
             assert!(bytes.ends_with(&twin.content), "{}: the content", self.story);
         }
