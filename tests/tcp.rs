@@ -482,6 +482,24 @@ fn a_listener_without_free_descriptors_says_so_and_works_again_when_there_is_one
     });
 }
 
+// Rule D4: a kernel without multishots refuses one with what every kernel says of a listener that somebody
+// has shut. Such an accept is tried once more, alone, and then that is what is wrong.
+#[test]
+fn an_accept_from_a_listener_that_was_shut_is_an_error() {
+    run(async || {
+        let listener = TcpListener::bind(HERE).await?;
+        // SAFETY: no memory is involved.
+        assert_eq!(unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RDWR) }, 0);
+        for _ in 0..2 {
+            let accepted =
+                move_on_after(Duration::from_secs(10), async |_| listener.accept().await);
+            let refused = accepted.await.expect_err("it does not try for ever");
+            assert_eq!(errno(&refused), libc::EINVAL);
+        }
+        Ok(())
+    });
+}
+
 // The doc of `TcpStream` and `accept`: `Busy` for the second, and none after the first was dropped.
 #[trine::test(kernel = "both", runs = 5)]
 fn one_task_at_a_time_waits_for_a_connection() {
