@@ -14,7 +14,9 @@ use super::{Run, current};
 
 /// From this many deliveries of `Cancelled` without anything in between on, a task is treated as one
 /// that waits for something foreign (rule F14).
-pub(crate) const PATIENCE: u32 = 1000;
+///
+/// Under Miri a thousand rounds take minutes, and the tests of that rule have many.
+pub(crate) const PATIENCE: u32 = if cfg!(miri) { 20 } else { 1000 };
 
 impl Run {
     /// The cancel point. Every delivery of `Cancelled` goes through here and is counted.

@@ -29,9 +29,10 @@ pub(super) struct Idle {
 /// Turns after which virtual time passes although something can always run, with each further one, and
 /// the more the longer that goes on. Else a task that goes round and round until a deadline would never
 /// see it.
-const BUSY: u32 = if cfg!(miri) { 50 } else { 1000 };
-/// What the first of those turns takes; it doubles with every hundred, up to a thousand times as much.
+const BUSY: u32 = if cfg!(miri) { 20 } else { 1000 };
+/// What the first of those turns takes; it doubles with so many, up to a thousand times as much.
 const STEP: Duration = Duration::from_micros(1);
+const DOUBLED_BY: u32 = if cfg!(miri) { 5 } else { 100 };
 
 /// What came of one exchange with the kernel.
 struct Exchanged {
@@ -114,7 +115,7 @@ impl Run {
             core.idle.jump_after.and(core.idle.busy.checked_sub(BUSY))
         });
         if let Some(beyond) = beyond {
-            clock.advance_to(clock.now() + STEP * (1 << (beyond / 100).min(10)));
+            clock.advance_to(clock.now() + STEP * (1 << (beyond / DOUBLED_BY).min(10)));
         }
     }
 

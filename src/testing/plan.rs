@@ -327,7 +327,7 @@ impl Plan {
 /// Under Miri everything takes a thousand times as long: it looks at few runs, and at each of them
 /// once.
 const SLOW: bool = cfg!(miri);
-const FEW: u32 = 2;
+const FEW: u32 = 1;
 /// Turns that a simulated run may make: some seconds of work.
 const TURNS: u64 = 10_000_000;
 /// How often a failing program is run to find a smaller tape.

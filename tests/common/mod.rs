@@ -15,6 +15,20 @@ use trine::{Result, checkpoint, stats, testing, yield_shielded};
 #[allow(unused_imports, reason = "not every test file needs it")]
 pub use peer::Peer;
 
+/// So many, and under Miri, where everything takes a thousand times as long, only so few.
+#[allow(dead_code, reason = "not every test file has many of something")]
+pub const fn fewer<T: Copy>(many: T, few: T) -> T {
+    if cfg!(miri) { few } else { many }
+}
+
+/// So many operations may return at once in one poll (rule A2).
+#[allow(dead_code, reason = "not every test file needs it")]
+pub const BUDGET: u32 = fewer(128, 16);
+
+/// From this many deliveries of `Cancelled` in a row on, a task is dropped (rule F14).
+#[allow(dead_code, reason = "not every test file needs it")]
+pub const PATIENCE: u32 = fewer(1000, 20);
+
 /// Runs a test that could hang: if it takes too long, the process ends and says so, instead of the
 /// whole suite standing still.
 #[allow(dead_code, reason = "not every test file could hang")]
