@@ -252,8 +252,12 @@ impl<'a, B: IoBufMut> Read<'a, B> {
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<B, BufError<B>>> {
         let outcome = ready!(self.reader.poll(self.exact, cx));
-        let storage = self.reader.finish().expect("nothing is in flight");
-        let (done, buf) = (storage.filled(), storage.into_filled(self.reader.stream.run.shelf()));
+        let (begun, storage) = (self.reader.entered, self.reader.finish());
+        let (storage, shelf) =
+            (storage.expect("nothing is in flight"), self.reader.stream.run.shelf());
+        let done = storage.filled();
+        // One that did not begin leaves the content as it was.
+        let buf = if begun { storage.into_filled(shelf) } else { storage.into_inner(shelf) };
         Poll::Ready(match outcome {
             Ok(()) => Ok(buf),
             Err(error) => Err(BufError::new(error, done, buf)),
