@@ -112,6 +112,16 @@ impl Pool {
         inner.peak = inner.peak.max(inner.leased);
     }
 
+    /// A receive has ended because there was no buffer. It is asked for now, because by the time that
+    /// the receive is made anew buffers may have come back, and the next burst would find too few again.
+    /// The first one of a burst makes the pool grow; the others find that there are buffers.
+    #[cold]
+    pub(super) fn was_empty(&self) {
+        if !self.has_buffers() {
+            self.grow();
+        }
+    }
+
     /// The lease on buffer `id`, which the kernel has picked; `result` says how much it put there.
     #[inline]
     pub(super) fn chunk(self: &Rc<Pool>, id: u16, result: i32) -> Chunk {

@@ -467,6 +467,8 @@ impl Slot {
         let Completion { result, more, buffer, .. } = completion;
         if buffer.is_some() {
             pool.was_picked();
+        } else if result == -libc::ENOBUFS && self.kind.disposer == Disposer::ReturnBuffer {
+            pool.was_empty();
         }
         if let (Some(storage), Request::Recv { .. }) = (&mut self.storage, &self.request) {
             storage.fill(usize::try_from(result).unwrap_or(0));

@@ -167,7 +167,9 @@ fn the_statistics_count_the_buffers_of_the_pool() {
             let (stream, peer) = Peer::pair().await?;
             peer.write_all(b"x").await?;
             chunks.push(stream.recv().await?.expect("a byte"));
-            assert_eq!(census(), (4 - number, number, 0));
+            // After the last one the kernel may have looked for another, and made it grow.
+            let fits = |buffers| census() == (buffers - number, number, 0);
+            assert!(fits(4) || number == 4 && fits(8), "{number}: {:?}", census());
         }
         let (stream, peer) = Peer::pair().await?;
         peer.write_all(b"x").await?;
