@@ -238,7 +238,7 @@ impl Plan {
                     ),
                     payload: None,
                     tape: attempt.tape.clone(),
-                    timeline: again.timeline,
+                    timeline: again.world.timeline(),
                 });
             }
         }
@@ -266,13 +266,7 @@ impl Plan {
             tape: tape.clone(),
             timeline: world.timeline(),
         });
-        Attempt {
-            failed,
-            tape,
-            trace: world.trace(),
-            elapsed: world.elapsed(),
-            timeline: world.timeline(),
-        }
+        Attempt { failed, tape, world }
     }
 
     /// Looks for the smallest tape that still fails, says all there is to say, and fails.
@@ -345,15 +339,14 @@ const STANDSTILL: Duration = Duration::from_secs(300);
 struct Attempt {
     failed: Option<Failed>,
     tape: Tape,
-    trace: u64,
-    elapsed: Duration,
-    timeline: String,
+    /// Where it was made. Its timeline is long, and seldom asked for.
+    world: World,
 }
 
 impl Attempt {
     /// What must be the same whenever the tape is.
     fn course(&self) -> (u64, Duration, &Tape) {
-        (self.trace, self.elapsed, &self.tape)
+        (self.world.trace(), self.world.elapsed(), &self.tape)
     }
 }
 
