@@ -83,13 +83,16 @@ pub struct Builder {
 /// Told where a task was spawned that had to be dropped.
 type Abandoned = Box<dyn Fn(&'static Location<'static>)>;
 
+/// Buffers that a pool begins with. Under Miri it takes longer to make them than to use some.
+const LEAST: u16 = if cfg!(miri) { 8 } else { 64 };
+
 impl Builder {
     /// The defaults.
     pub fn new() -> Builder {
         Builder {
             // One turn of a busy server queues some hundred requests; more only need another call.
             ring: RingSize { submissions: 256, completions: 8192 },
-            pool: PoolLimits { buffer: 16 * 1024, least: 64, most: 4096 },
+            pool: PoolLimits { buffer: 16 * 1024, least: LEAST, most: 4096 },
             ctrl_c: false,
             deadlock: None,
             on_abandoned: None,
