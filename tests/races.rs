@@ -22,7 +22,7 @@ use trine::net::{TcpListener, TcpStream};
 use trine::time::sleep_forever;
 use trine::{Builder, CancelScope, Result, checkpoint, move_on_after, nop, nursery, run, stats};
 
-use common::{in_kernel, pair, turns};
+use common::{fewer, in_kernel, pair, turns};
 
 const LONG: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(1);
@@ -32,7 +32,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 async fn an_accept_that_completes_after_its_cancel_leaks_no_connection() -> Result {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    for round in 0..8_u8 {
+    for round in (0..8_u8).step_by(fewer(1, 3)) {
         let scope = CancelScope::new();
         let accepted = RefCell::new(None);
         let client = nursery(async |n| {
@@ -67,7 +67,7 @@ fn a_pool_receive_that_completes_after_its_cancel_gives_its_buffer_back() {
     let builder = Builder::new().pool_least(4).pool_most(4);
     let outcome = builder.run(async || {
         let (client, server) = pair().await?;
-        for round in 0..12_u8 {
+        for round in 0..fewer(12_u8, 5) {
             let scope = CancelScope::new();
             let got = RefCell::new(None);
             nursery(async |n| {
@@ -101,8 +101,9 @@ fn a_pool_receive_that_completes_after_its_cancel_gives_its_buffer_back() {
 async fn a_receive_cancelled_with_data_queued_loses_no_byte() -> Result {
     let (client, server) = pair().await?;
     let received = RefCell::new(Vec::new());
-    let mut unsent = (0..30_u8).collect::<Vec<_>>();
-    for round in 0..10_u8 {
+    let sent: Vec<u8> = (0..fewer(30, 9)).collect();
+    let mut unsent = sent.clone();
+    for round in 0..fewer(10_u8, 3) {
         let scope = CancelScope::new();
         nursery(async |n| {
             n.spawn(async {
@@ -147,7 +148,7 @@ async fn a_receive_cancelled_with_data_queued_loses_no_byte() -> Result {
         Ok(())
     })
     .await?;
-    assert_eq!(received.take(), (0..30).collect::<Vec<_>>());
+    assert_eq!(received.take(), sent);
     Ok(())
 }
 
@@ -155,7 +156,7 @@ async fn a_receive_cancelled_with_data_queued_loses_no_byte() -> Result {
 // arrives. A peer hung on 3,000 timeouts.
 #[trine::test(kernel = "both", runs = 5)]
 fn every_cancel_arrives_when_the_submission_queue_is_full() {
-    let count = if cfg!(miri) { 20 } else { 200 };
+    let count = fewer(200, 6);
     let outcome = Builder::new().submissions(4).run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut streams = Vec::new();
@@ -235,7 +236,7 @@ async fn an_operation_that_was_never_submitted_is_withdrawn() -> Result {
 #[trine::test(kernel = "both", runs = 200)]
 async fn a_late_answer_to_a_cancel_does_not_touch_the_slots_next_life() -> Result {
     let (client, server) = pair().await?;
-    for round in 0..20_u8 {
+    for round in 0..fewer(20_u8, 3) {
         let scope = CancelScope::new();
         let early = scope
             .run(async |scope| {
@@ -261,7 +262,7 @@ async fn a_late_answer_to_a_cancel_does_not_touch_the_slots_next_life() -> Resul
 #[trine::test(kernel = "both", runs = 200)]
 async fn a_multishot_with_unread_results_loses_nothing_when_it_is_cancelled() -> Result {
     let (client, server) = pair().await?;
-    let sent: Vec<u8> = (0..40).collect();
+    let sent: Vec<u8> = (0..fewer(40, 12)).collect();
     nursery(async |n| {
         n.spawn(async {
             for piece in sent.chunks(4) {
@@ -276,7 +277,7 @@ async fn a_multishot_with_unread_results_loses_nothing_when_it_is_cancelled() ->
                 {
                     let mut receive = pin!(server.recv());
                     assert!(poll!(receive.as_mut()).is_pending());
-                    turns(12).await;
+                    turns(fewer(12, 5)).await;
                 }
                 scope.cancel();
                 checkpoint().await
@@ -304,11 +305,11 @@ fn a_run_ends_with_operations_in_flight() {
             Box::pin(async move { listener.accept().await.map(drop) }),
             Box::pin(async move { client.recv().await.map(drop) }),
             Box::pin(async move {
-                server.read_exact(vec![0; 9 << 20]).await?;
+                server.read_exact(vec![0; fewer(9 << 20, 9 << 10)]).await?;
                 Ok(())
             }),
             Box::pin(async move {
-                write.write_all(vec![7; 8 << 20]).await?;
+                write.write_all(vec![7; fewer(8 << 20, 8 << 10)]).await?;
                 Ok(())
             }),
             Box::pin(async move { nop().await }),
@@ -442,8 +443,9 @@ async fn a_child_spawned_from_a_drop_during_a_sweep_is_joined() -> Result {
 // More completions than the completion queue has entries, in the middle of a mass cancel.
 #[trine::test(kernel = "both", runs = 10)]
 fn a_full_completion_queue_during_a_mass_cancel_loses_nothing() {
-    let count = if cfg!(miri) { 10 } else { 100 };
-    let outcome = Builder::new().submissions(8).completions(8).run(async || {
+    let (count, room) = fewer((100, 8), (3, 2));
+    let builder = Builder::new().submissions(room).completions(room);
+    let outcome = builder.run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut streams = Vec::new();
         for _ in 0..count {
@@ -488,9 +490,11 @@ fn a_full_completion_queue_during_a_mass_cancel_loses_nothing() {
 // owner is still in flight: that one keeps the file, and the number is not free before it has ended.
 #[trine::test(kernel = "both", runs = 200)]
 async fn a_descriptor_number_is_not_used_again_while_an_operation_is_in_flight() -> Result {
+    // In some worlds each byte takes a receive.
+    const SENT: &str = fewer("for the new one", "new");
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    for round in 0..6_u8 {
+    for round in 0..fewer(6_u8, 2) {
         let first = TcpStream::connect_addr(address).await?;
         let (old, _) = listener.accept().await?;
         {
@@ -503,14 +507,14 @@ async fn a_descriptor_number_is_not_used_again_while_an_operation_is_in_flight()
         let (new, _) = listener.accept().await?;
         nursery(async |n| {
             n.spawn(async {
-                second.write_all("for the new one").await?;
+                second.write_all(SENT).await?;
                 second.shutdown(Shutdown::Write).await
             });
             let mut got = Vec::new();
             while let Some(chunk) = new.recv().await? {
                 got.extend_from_slice(&chunk);
             }
-            assert_eq!(got, b"for the new one");
+            assert_eq!(got, SENT.as_bytes());
             Ok(())
         })
         .await?;

@@ -14,14 +14,14 @@ use trine::{
     move_on_at, nursery, run, shield, stats,
 };
 
-use crate::common::{in_kernel, pair, spin_until};
+use crate::common::{PATIENCE, fewer, in_kernel, pair, spin_until};
 use crate::{LONG, MOMENT, turns};
 
 // D7: a receive that has completed is dropped by `select!`: its bytes come with the next one.
 #[trine::test(kernel = "both", runs = 200)]
 async fn a_completed_receive_dropped_by_select_gives_its_bytes_to_the_next() -> Result {
     let (client, server) = pair().await?;
-    for round in 0..10_u8 {
+    for round in 0..fewer(10_u8, 3) {
         {
             let mut receive = pin!(server.recv());
             assert!(poll!(receive.as_mut()).is_pending());
@@ -87,7 +87,7 @@ async fn a_cancellation_during_a_nurserys_exit_does_not_take_its_value() -> Resu
             .run(async |_| {
                 let mut value = 0;
                 // Long enough for the schedule points of the exits to be there when it comes.
-                for _ in 0..200 {
+                for _ in 0..fewer(200, 25) {
                     value = nursery(async |_| Ok(5)).await?;
                 }
                 Ok(value)
@@ -103,7 +103,7 @@ async fn a_cancellation_during_a_nurserys_exit_does_not_take_its_value() -> Resu
 #[trine::test(kernel = "both", runs = 2)]
 async fn a_thousand_cancelled_closes_are_all_made() -> Result {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let count = if cfg!(miri) { 20 } else { 1001 };
+    let count = fewer(PATIENCE, PATIENCE / 2) + 1;
     if !cfg!(miri) {
         trine::raise_descriptor_limit(5000)?;
     }
