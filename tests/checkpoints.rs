@@ -23,7 +23,7 @@ use trine::{
     is_cancelled, move_on_after, move_on_at, nop, nursery, stats, tree, yield_shielded,
 };
 
-use common::{in_kernel, pair, spin_until};
+use common::{BUDGET, fewer, in_kernel, pair, spin_until};
 
 const LONG: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(2);
@@ -54,17 +54,18 @@ async fn polls_of_a_neighbour(busy: impl Future<Output = Result>) -> Result<u32>
 // A1: a cancel point and a schedule point.
 #[trine::test(kernel = "both")]
 fn a_checkpoint_lets_others_run_and_raises() {
+    const CHECKPOINTS: u32 = fewer(100, 10);
     run(async || {
         let turn = stats().turns;
         checkpoint().await?;
         assert_eq!(stats().turns, turn + 1);
         let polls = polls_of_a_neighbour(async {
-            for _ in 0..100 {
+            for _ in 0..CHECKPOINTS {
                 checkpoint().await?;
             }
             Ok(())
         });
-        assert!(polls.await? >= 99);
+        assert!(polls.await? >= CHECKPOINTS - 1);
         let scope = CancelScope::new();
         scope.cancel();
         assert!(scope.run(async |_| checkpoint().await).await?.is_none());
@@ -92,60 +93,61 @@ fn yielding_behind_a_shield_lets_others_run_and_raises_nothing() {
 // A2: what finds its result ready returns at once, 128 times in one turn, and then yields.
 #[trine::test(kernel = "both")]
 fn operations_that_need_not_wait_are_budgeted() {
+    const ROUNDS: u32 = fewer(10, 3);
     run(async || {
         let (client, _server) = pair().await?;
         checkpoint().await?;
         let turn = stats().turns;
-        for _ in 0..128 {
+        for _ in 0..BUDGET {
             client.write_all("").await?;
         }
         assert_eq!(stats().turns, turn, "ready ones do not yield");
         client.write_all("").await?;
         assert_eq!(stats().turns, turn + 1, "until the budget is spent");
-        for _ in 0..1280 {
+        for _ in 0..ROUNDS * BUDGET {
             client.write_all("").await?;
         }
-        assert!(stats().turns >= turn + 10, "which begins anew with every turn");
+        assert!(stats().turns >= turn + u64::from(ROUNDS), "which begins anew with every turn");
         Ok(())
     });
 }
 
 // A2: also when every single one is a nursery without children, whose exit is a schedule point (N8).
 #[trine::test(kernel = "both")]
-#[cfg_attr(miri, ignore = "turns by the thousand")]
 fn nurseries_that_need_not_wait_cannot_starve_a_neighbour() {
+    const TURNS: u32 = fewer(100, 5);
     run(async || {
         let polls = polls_of_a_neighbour(async {
-            for _ in 0..12_800 {
+            for _ in 0..TURNS * BUDGET {
                 nursery(async |_| Ok(())).await?;
             }
             Ok(())
         });
-        assert!(polls.await? >= 99);
+        assert!(polls.await? >= TURNS - 1);
         Ok(())
     });
 }
 
 // A2: no task can starve the ring, not even one that lives on timeouts of zero.
 #[trine::test(kernel = "both")]
-#[cfg_attr(miri, ignore = "turns by the thousand")]
 fn timeouts_that_have_passed_already_cannot_starve_a_neighbour() {
+    const TURNS: u32 = fewer(100, 5);
     run(async || {
         let absorbed = polls_of_a_neighbour(async {
-            for _ in 0..12_800 {
+            for _ in 0..TURNS * BUDGET {
                 move_on_after(Duration::ZERO, async |_| sleep_forever().await).await?;
             }
             Ok(())
         });
-        assert!(absorbed.await? >= 99, "12,800 operations of one task within a few turns");
+        assert!(absorbed.await? >= TURNS - 1, "all operations of one task within a few turns");
         let handled = polls_of_a_neighbour(async {
-            for _ in 0..12_800 {
+            for _ in 0..TURNS * BUDGET {
                 let handled = async |_: &CancelScope| Ok(sleep_forever().await.is_err());
                 move_on_after(Duration::ZERO, handled).await?;
             }
             Ok(())
         });
-        assert!(handled.await? >= 99, "12,800 operations of one task within a few turns");
+        assert!(handled.await? >= TURNS - 1, "all operations of one task within a few turns");
         Ok(())
     });
 }
@@ -171,21 +173,22 @@ fn everything_that_waits_lets_others_run() {
 // A2: however an operation comes by its result, a task cannot live on it without ever yielding.
 #[trine::test(kernel = "both")]
 fn whatever_is_ready_at_once_is_budgeted() {
+    const MORE: u32 = fewer(300, 40);
     run(async || {
         let (client, _server) = &pair().await?;
         client.shutdown(Shutdown::Write).await?;
-        let turns_of_300 = async |operation: &dyn Fn() -> Pin<Box<dyn Future<Output = ()>>>| {
+        let turns_of_more = async |operation: &dyn Fn() -> Pin<Box<dyn Future<Output = ()>>>| {
             let turn = stats().turns;
-            for _ in 0..300 {
+            for _ in 0..MORE {
                 operation().await;
             }
             stats().turns - turn
         };
         let binding =
-            turns_of_300(&|| Box::pin(async { drop(TcpListener::bind("127.0.0.1:0").await) }));
+            turns_of_more(&|| Box::pin(async { drop(TcpListener::bind("127.0.0.1:0").await) }));
         assert!(binding.await >= 2, "binding to a number");
         let turn = stats().turns;
-        for _ in 0..300 {
+        for _ in 0..MORE {
             client.shutdown(Shutdown::Write).await?;
         }
         assert!(stats().turns >= turn + 2, "a second shutdown");
@@ -277,7 +280,7 @@ fn a_checkpoint_sees_a_cancellation_that_comes_while_others_run() {
 fn checkpoint_if_cancelled_does_nothing_unless_cancelled() {
     run(async || {
         let turn = stats().turns;
-        for _ in 0..10_000 {
+        for _ in 0..fewer(10_000, 100) {
             checkpoint_if_cancelled().await?;
         }
         assert_eq!(stats().turns, turn);
@@ -374,7 +377,7 @@ fn a_name_is_not_looked_up_in_a_cancelled_scope() {
     run(async || {
         let left = move_on_after(LONG, async |scope| {
             scope.cancel();
-            for attempt in 0..300 {
+            for attempt in 0..fewer(300, 10) {
                 let bound = TcpListener::bind("localhost:0").await;
                 assert!(bound.is_err(), "attempt {attempt}");
             }

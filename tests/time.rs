@@ -21,7 +21,7 @@ use trine::{
     yield_shielded,
 };
 
-use common::spin_until;
+use common::{fewer, spin_until};
 
 const LONG: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(2);
@@ -198,7 +198,7 @@ fn every_sleep_in_a_cancelled_scope_raises() {
         let scope = CancelScope::new();
         let caught = scope.run(async |scope| {
             scope.cancel();
-            for _ in 0..3 {
+            for _ in 0..fewer(3, 2) {
                 for until in [Instant::MIN, Instant::now(), Instant::now() + LONG, Instant::MAX] {
                     assert!(sleep_until(until).await.unwrap_err().is_cancelled(), "{until:?}");
                 }
@@ -258,10 +258,11 @@ fn a_sleep_that_is_polled_again_after_its_end_sleeps_anew() {
 // C3, F7: a sleeper that is cancelled wakes at once, and its timer is gone.
 #[trine::test(kernel = "both")]
 fn a_thousand_sleepers_that_are_cancelled_wake_at_once_and_leave_no_timer() {
+    const SLEEPERS: u32 = fewer(1000, 30);
     run(async || {
         let woken = &Cell::new(0);
         nursery(async |n| {
-            for n_th in 0..1000 {
+            for n_th in 0..SLEEPERS {
                 n.spawn(async move {
                     let slept = sleep(LONG + n_th * TICK).await;
                     assert!(slept.as_ref().unwrap_err().is_cancelled());
@@ -270,12 +271,12 @@ fn a_thousand_sleepers_that_are_cancelled_wake_at_once_and_leave_no_timer() {
                 });
             }
             yield_shielded().await;
-            assert_eq!(timers(), 1000);
+            assert_eq!(timers(), SLEEPERS as usize);
             n.cancel();
             Ok(())
         })
         .await?;
-        assert_eq!((woken.get(), timers()), (1000, 0));
+        assert_eq!((woken.get(), timers()), (SLEEPERS, 0));
         Ok(())
     });
 }
@@ -283,12 +284,13 @@ fn a_thousand_sleepers_that_are_cancelled_wake_at_once_and_leave_no_timer() {
 // A dropped sleep leaves no timer, however far it had got.
 #[trine::test(kernel = "both")]
 fn a_dropped_sleep_leaves_no_timer() {
+    const SLEEPS: u32 = fewer(100, 20);
     run(async || {
         drop((sleep(LONG), sleep_until(Instant::now() + LONG), sleep_forever()));
         assert_eq!(timers(), 0);
         let mut sleeps: Vec<Pin<Box<Sleep>>> = Vec::new();
-        for n in 0..100 {
-            sleeps.push(Box::pin(sleep(LONG + n * 37 % 100 * TICK)));
+        for n in 0..SLEEPS {
+            sleeps.push(Box::pin(sleep(LONG + n * 37 % SLEEPS * TICK)));
         }
         for sleep in &mut sleeps {
             assert!(poll!(sleep).is_pending());
@@ -297,7 +299,7 @@ fn a_dropped_sleep_leaves_no_timer() {
         for sleep in &mut sleeps {
             assert!(poll!(sleep).is_pending());
         }
-        for left in (0..100).rev() {
+        for left in (0..SLEEPS as usize).rev() {
             drop(sleeps.swap_remove(left * 61 % (left + 1)));
             assert_eq!(timers(), left);
         }
@@ -346,7 +348,7 @@ fn sleepers_wake_in_the_order_of_their_deadlines() {
 
 /// Whether they lay down in time; then they wake in order.
 async fn wakes_in_order(patience: Duration) -> Result<bool> {
-    const SLEEPERS: u64 = 199;
+    const SLEEPERS: u64 = fewer(199, 23);
     let first = Instant::now() + patience;
     let (woken, lay_down) = (&RefCell::new(Vec::new()), &Cell::new(first));
     nursery(async |n| {
@@ -377,11 +379,12 @@ async fn wakes_in_order(patience: Duration) -> Result<bool> {
 // Equal deadlines come in the order in which they were set.
 #[trine::test(kernel = "both")]
 fn sleepers_with_one_deadline_wake_in_the_order_in_which_they_lay_down() {
+    const SLEEPERS: u32 = fewer(100, 20);
     run(async || {
         let until = Instant::now() + MOMENT;
         let woken = &RefCell::new(Vec::new());
         nursery(async |n| {
-            for n_th in 0..100 {
+            for n_th in 0..SLEEPERS {
                 n.spawn(async move {
                     sleep_until(until).await?;
                     woken.borrow_mut().push(n_th);
@@ -391,7 +394,7 @@ fn sleepers_with_one_deadline_wake_in_the_order_in_which_they_lay_down() {
             Ok(())
         })
         .await?;
-        assert!(woken.borrow().iter().copied().eq(0..100), "{:?}", woken.borrow());
+        assert!(woken.borrow().iter().copied().eq(0..SLEEPERS), "{:?}", woken.borrow());
         Ok(())
     });
 }
@@ -683,7 +686,7 @@ fn the_effective_deadline_is_what_the_rule_says_in_every_tower_of_scopes() {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (random >> 16) % limit
         };
-        for _ in 0..300 {
+        for _ in 0..fewer(300, 6) {
             let levels: Vec<_> = (0..below(7))
                 .map(|_| Level {
                     deadline: (below(3) > 0).then(|| now + LONG * (1 + below(9))),
