@@ -14,6 +14,7 @@ use trine::testing::World;
 use trine::time::{Instant, sleep};
 use trine::{Builder, CancelScope, Error, Result, nursery, shield, stats};
 
+use crate::common::fewer;
 use crate::{
     DESCRIPTORS, HERE, LONG, MOMENT, Peer, assert_pattern, descriptors, pair, pattern, run,
     run_alone, too_much, turns, watched,
@@ -145,7 +146,8 @@ fn a_close_in_a_cancelled_scope_closes_and_says_cancelled() {
 #[trine::test(kernel = "both")]
 fn a_close_that_is_cancelled_on_the_way_closes_and_says_cancelled() {
     run_alone(async || {
-        for (kind, delay) in KINDS.iter().flat_map(|kind| (0..3).map(move |delay| (kind, delay))) {
+        let delayed = KINDS.iter().flat_map(|kind| (0..3).map(move |delay| (kind, delay)));
+        for (kind, delay) in delayed.step_by(fewer(1, 4)) {
             let before = (descriptors(), stats().in_kernel);
             let object = Object::make(kind).await?;
             let fd = object.fd();
@@ -187,7 +189,8 @@ fn a_shielded_close_in_a_cancelled_scope_succeeds() {
 #[trine::test(kernel = "both", runs = 5)]
 fn a_close_that_is_dropped_on_the_way_closes() {
     run_alone(async || {
-        for (kind, polls) in KINDS.iter().flat_map(|kind| (0..4).map(move |polls| (kind, polls))) {
+        let polled = KINDS.iter().flat_map(|kind| (0..4).map(move |polls| (kind, polls)));
+        for (kind, polls) in polled.step_by(fewer(1, 7)) {
             let before = (descriptors(), stats().in_kernel);
             nursery(async |_| {
                 let mut close = Object::make(kind).await?.close();
@@ -210,7 +213,8 @@ fn a_close_that_is_dropped_on_the_way_closes() {
 #[trine::test(kernel = "both", runs = 5)]
 fn a_scope_is_left_only_when_what_was_dropped_in_it_is_closed() {
     run_alone(async || {
-        for (kind, cancel) in KINDS.iter().flat_map(|kind| [false, true].map(|how| (kind, how))) {
+        let cancelled = KINDS.iter().flat_map(|kind| [false, true].map(|how| (kind, how)));
+        for (kind, cancel) in cancelled.step_by(fewer(1, 3)) {
             let before = (descriptors(), stats().in_kernel);
             let scope = CancelScope::new();
             let left = scope.run(async |scope| {
@@ -258,7 +262,7 @@ fn a_dropped_stream_keeps_its_descriptor_until_the_kernel_has_let_go() {
 // A close waits for nobody at the other end: what was written goes out by itself.
 #[trine::test(kernel = "both", runs = 5)]
 fn everything_that_was_written_arrives_before_the_end() {
-    const LEN: usize = 1 << 20;
+    const LEN: usize = fewer(1 << 20, 8 << 10);
     run(async || {
         for drop_it in [false, true] {
             let (stream, peer) = Peer::pair().await?;
