@@ -20,7 +20,7 @@ use trine::testing::{
 use trine::time::{sleep, sleep_forever};
 use trine::{Error, IoBuf, Nursery, Result, checkpoint, move_on_after, nursery, shield_for, stats};
 
-use common::pair;
+use common::{fewer, pair};
 
 /// Spawns when it is dropped.
 struct Spawner<'s, 'e>(Nursery<'s, 'e>);
@@ -158,8 +158,7 @@ async fn a_scope_waits_for_an_orphan_that_a_later_write_waited_for() -> Result {
     let (client, _server) = pair().await?;
     // More than the buffers of the connection hold.
     let much = match World::try_current() {
-        Some(_) if cfg!(miri) => 1 << 13,
-        Some(_) => 1 << 18,
+        Some(_) => fewer(1 << 18, 1 << 13),
         None => 1 << 25,
     };
     move_on_after(Duration::from_secs(60), async |_| {

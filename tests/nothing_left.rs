@@ -20,6 +20,8 @@ use trine::{
     stats, testing,
 };
 
+use common::fewer;
+
 /// A small generator of random numbers (splitmix64): a failure is repeated by its seed.
 struct Random(u64);
 
@@ -144,7 +146,7 @@ impl World {
     /// Some operation, on whatever may be in use by another: then it is `Busy`, which is no failure.
     async fn operation(&self) -> Result {
         let pipe = &self.pipes[self.roll(self.pipes.len() as u64) as usize];
-        let size = self.roll(400_000) + 1;
+        let size = self.roll(fewer(400_000, 5_000)) + 1;
         let done = match self.roll(7) {
             0 => self.listener.accept().await.map(drop),
             1 => TcpStream::connect_addr(self.to).await.map(drop),
@@ -260,7 +262,7 @@ async fn one(seed: u64) -> Result {
 #[trine::test(kernel = "both")]
 fn two_hundred_random_trees_leave_nothing_behind() {
     let _alone = alone();
-    let trees = if cfg!(miri) { 2 } else { 200 };
+    let trees = fewer(200, 2);
     for seed in 0..trees {
         println!("seed {seed}");
         let ended = common::within(30, || run(async || one(seed).await));

@@ -26,7 +26,7 @@ use trine::{
     stats, tree, yield_shielded,
 };
 
-use common::{in_kernel, pair};
+use common::{fewer, in_kernel, pair};
 
 const LONG: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(2);
@@ -240,7 +240,7 @@ fn a_receive_kept_across_timeouts_starts_anew_and_loses_nothing() {
 fn every_operation_has_been_asked_to_cancel_when_cancel_returns() {
     run(async || {
         let mut listeners = Vec::new();
-        for _ in 0..20 {
+        for _ in 0..fewer(20, 4) {
             listeners.push(TcpListener::bind("127.0.0.1:0").await?);
         }
         let cancelled = &Cell::new(0);
@@ -275,7 +275,7 @@ fn more_cancels_than_the_submission_queue_has_entries_all_arrive() {
     let ended = common::within(10, || {
         builder.run(async || {
             let mut listeners = Vec::new();
-            for _ in 0..100 {
+            for _ in 0..fewer(100, 5) {
                 listeners.push(TcpListener::bind("127.0.0.1:0").await?);
             }
             let outcome = move_on_after(MOMENT, async |_| {

@@ -13,15 +13,15 @@ use trine::testing::World;
 use trine::time::sleep;
 use trine::{IoBuf, Nursery, Result, checkpoint, move_on_after, nursery, yield_shielded};
 
-use common::Peer;
+use common::{Peer, fewer};
 
 /// A connection in a simulated world may be so narrow that each byte takes a receive.
 fn pieces() -> u64 {
-    if World::try_current().is_some() { 90 } else { 900 }
+    if World::try_current().is_some() { fewer(90, 4) } else { 900 }
 }
 
 /// Pieces that are written between two connections.
-const BETWEEN: u64 = 15;
+const BETWEEN: u64 = fewer(15, 2);
 
 /// Writes a counting stream in pieces, opens numbered connections meanwhile, and says how far it counted.
 async fn traffic<'a>(n: Nursery<'a, '_>, to: SocketAddr) -> Result<u64> {
@@ -127,7 +127,7 @@ async fn a_loop_of_select_over_recv_accept_and_a_tick_loses_nothing() -> Result 
         Ok(())
     })
     .await?;
-    assert!(ticks > 10, "the ticking branch hardly ever won: {ticks}");
+    assert!(ticks > fewer(10, 1), "the ticking branch hardly ever won: {ticks}");
     Ok(())
 }
 
@@ -197,14 +197,16 @@ async fn receives_inside_scopes_that_expire_lose_nothing() -> Result {
 // D7: many streams in a `FuturesUnordered` that is thrown away again and again.
 #[trine::test(kernel = "both", runs = 10)]
 async fn a_futures_unordered_that_is_thrown_away_loses_nothing() -> Result {
+    const PEERS: usize = fewer(8, 3);
+    const NUMBERS: u32 = fewer(50, 4);
     nursery(async |n| {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let to = listener.local_addr()?;
-        for peer in 0..8_u32 {
+        for peer in 0..PEERS as u32 {
             let stream = Peer::connect(to)?;
             n.spawn(async move {
-                for number in 0..50 {
-                    stream.write_all(&(number * 8 + peer).to_be_bytes()).await?;
+                for number in 0..NUMBERS {
+                    stream.write_all(&(number * PEERS as u32 + peer).to_be_bytes()).await?;
                     if number % (peer + 1) == 0 {
                         checkpoint().await?;
                     }
@@ -213,13 +215,13 @@ async fn a_futures_unordered_that_is_thrown_away_loses_nothing() -> Result {
             });
         }
         let mut streams = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..PEERS {
             streams.push(listener.accept().await?.0);
         }
-        let mut bytes = vec![Vec::new(); 8];
-        let mut ended = [false; 8];
+        let mut bytes = vec![Vec::new(); PEERS];
+        let mut ended = [false; PEERS];
         while ended.contains(&false) {
-            let open = (0..8).filter(|&at| !ended[at]);
+            let open = (0..PEERS).filter(|&at| !ended[at]);
             let mut receives: FuturesUnordered<_> =
                 open.map(|at| streams[at].recv().map(move |chunk| (at, chunk))).collect();
             // Two at most are looked at, the others are dropped wherever they are.
@@ -240,7 +242,7 @@ async fn a_futures_unordered_that_is_thrown_away_loses_nothing() -> Result {
             assert!(numbers[before..].is_sorted(), "out of order: {:?}", &numbers[before..]);
         }
         numbers.sort_unstable();
-        assert_eq!(numbers, (0..400).collect::<Vec<_>>());
+        assert_eq!(numbers, (0..NUMBERS * PEERS as u32).collect::<Vec<_>>());
         Ok(())
     })
     .await

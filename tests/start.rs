@@ -18,6 +18,8 @@ use trine::{
     nursery, shield, shield_for, stats, yield_shielded,
 };
 
+use common::fewer;
+
 const LONG: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(2);
 
@@ -553,12 +555,12 @@ fn start_in_a_cancelled_scope_spawns_nothing() {
 
 // A2: an `Ok` is a schedule point, also if the child said ready before it began.
 #[trine::test(kernel = "both")]
-#[cfg_attr(miri, ignore = "turns by the thousand")]
 fn starting_children_that_are_ready_at_once_cannot_starve_a_neighbour() {
+    const CHILDREN: u32 = fewer(300, 40);
     run(async || {
         nursery(async |n| {
             let turns = stats().turns;
-            for number in 0..300 {
+            for number in 0..CHILDREN {
                 let ready = n.start(|started| {
                     started.set(number);
                     async { Ok(()) }
@@ -567,7 +569,7 @@ fn starting_children_that_are_ready_at_once_cannot_starve_a_neighbour() {
             }
             assert!(
                 stats().turns - turns >= 2,
-                "300 operations in {} turns",
+                "{CHILDREN} operations in {} turns",
                 stats().turns - turns
             );
             Ok(())

@@ -20,6 +20,8 @@ use trine::net::TcpListener;
 use trine::time::{sleep, sleep_forever};
 use trine::{Builder, Error, Result, checkpoint, move_on_after, nop, nursery, stats};
 
+use common::fewer;
+
 const LONG: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(1);
 /// What a wake-up across threads takes at best, on a machine with other things to do.
@@ -171,14 +173,15 @@ fn everything_that_a_thread_sends_through_a_channel_arrives() {
 // P4: the bell needs a place in the queue, too, and gets one before the run goes to sleep.
 #[trine::test(kernel = "both", deterministic = false)]
 fn a_wake_arrives_although_the_submission_queue_is_full() {
+    const WAKES: u32 = fewer(20, 4);
     let main = async || {
         let mut listeners = Vec::new();
-        for _ in 0..20 {
+        for _ in 0..WAKES {
             listeners.push(TcpListener::bind("127.0.0.1:0").await?);
         }
         let (sender, mut receiver) = queue::unbounded();
         let thread = thread::spawn(move || {
-            for number in 0..20_u32 {
+            for number in 0..WAKES {
                 thread::sleep(MOMENT);
                 sender.unbounded_send(number).expect("received");
             }
@@ -201,6 +204,7 @@ fn a_wake_arrives_although_the_submission_queue_is_full() {
 // P6: a waker is anybody's to clone and drop, on any thread, also the last of an ended run.
 #[trine::test(kernel = "both", deterministic = false)]
 fn wakers_are_cloned_compared_and_dropped_on_other_threads() {
+    const ROUNDS: usize = fewer(2_000, 100);
     let wakers = run(async || {
         let wakers = Mutex::new(Vec::new());
         let ended = AtomicBool::new(false);
@@ -209,7 +213,7 @@ fn wakers_are_cloned_compared_and_dropped_on_other_threads() {
             for _ in 0..4 {
                 threads.spawn(|| {
                     let mut kept = Vec::new();
-                    for round in 0..2_000 {
+                    for round in 0..ROUNDS {
                         let clone = waker.clone();
                         assert!(clone.will_wake(waker));
                         match round % 4 {
@@ -228,7 +232,7 @@ fn wakers_are_cloned_compared_and_dropped_on_other_threads() {
         nop().await?;
         Ok(wakers.into_inner().expect("sound"))
     });
-    assert_eq!(wakers.len(), 4 * 20);
+    assert_eq!(wakers.len(), 4 * ROUNDS / 100);
     let threads: Vec<_> = wakers
         .into_iter()
         .map(|waker| {
@@ -273,7 +277,7 @@ fn a_waker_fired_inside_another_run_on_another_thread_wakes_its_own_run_only() {
         nursery(async |n| {
             n.spawn(poll_fn(|cx| {
                 polls.set(polls.get() + 1);
-                if polls.get() > 100 {
+                if polls.get() > fewer(100, 10) {
                     return Poll::Ready(Ok(()));
                 }
                 give.send(cx.waker().clone()).expect("taken");
@@ -291,9 +295,10 @@ fn a_waker_fired_inside_another_run_on_another_thread_wakes_its_own_run_only() {
 // The wakers of a combinator of others lead to ours.
 #[trine::test(kernel = "both", deterministic = false)]
 fn a_thread_wakes_what_waits_inside_a_combinator_of_others() {
+    const WAITING: usize = fewer(100, 10);
     run(async || {
         let (senders, receivers): (Vec<_>, FuturesUnordered<_>) =
-            (0..100_u32).map(|_| oneshot::channel()).unzip();
+            (0..WAITING).map(|_| oneshot::channel()).unzip();
         let thread = thread::spawn(move || {
             for (number, sender) in senders.into_iter().enumerate().rev() {
                 sender.send(number).expect("received");
@@ -301,7 +306,7 @@ fn a_thread_wakes_what_waits_inside_a_combinator_of_others() {
         });
         let mut received: Vec<_> = receivers.map(|number| number.expect("sent")).collect().await;
         received.sort_unstable();
-        assert_eq!(received, (0..100).collect::<Vec<_>>());
+        assert_eq!(received, (0..WAITING).collect::<Vec<_>>());
         thread.join().expect("no panic");
         Ok(())
     });
@@ -310,12 +315,13 @@ fn a_thread_wakes_what_waits_inside_a_combinator_of_others() {
 // Fired during the very poll, by the task itself or by a thread: the task is polled once more.
 #[trine::test(kernel = "both")]
 fn a_waker_fired_during_its_own_poll_is_heard() {
+    const POLLS: u32 = fewer(100, 5);
     run(async || {
         for by_thread in [false, true] {
             let polls = Cell::new(0);
             poll_fn(|cx| {
                 polls.set(polls.get() + 1);
-                if polls.get() > 100 {
+                if polls.get() > POLLS {
                     return Poll::Ready(());
                 }
                 let waker = cx.waker().clone();
@@ -330,7 +336,7 @@ fn a_waker_fired_during_its_own_poll_is_heard() {
             })
             .await;
             // P2: each of them in a turn of its own.
-            assert_eq!(polls.get(), 101);
+            assert_eq!(polls.get(), POLLS + 1);
         }
         Ok(())
     });
@@ -358,7 +364,7 @@ fn nobody_is_polled_who_was_not_woken() {
                 counting(polls, wakers).await;
                 Ok(())
             });
-            for _ in 0..100 {
+            for _ in 0..fewer(100, 10) {
                 checkpoint().await?;
             }
             assert_eq!(polls.get(), 1);
@@ -378,10 +384,12 @@ fn nobody_is_polled_who_was_not_woken() {
 // A waker outlives its task; what is made in the task's place is not woken by it.
 #[trine::test(kernel = "both")]
 fn the_waker_of_a_task_that_has_ended_wakes_nobody() {
+    const ENDED: u32 = fewer(100, 5);
+    const LATER: u32 = 2 * ENDED;
     run(async || {
         let wakers = &RefCell::new(Vec::new());
         nursery(async |n| {
-            for _ in 0..100 {
+            for _ in 0..ENDED {
                 n.spawn(async {
                     poll_fn(|cx| {
                         wakers.borrow_mut().push(cx.waker().clone());
@@ -395,7 +403,7 @@ fn the_waker_of_a_task_that_has_ended_wakes_nobody() {
         .await?;
         let (polls, unused) = (&Cell::new(0), &RefCell::default());
         nursery(async |n| {
-            for _ in 0..200 {
+            for _ in 0..LATER {
                 n.spawn_daemon(async {
                     counting(polls, unused).await;
                     Ok(())
@@ -403,14 +411,14 @@ fn the_waker_of_a_task_that_has_ended_wakes_nobody() {
             }
             checkpoint().await?;
             checkpoint().await?;
-            assert_eq!(polls.get(), 200);
+            assert_eq!(polls.get(), LATER);
             wakers.borrow().iter().for_each(Waker::wake_by_ref);
             let late = wakers.take();
             thread::spawn(move || late.into_iter().for_each(Waker::wake)).join().expect("no panic");
             nop().await?;
             checkpoint().await?;
             checkpoint().await?;
-            assert_eq!(polls.get(), 200);
+            assert_eq!(polls.get(), LATER);
             Ok(())
         })
         .await

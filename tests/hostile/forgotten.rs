@@ -17,7 +17,7 @@ use trine::{
     shield_for, yield_shielded,
 };
 
-use crate::common::pair;
+use crate::common::{fewer, pair};
 
 /// Kinds of futures.
 const KINDS: usize = 24;
@@ -54,10 +54,7 @@ fn futures_of(objects: &Rc<Objects>) -> Vec<(&'static str, Boxed)> {
         ("read", with!(o => o.server.read(vec![0; 64]).await)),
         ("read_exact into a part", with!(o => o.server.read_exact(vec![0; 64].slice(8..32)).await)),
         ("write", with!(o => o.client.write(vec![7; 64]).await)),
-        (
-            "write_all",
-            with!(o => o.client.write_all(vec![7; if cfg!(miri) { 1 << 13 } else { 1 << 18 }]).await),
-        ),
+        ("write_all", with!(o => o.client.write_all(vec![7; fewer(1 << 18, 1 << 13)]).await)),
         (
             "write_all of a box",
             with!(o => o.client.write_all(vec![7_u8; 9].into_boxed_slice()).await),
@@ -107,12 +104,11 @@ fn futures_of(objects: &Rc<Objects>) -> Vec<(&'static str, Boxed)> {
 #[trine::test(kernel = "both", leaks = true)]
 fn futures_of_every_kind_are_forgotten_in_every_state() {
     let states = if cfg!(miri) { 1..3 } else { 0..4 };
-    for kind in 0..KINDS {
-        for polls in states.clone() {
-            for cancelled in [false, true] {
-                forget(kind, polls, cancelled);
-            }
-        }
+    let each = (0..KINDS).flat_map(|kind| states.clone().map(move |polls| (kind, polls)));
+    let each = each.flat_map(|(kind, polls)| [false, true].map(|how| (kind, polls, how)));
+    // Under Miri each kind is there, and each state, but not each kind in each state.
+    for (kind, polls, cancelled) in each.step_by(fewer(1, 3)) {
+        forget(kind, polls, cancelled);
     }
 }
 

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use trine::time::{sleep, sleep_forever};
 use trine::{Error, Reason, checkpoint, is_cancelled, move_on_after, nursery, yield_shielded};
 
+use crate::common::fewer;
 use crate::{LONG, MOMENT, Story, clean_up, line_of_failed, reason_of, run, why};
 
 // N18: when only daemons remain they are cancelled (reason `Finished`), absorb, and are joined. The
@@ -49,7 +50,7 @@ fn a_daemon_goes_on_as_long_as_the_body_does() {
                     beats.set(beats.get() + 1);
                 }
             });
-            while beats.get() < 100 {
+            while beats.get() < fewer(100, 10) {
                 checkpoint().await?;
             }
             Ok(())

@@ -14,7 +14,7 @@ use trine::{
     stats,
 };
 
-use crate::common::{Peer, in_kernel};
+use crate::common::{Peer, fewer, in_kernel};
 use crate::{LONG, MOMENT, Story, run, with_prelude};
 
 /// Two ends of a connection.
@@ -148,7 +148,7 @@ fn dropping_nurseries_over_and_over_leaves_nothing_behind() {
             nop().await?;
         }
         let base = stats();
-        for round in 0..100_u8 {
+        for round in 0..fewer(100_u8, 4) {
             let polls = round % 4;
             let left = move_on_after(LONG, async |_| {
                 let mut half_way = pin!(nursery(async |n| {
@@ -380,7 +380,7 @@ fn a_forgotten_operation_holds_no_scope_open_and_ends_with_the_run() {
 fn a_forgotten_write_is_finished_all_the_same() {
     let (stream, peer) = run(async || {
         let (stream, peer) = Peer::pair().await?;
-        let mut forgotten = Box::pin(stream.write_all(vec![b'x'; 4 << 20]));
+        let mut forgotten = Box::pin(stream.write_all(vec![b'x'; fewer(4 << 20, 1 << 13)]));
         assert!(poll!(forgotten.as_mut()).is_pending());
         mem::forget(forgotten);
         checkpoint().await?;

@@ -7,7 +7,7 @@ use trine::{
     CancelScope, Error, Reason, checkpoint, is_cancelled, move_on_after, move_on_at, nursery,
 };
 
-use crate::common::spin_until;
+use crate::common::{fewer, spin_until};
 use crate::{LONG, MOMENT, Story, clean_up, reason_of, run, sorted, why};
 
 // N7: the value is the outcome; the rest, the body included, is cancelled and joined.
@@ -168,7 +168,7 @@ fn a_deadline_that_passes_in_the_very_turn_of_finish_does_not_replace_the_value(
 #[trine::test(kernel = "both")]
 fn finishing_at_the_moment_of_the_deadline_leaves_a_value_or_a_cancellation_and_nothing_else() {
     run(async || {
-        for _ in 0..20 {
+        for _ in 0..fewer(20, 3) {
             let finished = &Cell::new(false);
             let deadline = Instant::now() + MOMENT / 10;
             let outcome = move_on_at(deadline, async |_| {
