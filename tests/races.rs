@@ -156,8 +156,8 @@ async fn a_receive_cancelled_with_data_queued_loses_no_byte() -> Result {
 // arrives. A peer hung on 3,000 timeouts.
 #[trine::test(kernel = "both", runs = 5)]
 fn every_cancel_arrives_when_the_submission_queue_is_full() {
-    let count = fewer(200, 6);
-    let outcome = Builder::new().submissions(4).run(async || {
+    let (count, room) = fewer((200, 4), (3, 2));
+    let outcome = Builder::new().submissions(room).run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut streams = Vec::new();
         for _ in 0..count {

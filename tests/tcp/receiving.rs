@@ -745,14 +745,16 @@ fn a_pool_that_was_empty_grows_and_the_next_receives_go_on() {
 // Design, "Buffers": one slow reader cannot take the whole pool; it is paused, and loses nothing.
 #[trine::test(kernel = "both")]
 fn a_stream_that_nobody_reads_takes_a_few_buffers_only() {
-    const LEN: usize = 4 << 20;
-    let large = Builder::new().pool_buffer(4096).pool_least(2048);
+    const PIECE: usize = fewer(64 << 10, 256);
+    const LEN: usize = PIECE * fewer(64, 48);
+    const FEW: usize = fewer(200, 32);
+    let large = Builder::new().pool_buffer(4096).pool_least(fewer(2048, 64));
     run_with(large, async || {
         let (slow, peer) = Peer::pair().await?;
         nursery(async |n| {
             n.spawn(async {
                 // A little at a time: an old kernel brings all that is there in one pass.
-                for piece in pattern(0, LEN).chunks(64 << 10) {
+                for piece in pattern(0, LEN).chunks(PIECE) {
                     peer.write_all(piece).await?;
                     turns(1).await;
                 }
@@ -762,11 +764,11 @@ fn a_stream_that_nobody_reads_takes_a_few_buffers_only() {
             let mut receive = Box::pin(slow.recv());
             assert!(poll!(&mut receive).is_pending());
             let (quick, other) = Peer::pair().await?;
-            for n in 0..200_u8 {
+            for n in 0..fewer(200_u8, 20) {
                 other.write_all(&[n]).await?;
                 assert_eq!(quick.recv().await?.unwrap(), [n]);
                 // The kernel fills some dozens before it hears of the pause; there would be a thousand.
-                assert!(stats().pool_leased < 200, "{:?}", stats());
+                assert!(stats().pool_leased < FEW, "{:?}", stats());
             }
             let mut at = receive.as_mut().await?.unwrap().len();
             drop(receive);
