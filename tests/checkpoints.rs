@@ -131,7 +131,7 @@ fn nurseries_that_need_not_wait_cannot_starve_a_neighbour() {
 // A2: no task can starve the ring, not even one that lives on timeouts of zero.
 #[trine::test(kernel = "both")]
 fn timeouts_that_have_passed_already_cannot_starve_a_neighbour() {
-    const TURNS: u32 = fewer(100, 5);
+    const TURNS: u32 = fewer(100, 3);
     run(async || {
         let absorbed = polls_of_a_neighbour(async {
             for _ in 0..TURNS * BUDGET {
@@ -173,7 +173,7 @@ fn everything_that_waits_lets_others_run() {
 // A2: however an operation comes by its result, a task cannot live on it without ever yielding.
 #[trine::test(kernel = "both")]
 fn whatever_is_ready_at_once_is_budgeted() {
-    const MORE: u32 = fewer(300, 40);
+    const MORE: u32 = fewer(300, 36);
     run(async || {
         let (client, _server) = &pair().await?;
         client.shutdown(Shutdown::Write).await?;
