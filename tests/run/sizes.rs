@@ -116,6 +116,7 @@ fn the_sizes_of_the_pool_are_rounded_up_and_agree() {
 
 // More memory than there can be is an error that says so, and no abort.
 #[trine::test(kernel = "both")]
+#[cfg_attr(miri, ignore = "Miri itself has no memory for it")]
 fn a_pool_for_which_there_is_no_memory_is_refused_with_a_remedy() {
     let greedy = Builder::new().pool_buffer(u32::MAX).pool_least(u16::MAX);
     match outcome(greedy, async || nop().await) {
