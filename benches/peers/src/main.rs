@@ -13,6 +13,7 @@ mod facts;
 mod load;
 mod options;
 mod plan;
+mod pools;
 mod report;
 mod server;
 mod sides;
@@ -31,6 +32,7 @@ use crate::facts::Facts;
 use crate::measure::{Cores, pin, raise_descriptors};
 use crate::options::Options;
 use crate::plan::{Plan, Work};
+use crate::pools::Shape;
 use crate::report::{Cell, Failure, Outcome, Report};
 use crate::server::Server;
 use crate::sides::Side;
@@ -49,6 +51,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if options.pools {
+        let cores = Cores::ours();
+        raise_descriptors();
+        pin(cores.helper);
+        pools::measure(&options, cores);
+        return ExitCode::SUCCESS;
+    }
     let report = measure_all(&options);
     if let Err(error) = report.write(&options.out) {
         eprintln!("nothing could be written to {}: {error}", options.out.display());
@@ -112,7 +121,7 @@ fn measure_plan(plan: &Plan, options: &Options, cores: Cores, retries: &mut Retr
     for _ in 0..options.rounds {
         for cell in cells.iter_mut().filter(|cell| cell.failure.is_none()) {
             retries.earn();
-            match measure_once(plan, cell.side, options, cores, retries) {
+            match measure_once(plan, cell.side, None, options, cores, retries) {
                 Ok(measured) => cell.rounds.push(measured),
                 Err(failure) => cell.failure = Some(failure),
             }
@@ -124,12 +133,13 @@ fn measure_plan(plan: &Plan, options: &Options, cores: Cores, retries: &mut Retr
 fn measure_once(
     plan: &Plan,
     side: Side,
+    pool: Option<Shape>,
     options: &Options,
     cores: Cores,
     retries: &mut Retries,
 ) -> Result<Measured, Failure> {
     let failure = |at_start| move |error: io::Error| Failure { at_start, why: error.to_string() };
-    let server = Server::start(side, cores.measured).map_err(failure(true))?;
+    let server = Server::start(side, cores.measured, pool).map_err(failure(true))?;
     if plan.work == Work::Idle {
         return measure_idle(&server, plan).map_err(failure(false));
     }

@@ -14,10 +14,13 @@ pub struct Options {
     /// Where the results go.
     pub out: PathBuf,
     pub smoke: bool,
+    /// Which pool of receive buffers is best, instead of all else.
+    pub pools: bool,
 }
 
 const USAGE: &str = "\
-[PLAN ...] [--sides hand,trine,...] [--rounds N] [--seconds N] [--out DIRECTORY] [--smoke]";
+[PLAN ...] [--sides hand,trine,...] [--rounds N] [--seconds N] [--out DIRECTORY] [--smoke]
+--pools [--rounds N] [--seconds N]";
 
 impl Options {
     /// What is wrong, and what would be right, where it cannot be understood.
@@ -29,6 +32,7 @@ impl Options {
             plans: Vec::new(),
             out: PathBuf::from("target/peers"),
             smoke: false,
+            pools: false,
         };
         let mut names = Vec::new();
         let mut arguments = arguments.into_iter();
@@ -40,6 +44,7 @@ impl Options {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
             match argument.as_str() {
                 "--smoke" => options.only_smoke(),
+                "--pools" => options.pools = true,
                 "--rounds" => options.rounds = number(&value()?)? as usize,
                 "--seconds" => options.window = Duration::from_secs_f64(number(&value()?)?),
                 "--sides" => options.sides = sides(&value()?)?,

@@ -71,6 +71,22 @@ pub const PLANS: &[Plan] = &[
     plan("idle", 8_000, 64, Idle, &[MEMORY]),
 ];
 
+/// What pools of receive buffers are compared with.
+pub const POOLS: &[Plan] = &[
+    plan("64B-64", 64, 64, Closed(1), NONE),
+    plan("64B-1000", 1_000, 64, Closed(1), NONE),
+    plan("64B-8000", 8_000, 64, Closed(1), NONE),
+    plan("1KiB-64", 64, KIB, Closed(1), NONE),
+    plan("1KiB-1000", 1_000, KIB, Closed(1), NONE),
+    plan("1KiB-8000", 8_000, KIB, Closed(1), NONE),
+    plan("16KiB-64", 64, 16 * KIB, Closed(1), NONE),
+    plan("16KiB-1000", 1_000, 16 * KIB, Closed(1), NONE),
+    plan("16KiB-8000", 8_000, 16 * KIB, Closed(1), NONE),
+    plan("256KiB-64", 64, 256 * KIB, Closed(1), NONE),
+    plan("256KiB-1000", 1_000, 256 * KIB, Closed(1), NONE),
+    plan("256KiB-8000", 8_000, 256 * KIB, Closed(1), NONE),
+];
+
 /// One of each kind, small.
 pub const SMOKE: &[Plan] = &[
     plan("64B-16", 16, 64, Closed(1), NONE),

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use crate::measure::{die_with_parent, pin, raise_descriptors};
+use crate::pools::Shape;
 use crate::sides::Side;
 
 /// The first argument of such a process.
@@ -19,9 +20,10 @@ pub struct Server {
 
 impl Server {
     /// Fails with the server's own words where it cannot start.
-    pub fn start(side: Side, core: usize) -> io::Result<Server> {
+    pub fn start(side: Side, core: usize, pool: Option<Shape>) -> io::Result<Server> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args([ROLE, side.name(), &core.to_string()]).stdout(Stdio::piped());
+        command.args(pool.map(Shape::name));
         let mut process = command.spawn()?;
         let mut line = String::new();
         if let Some(output) = process.stdout.take() {
@@ -55,15 +57,16 @@ impl Drop for Server {
 
 /// What that process does: `arguments` are how, and on which core.
 pub fn serve(arguments: &[String]) {
-    let parsed = match arguments {
-        [side, core] => Side::parse(side).zip(core.parse().ok()),
-        _ => None,
+    let (parsed, pool) = match arguments {
+        [side, core, pool @ ..] => (Side::parse(side).zip(core.parse().ok()), pool.first()),
+        _ => (None, None),
     };
-    let Some((side, core)) = parsed else { panic!("{ROLE} <side> <core>") };
+    let Some((side, core)) = parsed else { panic!("{ROLE} <side> <core> [<pool>]") };
+    let pool = pool.map(|pool| Shape::parse(pool).expect("a pool is <bytes>x<buffers>"));
     die_with_parent();
     raise_descriptors();
     pin(core);
-    if let Err(error) = side.serve(core) {
+    if let Err(error) = side.serve(core, pool) {
         // The other process reads one line, and has it already if this one ever listened.
         if say(&error).is_err() {
             eprintln!("{side}: {error}");

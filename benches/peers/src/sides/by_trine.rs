@@ -2,13 +2,18 @@
 //! `TCP_NODELAY` is on unless said otherwise.
 
 use trine::net::TcpListener;
-use trine::nursery;
+use trine::{Builder, nursery};
 
 use super::Served;
+use crate::pools::Shape;
 use crate::server::listens;
 
-pub fn serve() -> Served {
-    let served: trine::Result = trine::run(async || {
+pub fn serve(pool: Option<Shape>) -> Served {
+    let mut builder = Builder::new();
+    if let Some(Shape { buffer, count }) = pool {
+        builder = builder.pool_buffer(buffer).pool_least(count).pool_most(count);
+    }
+    let served: trine::Result = builder.run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         listens(listener.local_addr()?);
         nursery(async |n| {

@@ -15,6 +15,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::pools::Shape;
+
 /// Bytes of one read.
 const BUFFER: usize = 16 * 1024;
 
@@ -61,11 +63,12 @@ impl Side {
         if self == Side::Hand { "io-uring" } else { self.name() }
     }
 
-    /// Serves on this core, to which the thread is pinned, as long as nothing goes wrong.
-    pub fn serve(self, core: usize) -> Served {
+    /// Serves on this core, to which the thread is pinned, as long as nothing goes wrong. `pool` is
+    /// for trine, which else has its own.
+    pub fn serve(self, core: usize, pool: Option<Shape>) -> Served {
         match self {
             Side::Hand => by_hand::serve(),
-            Side::Trine => by_trine::serve(),
+            Side::Trine => by_trine::serve(pool),
             Side::Tokio => by_tokio::serve(),
             Side::Smol => by_smol::serve(),
             Side::Monoio => by_monoio::serve(),

@@ -1,0 +1,88 @@
+//! Which pool of receive buffers serves trine best: the one that adapts itself, beside fixed ones.
+
+use std::fmt;
+
+use crate::measure::{Cores, Samples, ratio};
+use crate::options::Options;
+use crate::plan::{POOLS, Plan};
+use crate::sides::Side;
+use crate::window::Retries;
+
+/// A pool that neither grows nor shrinks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    /// Bytes of a buffer.
+    pub buffer: u32,
+    pub count: u16,
+}
+
+const fn shape(kib: u32, count: u16) -> Option<Shape> {
+    Some(Shape { buffer: kib * 1024, count })
+}
+
+/// `None`: the one that adapts itself, as users get it.
+const SHAPES: [Option<Shape>; 10] = [
+    None,
+    shape(4, 64),
+    shape(4, 256),
+    shape(4, 1024),
+    shape(16, 64),
+    shape(16, 256),
+    shape(16, 1024),
+    shape(64, 64),
+    shape(64, 256),
+    shape(64, 1024),
+];
+
+/// How much worse than the best fixed one the adaptive one may be.
+const AIM: f64 = 1.05;
+
+impl Shape {
+    pub fn parse(text: &str) -> Option<Shape> {
+        let (buffer, count) = text.split_once('x')?;
+        Some(Shape { buffer: buffer.parse().ok()?, count: count.parse().ok()? })
+    }
+
+    /// What [`parse`](Shape::parse) reads.
+    pub fn name(self) -> String {
+        format!("{}x{}", self.buffer, self.count)
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}Kx{}", self.buffer / 1024, self.count))
+    }
+}
+
+/// Prints a row for each plan: processor time per request with each pool.
+pub fn measure(options: &Options, cores: Cores) {
+    print!("{:<13}", "core us/req");
+    for shape in SHAPES {
+        print!("{:>9}", shape.map_or("adaptive".to_owned(), |shape| shape.to_string()));
+    }
+    println!("   adaptive/best fixed");
+    for plan in POOLS {
+        measure_plan(plan, options, cores);
+    }
+}
+
+fn measure_plan(plan: &Plan, options: &Options, cores: Cores) {
+    let mut samples = vec![Samples::default(); SHAPES.len()];
+    let mut retries = Retries::default();
+    for _ in 0..options.rounds {
+        for (shape, samples) in SHAPES.iter().zip(&mut samples) {
+            retries.earn();
+            match crate::measure_once(plan, Side::Trine, *shape, options, cores, &mut retries) {
+                Ok(measured) => samples.push(measured.core_micros),
+                Err(failure) => return println!("{:<13} failed: {}", plan.name, failure.why),
+            }
+        }
+    }
+    print!("{:<13}", plan.name);
+    samples.iter().for_each(|samples| print!("{:>9.3}", samples.median()));
+    let (adaptive, fixed) = samples.split_first().expect("there is one");
+    let best = fixed.iter().min_by(|a, b| a.median().total_cmp(&b.median())).expect("and more");
+    let times = ratio(adaptive, best);
+    println!("   {times:.3}{}", if times <= AIM { "" } else { "  MISSED" });
+}
