@@ -399,7 +399,7 @@ fn a_shielded_receive_is_not_cancelled() {
 #[trine::test(kernel = "both")]
 fn dozens_of_mebibytes_go_both_ways_at_once() {
     run(async || {
-        let total = 3 * too_much();
+        let total = fewer(3, 1) * too_much();
         let (stream, peer) = Peer::pair().await?;
         let (stream, peer) = (&stream, &peer);
         let received = nursery(async |n| {
@@ -476,7 +476,7 @@ fn a_stream_that_waits_has_one_operation_and_no_buffer() {
             (before.in_kernel + 1, before.submitted + 1)
         );
         assert_eq!(after.pool_leased, 0);
-        for n in 0..20_u8 {
+        for n in 0..fewer(20_u8, 5) {
             other.write_all([n]).await?;
             let received = move_on_after(LONG, async |_| one.recv().await).await?;
             assert_eq!(received.flatten().unwrap(), [n]);
@@ -497,8 +497,8 @@ async fn abandon(stream: &TcpStream, way: u32, room: usize, meanwhile: usize) {
 #[trine::test(kernel = "both")]
 fn the_bytes_of_a_dropped_receive_are_what_the_next_one_returns() {
     run(async || {
-        for (way, next) in (0..9).map(|both| (both / 3, both % 3)) {
-            for meanwhile in 0..3 {
+        for (way, next) in (0..9).step_by(fewer(1, 4)).map(|both| (both / 3, both % 3)) {
+            for meanwhile in (0..3).step_by(fewer(1, 2)) {
                 let (stream, peer) = Peer::pair().await?;
                 // Before they come.
                 abandon(&stream, way, 3, meanwhile).await;
@@ -645,7 +645,7 @@ fn a_receive_in_a_cancelled_scope_takes_nothing() {
 // A2: results that are ready do not keep the task from letting others run.
 #[trine::test(kernel = "both")]
 fn a_task_that_always_finds_bytes_lets_others_run() {
-    const LEN: usize = fewer(10_000, 300);
+    const LEN: usize = fewer(10_000, 200);
     run(async || {
         let (stream, peer) = Peer::pair().await?;
         peer.write_all(&pattern(0, LEN)).await?;
@@ -746,7 +746,7 @@ fn a_pool_that_was_empty_grows_and_the_next_receives_go_on() {
 #[trine::test(kernel = "both")]
 fn a_stream_that_nobody_reads_takes_a_few_buffers_only() {
     const PIECE: usize = fewer(64 << 10, 256);
-    const LEN: usize = PIECE * fewer(64, 48);
+    const LEN: usize = PIECE * fewer(64, 40);
     const FEW: usize = fewer(200, 32);
     let large = Builder::new().pool_buffer(4096).pool_least(fewer(2048, 64));
     run_with(large, async || {
@@ -764,7 +764,7 @@ fn a_stream_that_nobody_reads_takes_a_few_buffers_only() {
             let mut receive = Box::pin(slow.recv());
             assert!(poll!(&mut receive).is_pending());
             let (quick, other) = Peer::pair().await?;
-            for n in 0..fewer(200_u8, 20) {
+            for n in 0..fewer(200_u8, 10) {
                 other.write_all(&[n]).await?;
                 assert_eq!(quick.recv().await?.unwrap(), [n]);
                 // The kernel fills some dozens before it hears of the pause; there would be a thousand.
