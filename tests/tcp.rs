@@ -83,7 +83,7 @@ fn descriptors() -> usize {
 /// More than the kernel takes for a peer that does not read. The simulated one takes 64 KiB, under Miri
 /// 4 KiB, and looks more than once at every byte that it is lent.
 fn too_much() -> usize {
-    if World::try_current().is_some() { fewer(512 << 10, 8 << 10) } else { 24 << 20 }
+    if World::try_current().is_some() { fewer(512 << 10, 5 << 10) } else { 24 << 20 }
 }
 
 /// A byte tells where in the stream it belongs, up to a period that no buffer's size divides.
