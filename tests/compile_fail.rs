@@ -1,6 +1,7 @@
 //! Soundness that the compiler enforces.
 
 use std::marker::PhantomData;
+use std::net::Shutdown;
 use std::time::Duration;
 
 use trine::net::{Accept, Recv, TcpListener, TcpStream};
@@ -59,4 +60,19 @@ fn what_belongs_to_a_run_cannot_be_sent_to_a_thread() {
     assert!(!of(&trine::nursery(async |_| Ok(()))).is_send());
     assert!(!of(&trine::move_on_after(Duration::ZERO, async |_| Ok(()))).is_send());
     assert!(!of(&trine::shield(async {})).is_send());
+}
+
+#[test]
+fn what_a_stream_does_stays_with_it_on_its_thread() {
+    trine::run(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let stream = TcpStream::connect_addr(listener.local_addr()?).await?;
+        assert!(!of(&stream.read(Vec::new())).is_send());
+        assert!(!of(&stream.read_exact(Vec::new())).is_send());
+        assert!(!of(&stream.write("x")).is_send());
+        assert!(!of(&stream.write_all("x")).is_send());
+        assert!(!of(&stream.shutdown(Shutdown::Both)).is_send());
+        Ok(())
+    })
+    .expect("a run");
 }

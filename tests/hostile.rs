@@ -1,5 +1,7 @@
 //! What a hostile review found: safe programs that broke the runtime, each kept from coming back.
 
+#[path = "hostile/buffers.rs"]
+mod buffers;
 mod common;
 #[path = "hostile/forgotten.rs"]
 mod forgotten;

@@ -94,15 +94,25 @@ impl Run {
         pause: &mut Option<Pause>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        if pause.is_none() {
-            if self.context.spend() {
-                return Poll::Ready(());
-            }
-            *pause = Some(Pause::new(self));
+        if pause.is_none() && self.spend_budget() {
+            return Poll::Ready(());
         }
-        if let Some(waiting) = pause {
-            ready!(waiting.poll(cx));
-        }
+        self.poll_pause(pause, cx)
+    }
+
+    /// Whether an operation may return at once; the next one perhaps not.
+    #[inline]
+    pub(crate) fn spend_budget(&self) -> bool {
+        self.context.spend()
+    }
+
+    /// Waits for the next turn, because the budget is spent.
+    pub(crate) fn poll_pause(
+        self: &Rc<Self>,
+        pause: &mut Option<Pause>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        ready!(pause.get_or_insert_with(|| Pause::new(self)).poll(cx));
         *pause = None;
         Poll::Ready(())
     }

@@ -401,14 +401,6 @@ impl Core {
         self.hands().submit_orphan(node, submission);
     }
 
-    /// Drops what an operation kept, later.
-    pub(crate) fn dispose(&mut self, remains: Remains) {
-        if remains.is_empty() {
-            return;
-        }
-        self.chores.push_back(Chore::Drop(remains));
-    }
-
     /// Carries out what the table says, as far as it is plain data.
     pub(crate) fn follow(&mut self, action: Action) {
         self.hands().follow(action);

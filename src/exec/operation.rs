@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::cancel::Wait;
 use crate::error::{Cancelled, Error};
-use crate::op::{CancelClass, Chunk, Kind, Slot, Storage, Submission, Table, Taken};
+use crate::op::{CancelClass, Chunk, Kind, Remains, Slot, Storage, Submission, Table, Taken};
 use crate::ring::Descriptor;
 use crate::slots::Key;
 
@@ -101,9 +101,10 @@ impl Operation {
         self.poll_taken(cx, Table::take_chunk, |taken| taken.more)
     }
 
-    /// The end of whatever operation; its results are disposed of.
+    /// The end of whatever operation; its results are disposed of, and its buffer is dropped here, where
+    /// nothing is borrowed.
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while ready!(self.poll_taken(cx, Table::take_nothing, |&more| more)) {}
+        while ready!(self.poll_taken(cx, Table::take_nothing, |taken| taken.more)).more {}
         Poll::Ready(())
     }
 
@@ -146,22 +147,10 @@ impl Operation {
         Poll::Pending
     }
 
-    /// Waits for the last result of a receive whose buffer nobody wants back: its bytes.
-    pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<(i32, Vec<u8>)> {
-        let (slot, wait) = (self.slot, self.wait);
-        let taken = self.run.act(|core| {
-            let (result, bytes, remains) = core.table.take_bytes(slot)?;
-            core.tree.detach(wait, &mut core.sweep);
-            core.dispose(remains);
-            Some((result, bytes))
-        });
-        match taken {
-            Some(taken) => {
-                self.over = true;
-                Poll::Ready(taken)
-            }
-            None => self.wait(cx),
-        }
+    /// The last result of a receive whose buffer nobody wants back: its bytes, and what is to be dropped
+    /// when they are safe.
+    pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<(i32, Vec<u8>, Remains)> {
+        self.poll_last(cx, Table::take_bytes)
     }
 
     /// Nobody waits for it at the moment, but its owner keeps it going. The scope it is in ends it

@@ -91,11 +91,17 @@ impl Receiving {
                 self.take_in(run, result, value, attempts)
             }
             Active::Owned(operation) => {
-                let (result, bytes) = ready!(operation.poll_bytes(cx));
+                let (result, bytes, remains) = ready!(operation.poll_bytes(cx));
                 self.ended |= result == 0;
                 let failed = result < 0 && !exec::is_interruption(-result);
                 self.active = if failed { Active::Failed(-result) } else { Active::Nothing };
-                Poll::Ready(Ok((!bytes.is_empty()).then(|| Chunk::from_vec(bytes))))
+                // To drop the buffer is other people's code, which may panic: until then the bytes lie
+                // in the stash.
+                let chunk = (!bytes.is_empty()).then(|| Chunk::from_vec(bytes));
+                let came = chunk.is_some();
+                self.stash.extend(chunk);
+                drop(remains);
+                Poll::Ready(Ok(if came { self.stash.pop_back() } else { None }))
             }
         }
     }
@@ -179,10 +185,11 @@ impl<'a> Recv<'a> {
             }
             chunk = ready!(half.poll_arrival(run, &mut self.attempts, cx))?;
         }
-        if run.poll_budget(&mut self.pause, cx).is_pending() {
-            // It was taken from the front, or there was none before it.
+        if self.pause.is_some() || !run.spend_budget() {
+            // Waiting is other people's code, which may panic: meanwhile it lies in the stash.
             chunk.into_iter().for_each(|chunk| half.stash.push_front(chunk));
-            return Poll::Pending;
+            ready!(run.poll_pause(&mut self.pause, cx));
+            chunk = half.stash.pop_front();
         }
         run.progress();
         Poll::Ready(Ok(chunk))
@@ -396,7 +403,7 @@ impl Reader<'_> {
                 operation.cancel();
                 half.active = Active::Owned(operation);
             }
-            if let Some(storage) = storage.filter(|storage| storage.filled() > 0) {
+            if let Some(storage) = storage.as_ref().filter(|storage| storage.filled() > 0) {
                 half.stash.push_front(Chunk::from_vec(storage.copy_filled()));
             }
             half.rest();

@@ -40,7 +40,8 @@ impl Sending {
     /// Waits for the end of a write or a shutdown that was dropped.
     fn poll_former(&mut self, stream: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(Orphan { operation, shuts }) = &mut self.orphan {
-            let Finished { result, .. } = ready!(operation.poll(cx));
+            // Its buffer is dropped last: that is other people's code, which may panic.
+            let Finished { result, storage: _storage } = ready!(operation.poll(cx));
             if let Some(how) = shuts.filter(|_| result == 0) {
                 self.shut = true;
                 if how == libc::SHUT_RDWR {
@@ -72,6 +73,8 @@ impl<'a, B: IoBuf> Write<'a, B> {
 
     /// How many bytes went out, and the buffer.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(usize, B), BufError<B>>> {
+        let writer = &self.writer;
+        assert!(writer.entered || writer.storage.is_some(), "a write is not polled after its end");
         let outcome = ready!(self.writer.poll(self.all, cx));
         let done = self.writer.finish();
         let storage = self.writer.storage.take().expect("nothing is in flight");

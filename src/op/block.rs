@@ -67,10 +67,14 @@ impl Storage {
         // SAFETY: memory for it, which nobody else has.
         unsafe {
             block.write(Block { header, value });
-            let Block { header, value } = block.as_mut();
-            (header.start, header.len) = memory(value);
         }
-        Storage { block: block.cast() }
+        // From here on the value is dropped also if asking for its memory panics.
+        let mut storage = Storage { block: block.cast() };
+        // SAFETY: written above; nobody else has a pointer to it yet.
+        let (start, len) = memory(unsafe { &mut block.as_mut().value });
+        let header = storage.header_mut();
+        (header.start, header.len) = (start, len);
+        storage
     }
 
     fn header(&self) -> &Header {

@@ -249,6 +249,9 @@ impl Table {
         match step {
             Step::Deliver => {
                 let answer = slot.answer_of(completion, &self.pool);
+                if answer.result == -libc::ENOBUFS && slot.kind.disposer == Disposer::ReturnBuffer {
+                    self.pool.was_empty();
+                }
                 slot.deliver(answer);
                 if event == Event::More && slot.is_to_be_paused() {
                     self.cancels.push(key);
@@ -359,13 +362,15 @@ impl Table {
         Some(Taken { result, value: buffer.map(|id| self.pool.chunk(id, result)), more })
     }
 
-    /// Takes the next result of whatever operation, and disposes of it (rule D7). Says whether more
-    /// will follow.
-    pub(crate) fn take_nothing(&mut self, key: Key<Slot>) -> Option<bool> {
-        let kind = self.slots.get(key)?.kind;
+    /// Takes the next result of whatever operation, and disposes of it (rule D7). With the last one comes
+    /// the storage, which is other people's to drop.
+    pub(crate) fn take_nothing(&mut self, key: Key<Slot>) -> Option<Taken<Storage>> {
+        let slot = self.slots.get_mut(key)?;
+        let Answer { result, more, .. } = slot.answer?;
+        let (kind, value) = (slot.kind, slot.storage.take_if(|_| !more));
         let answer = self.next_answer(key)?;
         dispose(answer, kind, &self.pool, &self.host);
-        Some(answer.more)
+        Some(Taken { result, value, more })
     }
 
     /// The next result. With the last one the slot is free.
@@ -467,8 +472,6 @@ impl Slot {
         let Completion { result, more, buffer, .. } = completion;
         if buffer.is_some() {
             pool.was_picked();
-        } else if result == -libc::ENOBUFS && self.kind.disposer == Disposer::ReturnBuffer {
-            pool.was_empty();
         }
         if let (Some(storage), Request::Recv { .. }) = (&mut self.storage, &self.request) {
             storage.fill(usize::try_from(result).unwrap_or(0));

@@ -505,7 +505,8 @@ impl Pair {
         };
         assert!(peer.as_ref().is_none_or(is_open), "{}: it was closed", self.story);
         if for_nobody {
-            assert_eq!(self.table.take_nothing(key), Some(more), "{}: the result", self.story);
+            let taken = self.table.take_nothing(key).expect("there is one");
+            assert_eq!((taken.result, taken.more), (result, more), "{}: the result", self.story);
         } else {
             let taken = self.table.take_descriptor(key);
             let taken = taken.unwrap_or_else(|| panic!("{}: a lost result", self.story));
