@@ -567,11 +567,8 @@ fn starting_children_that_are_ready_at_once_cannot_starve_a_neighbour() {
                 });
                 assert_eq!(ready.await?, number);
             }
-            assert!(
-                stats().turns - turns >= 2,
-                "{CHILDREN} operations in {} turns",
-                stats().turns - turns
-            );
+            let turns = stats().turns - turns;
+            assert!(turns >= 2, "{CHILDREN} operations in {turns} turns");
             Ok(())
         })
         .await
