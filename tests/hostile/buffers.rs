@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
@@ -60,6 +60,13 @@ unsafe impl<F: FnMut() + 'static> IoBufMut for Noisy<F> {
     }
 }
 
+/// Polls a future once, lets turns go by, and drops it.
+async fn drop_on_the_way(future: impl Future) {
+    let mut future = Box::pin(future);
+    assert!(poll!(&mut future).is_pending());
+    turns(2).await;
+}
+
 /// Does what is to panic.
 fn panics<T>(what: impl FnOnce() -> T) {
     assert!(catch_unwind(AssertUnwindSafe(what)).is_err());
@@ -100,10 +107,7 @@ fn bytes_outlive_a_panic_of_the_waker() {
         RawWakerVTable::new(|_| panic!("it is not cloned"), |_| {}, |_| {}, |_| {});
     run(async || {
         let (stream, peer) = Peer::pair().await?;
-        {
-            let mut receive = pin!(stream.recv());
-            assert!(poll!(&mut receive).is_pending());
-        }
+        drop_on_the_way(stream.recv()).await;
         peer.write_all(b"one").await?;
         turns(3).await;
         for _ in 0..BUDGET {
@@ -140,11 +144,7 @@ fn a_write_that_is_polled_after_its_end_does_not_hold_the_half() {
 fn a_buffer_that_panics_with_a_dropped_read_leaves_the_half_free() {
     run(async || {
         let (stream, peer) = Peer::pair().await?;
-        {
-            let mut receive = pin!(stream.recv());
-            assert!(poll!(&mut receive).is_pending());
-        }
-        turns(2).await;
+        drop_on_the_way(stream.recv()).await;
         let mut read = Box::pin(stream.read(noisy(|| panic!("dropped"))));
         assert!(poll!(&mut read).is_pending());
         panics(|| drop(read));
@@ -161,11 +161,7 @@ fn a_buffer_that_is_dropped_by_a_close_may_look_at_the_run() {
         let (stream, _peer) = Peer::pair().await?;
         let seen = Rc::new(Cell::new(0));
         let count = Rc::clone(&seen);
-        {
-            let mut read = Box::pin(stream.read(noisy(move || count.set(stats().tasks))));
-            assert!(poll!(&mut read).is_pending());
-            turns(2).await;
-        }
+        drop_on_the_way(stream.read(noisy(move || count.set(stats().tasks)))).await;
         stream.close().await?;
         assert_eq!(seen.get(), 1);
         Ok(())
@@ -177,11 +173,7 @@ fn a_buffer_that_is_dropped_by_a_close_may_look_at_the_run() {
 fn a_buffer_that_panics_with_a_dropped_write_leaves_the_half_broken() {
     run(async || {
         let (stream, _peer) = Peer::pair().await?;
-        {
-            let mut write = Box::pin(stream.write_all(noisy(|| panic!("dropped"))));
-            assert!(poll!(&mut write).is_pending());
-            turns(1).await;
-        }
+        drop_on_the_way(stream.write_all(noisy(|| panic!("dropped")))).await;
         turns(2).await;
         let mut next = Box::pin(stream.write_all("y"));
         panics(|| poll_once(&mut next, Waker::noop()));
@@ -197,13 +189,8 @@ fn a_buffer_that_panics_with_a_dropped_write_leaves_the_half_broken() {
 fn a_buffer_that_panics_with_a_dropped_read_loses_no_byte() {
     run(async || {
         let (stream, peer) = Peer::pair().await?;
-        {
-            let mut read = Box::pin(stream.read(noisy(|| panic!("dropped"))));
-            assert!(poll!(&mut read).is_pending());
-            turns(1).await;
-            peer.write_all(b"abc").await?;
-            turns(2).await;
-        }
+        peer.write_all(b"abc").await?;
+        drop_on_the_way(stream.read(noisy(|| panic!("dropped")))).await;
         turns(2).await;
         let mut receive = stream.recv();
         panics(|| poll_once(&mut receive, Waker::noop()));
