@@ -52,11 +52,7 @@ fn main() -> ExitCode {
         }
     };
     if options.pools {
-        let cores = Cores::ours();
-        raise_descriptors();
-        pin(cores.helper);
-        pools::measure(&options, cores);
-        return ExitCode::SUCCESS;
+        return if pools::measure(&options) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let report = measure_all(&options);
     if let Err(error) = report.write(&options.out) {

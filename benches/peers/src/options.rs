@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::plan::{PLANS, Plan, SMOKE};
+use crate::plan::{PLANS, POOLS, Plan, SMOKE};
 use crate::sides::Side;
 
 pub struct Options {
@@ -20,7 +20,7 @@ pub struct Options {
 
 const USAGE: &str = "\
 [PLAN ...] [--sides hand,trine,...] [--rounds N] [--seconds N] [--out DIRECTORY] [--smoke]
---pools [--rounds N] [--seconds N]";
+--pools [PLAN ...] [--rounds N] [--seconds N] [--smoke]";
 
 impl Options {
     /// What is wrong, and what would be right, where it cannot be understood.
@@ -55,7 +55,13 @@ impl Options {
                 _ => names.push(argument),
             }
         }
-        options.plans = plans(if options.smoke { SMOKE } else { PLANS }, &names)?;
+        let all = match (options.pools, options.smoke) {
+            (false, false) => PLANS,
+            (false, true) => SMOKE,
+            (true, false) => POOLS,
+            (true, true) => &SMOKE[..2],
+        };
+        options.plans = plans(all, &names)?;
         Ok(options)
     }
 

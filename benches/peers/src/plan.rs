@@ -87,7 +87,7 @@ pub const POOLS: &[Plan] = &[
     plan("256KiB-8000", 8_000, 256 * KIB, Closed(1), NONE),
 ];
 
-/// One of each kind, small.
+/// One of each kind, small; the first two also for pools.
 pub const SMOKE: &[Plan] = &[
     plan("64B-16", 16, 64, Closed(1), NONE),
     plan("16KiB-16", 16, 16 * KIB, Closed(1), NONE),
