@@ -256,12 +256,16 @@ impl<'a, B: IoBufMut> Read<'a, B> {
         };
         Read { reader, exact, buffer: PhantomData }
     }
+}
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<B, BufError<B>>> {
-        let outcome = ready!(self.reader.poll(self.exact, cx));
-        let (begun, storage) = (self.reader.entered, self.reader.finish());
-        let (storage, shelf) =
-            (storage.expect("nothing is in flight"), self.reader.stream.run.shelf());
+impl<B: IoBufMut> Future for Read<'_, B> {
+    type Output = Result<B, BufError<B>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Read { reader, exact, .. } = &mut *self;
+        let outcome = ready!(reader.poll(*exact, cx));
+        let (begun, storage) = (reader.entered, reader.finish());
+        let (storage, shelf) = (storage.expect("nothing is in flight"), reader.stream.run.shelf());
         let done = storage.filled();
         // One that did not begin leaves the content as it was.
         let buf = if begun { storage.into_filled(shelf) } else { storage.into_inner(shelf) };

@@ -3,6 +3,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result};
@@ -70,15 +71,19 @@ impl<'a, B: IoBuf> Write<'a, B> {
         let writer = Writer::new(stream, Some(Storage::to_send(buf, stream.run.shelf())));
         Write { writer, all, buffer: PhantomData }
     }
+}
 
+impl<B: IoBuf> Future for Write<'_, B> {
     /// How many bytes went out, and the buffer.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(usize, B), BufError<B>>> {
-        let writer = &self.writer;
+    type Output = Result<(usize, B), BufError<B>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Write { writer, all, .. } = &mut *self;
         assert!(writer.entered || writer.storage.is_some(), "a write is not polled after its end");
-        let outcome = ready!(self.writer.poll(self.all, cx));
-        let done = self.writer.finish();
-        let storage = self.writer.storage.take().expect("nothing is in flight");
-        let buf = storage.into_inner(self.writer.stream.run.shelf());
+        let outcome = ready!(writer.poll(*all, cx));
+        let done = writer.finish();
+        let storage = writer.storage.take().expect("nothing is in flight");
+        let buf = storage.into_inner(writer.stream.run.shelf());
         Poll::Ready(match outcome {
             Ok(()) => Ok((done, buf)),
             Err(error) => Err(BufError::new(error, done, buf)),

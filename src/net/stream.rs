@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -110,8 +111,7 @@ impl TcpStream {
         &self,
         buf: B,
     ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        let mut read = Read::new(self, buf, false);
-        poll_fn(move |cx| read.poll(cx))
+        Read::new(self, buf, false)
     }
 
     /// Receives until `buf` is filled to its capacity; to read exactly `n` bytes pass
@@ -126,8 +126,7 @@ impl TcpStream {
         &self,
         buf: B,
     ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        let mut read = Read::new(self, buf, true);
-        poll_fn(move |cx| read.poll(cx))
+        Read::new(self, buf, true)
     }
 
     /// Sends from `buf` what the kernel takes at once, waiting until it takes something, and says how
@@ -143,8 +142,7 @@ impl TcpStream {
         &self,
         buf: B,
     ) -> impl Future<Output = Result<(usize, B), BufError<B>>> + use<'_, B> {
-        let mut write = Write::new(self, buf, false);
-        poll_fn(move |cx| write.poll(cx))
+        Write::new(self, buf, false)
     }
 
     /// Sends all of `buf`.
@@ -160,7 +158,7 @@ impl TcpStream {
         buf: B,
     ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
         let mut write = Write::new(self, buf, true);
-        poll_fn(move |cx| write.poll(cx).map_ok(|(_, buf)| buf))
+        poll_fn(move |cx| Pin::new(&mut write).poll(cx).map_ok(|(_, buf)| buf))
     }
 
     /// Shuts a half of the connection: with `Shutdown::Write` the peer sees the end of the stream.
