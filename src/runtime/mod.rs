@@ -122,7 +122,8 @@ impl Builder {
     }
 
     /// Receive buffers at the start, and what the pool never shrinks below; 64 unless said otherwise.
-    /// Rounded up to a power of two. A small pool stays in the processor's cache.
+    /// Rounded up to a power of two. A small pool stays in the processor's cache; it doubles whenever a
+    /// receive has found none, and shrinks when most of it lies idle.
     pub fn pool_least(mut self, buffers: u16) -> Builder {
         self.pool.least = buffers.clamp(1, 1 << 15).next_power_of_two();
         self
