@@ -1,14 +1,18 @@
-//! The deadline heap: what is due next, with removal and moving by handle.
+//! The queue of deadlines: what is due next, with removal by handle.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, VecDeque};
 
 use crate::clock::Instant;
 use crate::slots::{Key, Slots};
 
 use super::tree::{Node, Wait};
 
-/// One deadline in the heap.
+/// One deadline that has neither passed nor been taken back.
 pub(crate) struct Timer {
-    position: usize,
     due: Due,
+    /// Where its entry lies: in a line, or, if there is none of this number, in the heap.
+    line: usize,
 }
 
 /// What becomes of a deadline that has passed.
@@ -20,107 +24,139 @@ pub(crate) enum Due {
     Sleep(Key<Wait>),
 }
 
-/// A heap with four children to a parent, which is flatter than a binary one and kinder to caches.
+/// What programs set is mostly one of a few timeouts, again and again, and taken back long before it is
+/// due. Deadlines of the same timeout come in order: they form a line, at whose back they are set and
+/// at whose front they pass. What fits into no line goes into a heap.
+///
+/// To keep track of where each one lies would cost more than all else, so one that is taken back leaves
+/// its entry behind, stale: but never at an end of a line nor at the top of the heap, and elsewhere
+/// there are never more of them than of the others, but for a few.
+///
 /// Equal deadlines come in the order in which they were set.
 pub(crate) struct Deadlines {
-    heap: Vec<Entry>,
+    lines: [VecDeque<Entry>; LINES],
+    heap: BinaryHeap<Entry>,
+    /// The first of all fronts and the top: it is asked for in every turn.
+    first: Option<Entry>,
     timers: Slots<Timer>,
     sequence: u64,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Entry {
     at: Instant,
     sequence: u64,
     timer: Key<Timer>,
 }
 
+const LINES: usize = 4;
+
+/// Stale entries up to this number are left lying in any case.
+const FEW: usize = 32;
+
 impl Deadlines {
     pub(crate) fn new() -> Deadlines {
-        Deadlines { heap: Vec::new(), timers: Slots::new(), sequence: 0 }
+        Deadlines {
+            lines: Default::default(),
+            heap: BinaryHeap::new(),
+            first: None,
+            timers: Slots::new(),
+            sequence: 0,
+        }
     }
 
     pub(crate) fn insert(&mut self, at: Instant, due: Due) -> Key<Timer> {
-        let position = self.heap.len();
-        let timer = self.timers.insert(Timer { position, due });
-        self.heap.push(Entry { at, sequence: self.sequence, timer });
+        let line = self.line_for(at);
+        let timer = self.timers.insert(Timer { due, line });
+        let entry = Entry { at, sequence: self.sequence, timer };
         self.sequence += 1;
-        self.rise(position);
+        match self.lines.get_mut(line) {
+            Some(line) => line.push_back(entry),
+            None => self.heap.push(entry),
+        }
+        self.first = self.first.max(Some(entry));
         timer
     }
 
-    /// Takes a deadline out; one that has passed or was taken out is not there any more.
-    pub(crate) fn remove(&mut self, key: Key<Timer>) -> Option<Due> {
-        let Timer { position, due } = self.timers.remove(key)?;
-        self.heap.swap_remove(position);
-        if position < self.heap.len() {
-            let position = self.rise(position);
-            self.sink(position);
+    /// The line that ends latest but not after `at`, an empty one only if there is no other.
+    fn line_for(&self, at: Instant) -> usize {
+        let mut tightest = (None, LINES);
+        for (number, line) in self.lines.iter().enumerate() {
+            let end = line.back().map(|last| last.at);
+            if end <= Some(at) && (tightest.1 == LINES || end > tightest.0) {
+                tightest = (end, number);
+            }
         }
+        tightest.1
+    }
+
+    /// Takes a deadline out; one that has passed or was taken back is not there any more.
+    pub(crate) fn remove(&mut self, key: Key<Timer>) -> Option<Due> {
+        let Timer { due, line } = self.timers.remove(key)?;
+        self.clear(key, line);
         Some(due)
     }
 
     /// The earliest deadline.
+    #[inline]
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.heap.first().map(|entry| entry.at)
+        self.first.map(|first| first.at)
     }
 
     /// Takes the earliest one out if it is due: `now >= deadline` (rule H3).
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Due> {
-        let first = self.heap.first().filter(|first| first.at <= now)?;
+        let first = self.first.filter(|first| first.at <= now)?;
         self.remove(first.timer)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.heap.len()
+        self.timers.len()
     }
 
-    fn rise(&mut self, mut position: usize) -> usize {
-        while position > 0 {
-            let parent = (position - 1) / ARITY;
-            if self.heap[parent].before(&self.heap[position]) {
-                break;
-            }
-            self.swap(parent, position);
-            position = parent;
-        }
-        self.note(position);
-        position
-    }
-
-    fn sink(&mut self, mut position: usize) {
-        loop {
-            let children =
-                position * ARITY + 1..(position * ARITY + 1 + ARITY).min(self.heap.len());
-            let earliest =
-                children.reduce(|a, b| if self.heap[b].before(&self.heap[a]) { b } else { a });
-            match earliest {
-                Some(child) if self.heap[child].before(&self.heap[position]) => {
-                    self.swap(child, position);
-                    position = child;
+    /// Throws away the entry of a deadline that has just gone if it lies where none may be stale; and
+    /// all stale ones when there are too many: as many as were taken back since the last time, so it
+    /// costs each of them the same.
+    fn clear(&mut self, gone: Key<Timer>, line: usize) {
+        let Deadlines { lines, heap, first, timers, .. } = self;
+        let is_gone = |entry: &Entry| entry.timer == gone;
+        let is_stale = |entry: &Entry| timers.get(entry.timer).is_none();
+        if let Some(line) = lines.get_mut(line) {
+            if line.front().is_some_and(is_gone) {
+                while line.front().is_some_and(is_stale) {
+                    line.pop_front();
                 }
-                _ => break,
+            }
+            if line.back().is_some_and(is_gone) {
+                while line.back().is_some_and(is_stale) {
+                    line.pop_back();
+                }
+            }
+        } else if heap.peek().is_some_and(is_gone) {
+            while heap.peek().is_some_and(is_stale) {
+                heap.pop();
             }
         }
-        self.note(position);
-    }
-
-    fn swap(&mut self, a: usize, b: usize) {
-        self.heap.swap(a, b);
-        self.note(a);
-        self.note(b);
-    }
-
-    fn note(&mut self, position: usize) {
-        let timer = self.heap[position].timer;
-        self.timers.get_mut(timer).expect("every entry has a timer").position = position;
+        if first.as_ref().is_some_and(is_gone) {
+            *first = lines.iter().map(VecDeque::front).max().flatten().max(heap.peek()).copied();
+        }
+        let entries = heap.len() + lines.iter().map(VecDeque::len).sum::<usize>();
+        if entries > 2 * timers.len() + FEW {
+            lines.iter_mut().for_each(|line| line.retain(|entry| !is_stale(entry)));
+            heap.retain(|entry| !is_stale(entry));
+        }
     }
 }
 
-const ARITY: usize = 4;
+/// The earliest is the greatest, which is at the top of a heap.
+impl Ord for Entry {
+    fn cmp(&self, other: &Entry) -> Ordering {
+        (other.at, other.sequence).cmp(&(self.at, self.sequence))
+    }
+}
 
-impl Entry {
-    fn before(&self, other: &Entry) -> bool {
-        (self.at, self.sequence) < (other.at, other.sequence)
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

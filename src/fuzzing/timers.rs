@@ -1,4 +1,4 @@
-//! The heap of deadlines beside a sorted vector.
+//! The queue of deadlines beside a sorted vector.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

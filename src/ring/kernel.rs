@@ -60,11 +60,11 @@ impl Kernel {
     }
 
     /// One `io_uring_enter`: submits everything queued, runs what is ready, waits for `want`
-    /// completions at most `timeout`.
+    /// completions at most `timeout`, and a little longer.
     pub(super) fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
         // Without the bell no wait may begin: a wake from another thread would be missed.
         let want = if self.arm_bell()? { want } else { 0 };
-        let timeout = timeout.filter(|_| want > 0);
+        let timeout = timeout.filter(|_| want > 0).map(|timeout| timeout.saturating_add(SLACK));
         self.call(want, timeout)
     }
 
@@ -153,6 +153,11 @@ impl Kernel {
         }
     }
 }
+
+/// How much later than asked for a wait may end. It is what Linux gives every thread that sleeps
+/// (`PR_SET_TIMERSLACK`) but not the waits of a ring: so deadlines that lie close together cost one
+/// waking up.
+const SLACK: Duration = Duration::from_micros(50);
 
 impl Drop for Kernel {
     fn drop(&mut self) {
