@@ -35,6 +35,8 @@ pub(crate) struct Node {
     pending: u32,
     /// Those of them that nobody is waiting for any more.
     orphans: u32,
+    /// How often the next turn is waited for here.
+    pauses: u32,
     /// Whether it waits for its orphans to end.
     closing: bool,
     /// Who polls the body. `None`: it runs, or it has been woken and not been polled yet.
@@ -96,7 +98,7 @@ pub(crate) enum Subject {
     Operation(u64),
     /// Something that a cancellation ends at once.
     Park,
-    /// Something that a cancellation does not end: the next turn, the children.
+    /// Something that a cancellation does not end: the children.
     Shielded,
 }
 
@@ -139,6 +141,7 @@ impl Tree {
             first_wait: None,
             pending: 0,
             orphans: 0,
+            pauses: 0,
             closing: false,
             body: None,
         });
@@ -397,7 +400,7 @@ impl Tree {
             let Some(node) = self.nodes.get(at) else { return false };
             let is_task = matches!(node.what, What::Child | What::Daemon);
             let skip = at != key && is_task && but_children && node.parent == Some(key);
-            if node.pending > 0 && !skip {
+            if node.pending + node.pauses > 0 && !skip {
                 return true;
             }
             let counts =
@@ -461,12 +464,15 @@ impl Tree {
     /// Takes a wait out, whether it has ended or not.
     #[inline]
     pub(crate) fn detach(&mut self, key: Key<Wait>, sweep: &mut Sweep) {
-        let Some(wait) = self.waits.remove(key) else { return };
-        self.unlink_wait(wait.link());
-        sweep.bury(wait.whom);
-        if wait.outcome == Outcome::Waiting {
-            self.orphan_ended(wait.node, wait.orphan, sweep);
-            self.lost_a_wait(wait.node, sweep);
+        let Some(wait) = self.waits.get_mut(key) else { return };
+        let (link, outcome, orphan) = (wait.link(), wait.outcome, wait.orphan);
+        sweep.bury(wait.whom.take());
+        self.waits.discard(key);
+        let node = link.node;
+        self.unlink_wait(link);
+        if outcome == Outcome::Waiting {
+            self.orphan_ended(node, orphan, sweep);
+            self.lost_a_wait(node, sweep);
         }
     }
 
@@ -485,12 +491,29 @@ impl Tree {
         let host = self.node_mut(node);
         host.pending -= 1;
         host.orphans -= u32::from(orphan);
-        if host.effective || host.closing {
-            // Mostly the body is who has just been woken.
-            if woken.is_none() || host.body.as_ref().and_then(Whom::task) != woken {
-                self.orphan_ended(node, orphan, sweep);
-                self.lost_a_wait(node, sweep);
-            }
+        // Mostly the body is who has just been woken.
+        if (host.effective || host.closing) && !host.is_body(woken) {
+            self.orphan_ended(node, orphan, sweep);
+            self.lost_a_wait(node, sweep);
+        }
+    }
+
+    /// Somebody in the node waits for the next turn, until [`end_pause`](Tree::end_pause). The node may
+    /// have gone by then.
+    pub(crate) fn pause(&mut self, key: Key<Node>) {
+        if let Some(node) = self.nodes.get_mut(key) {
+            node.pauses += 1;
+        }
+    }
+
+    /// The next turn has come: whoever waits is to be woken.
+    pub(crate) fn end_pause(&mut self, key: Key<Node>, whom: Whom, sweep: &mut Sweep) {
+        let woken = whom.task();
+        sweep.wake(Some(whom));
+        let Some(node) = self.nodes.get_mut(key) else { return };
+        node.pauses -= 1;
+        if node.effective && !node.is_body(woken) {
+            self.wake_body(key, sweep);
         }
     }
 
@@ -680,6 +703,11 @@ impl Tree {
 }
 
 impl Node {
+    /// Whether the task that polls its body is this one.
+    fn is_body(&self, task: Option<u64>) -> bool {
+        task.is_some() && self.body.as_ref().and_then(Whom::task) == task
+    }
+
     fn is_task_that(&self, predicate: impl Fn(u64) -> bool) -> bool {
         matches!(self.body, Some(Whom::Task(task)) if predicate(task))
     }
@@ -690,6 +718,10 @@ impl Node {
 
     pub(crate) fn is_shielded(&self) -> bool {
         self.shield
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.pauses > 0
     }
 
     /// Its own cancellation and when it came.

@@ -50,6 +50,10 @@ impl Dump<'_> {
         while let Some((key, depth)) = open.pop() {
             let Some(node) = self.core.tree.get(key) else { continue };
             self.node(node, depth);
+            if node.is_paused() {
+                let _ =
+                    writeln!(self.text, "{:indent$}waits for its turn", "", indent = depth * 2 + 2);
+            }
             for wait in self.core.tree.waits_of(key) {
                 self.wait(wait, depth + 1);
             }
@@ -97,7 +101,7 @@ impl Dump<'_> {
         let _ = match (wait.subject(), wait.outcome()) {
             (_, Outcome::Fired | Outcome::Cancelled) => return,
             (Subject::Park, _) => writeln!(self.text, "{:indent$}waits to be woken", ""),
-            (Subject::Shielded, _) => writeln!(self.text, "{:indent$}waits for its turn", ""),
+            (Subject::Shielded, _) => writeln!(self.text, "{:indent$}waits for a child to end", ""),
             (Subject::Operation(key), _) => {
                 let slot = Key::from_bits(key).and_then(|key| self.core.table.get(key));
                 slot.map_or(Ok(()), |slot| self.operation(slot, wait.is_orphan(), indent))

@@ -99,8 +99,8 @@ pub(crate) struct Core {
     pub(crate) deadlines: Deadlines,
     pub(crate) tasks: Tasks,
     pub(crate) sweep: Sweep,
-    /// Waits that end with the next turn (schedule points).
-    next_turn: Vec<Key<Wait>>,
+    /// Whoever waits for the next turn, and where (schedule points).
+    paused: VecDeque<(Key<Node>, Whom)>,
     /// Whoever is to be polled in the next turn for another reason.
     pub(crate) wake_later: VecDeque<Whom>,
     chores: VecDeque<Chore>,
@@ -141,7 +141,7 @@ impl Run {
             deadlines: Deadlines::new(),
             tasks: Tasks::new(shuffle),
             sweep: Sweep::default(),
-            next_turn: Vec::new(),
+            paused: VecDeque::new(),
             wake_later: VecDeque::new(),
             chores: VecDeque::new(),
             turn: 1,
@@ -351,6 +351,12 @@ impl Core {
 
     pub(crate) fn turn(&self) -> u64 {
         self.turn
+    }
+
+    /// Somebody in `node` waits for the next turn.
+    fn pause(&mut self, node: Key<Node>, whom: Whom) {
+        self.tree.pause(node);
+        self.paused.push_back((node, whom));
     }
 
     fn cancel(&mut self, node: Key<Node>, reason: Reason, now: Instant) {

@@ -74,35 +74,27 @@ impl Drop for Park {
 /// A schedule point: it ends in a later turn, not merely in a later poll (rule P2). A cancellation
 /// does not end it, but the end of its run does.
 pub(crate) struct Pause {
-    park: Park,
+    run: Rc<Run>,
     turn: u64,
 }
 
 impl Pause {
     pub(crate) fn new(run: &Rc<Run>) -> Pause {
-        let park = Park::new(run, Subject::Shielded);
-        let turn = run.act(|core| {
-            core.next_turn.push(park.key());
-            core.turn
-        });
-        Pause { park, turn }
+        Pause { run: Rc::clone(run), turn: run.turn_number() }
     }
 
     /// Whether its run has not ended meanwhile (rule P6).
     pub(crate) fn check_running(&self) -> Result {
-        check_running(&self.park.run)
+        check_running(&self.run)
     }
 
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.park.run.is_finished() {
+        let run = &*self.run;
+        if run.is_finished() || run.turn_number() > self.turn {
             return Poll::Ready(());
         }
-        match self.park.poll(cx) {
-            Poll::Ready(_) => {
-                debug_assert!(self.park.run.look(|core| core.turn) > self.turn);
-                Poll::Ready(())
-            }
-            Poll::Pending => Poll::Pending,
-        }
+        let (node, whom) = (run.context.node(), run.context.whom(cx));
+        run.act(|core| core.pause(node, whom));
+        Poll::Pending
     }
 }

@@ -234,7 +234,7 @@ impl Core {
 
     /// Whether something is to be run.
     pub(super) fn is_awake(&self, root: Key<Nest>) -> bool {
-        !self.next_turn.is_empty() || !self.wake_later.is_empty() || self.tasks.has_ready(root)
+        !self.paused.is_empty() || !self.wake_later.is_empty() || self.tasks.has_ready(root)
     }
 
     /// Whether the kernel may complete something by itself.
@@ -294,10 +294,9 @@ impl Core {
 
     /// Ends the schedule points of the last turn.
     fn end_pauses(&mut self) {
-        for &wait in &self.next_turn {
-            self.tree.fire(wait, true, &mut self.sweep);
+        while let Some((node, whom)) = self.paused.pop_front() {
+            self.tree.end_pause(node, whom, &mut self.sweep);
         }
-        self.next_turn.clear();
         while let Some(whom) = self.wake_later.pop_front() {
             self.sweep.wake(Some(whom));
         }
