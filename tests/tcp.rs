@@ -3,6 +3,8 @@
 #[path = "tcp/closing.rs"]
 mod closing;
 mod common;
+#[path = "tcp/pool.rs"]
+mod pool;
 #[path = "tcp/receiving.rs"]
 mod receiving;
 #[path = "tcp/sending.rs"]

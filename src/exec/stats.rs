@@ -39,9 +39,10 @@ pub struct Stats {
     pub timers: usize,
     /// Until the earliest of them; zero if it has passed.
     pub next_deadline: Option<Duration>,
-    /// Receive buffers that the kernel may take.
+    /// Receive buffers that the kernel may take, or goes on filling.
     pub pool_free: usize,
-    /// Receive buffers out on a lease.
+    /// Receive buffers of which something is out on a lease. One that the kernel goes on filling counts
+    /// as free too.
     pub pool_leased: usize,
     /// Receive buffers laid aside; they cost no memory.
     pub pool_spare: usize,

@@ -70,6 +70,8 @@ struct Answer {
     more: bool,
     /// The pool buffer that the kernel picked. It may pick one without receiving anything.
     buffer: Option<u16>,
+    /// Where in it the bytes begin.
+    begin: u32,
 }
 
 /// A result of a multishot, and what came with it.
@@ -306,7 +308,7 @@ impl Table {
             }
             Step::Withdraw => {
                 let result = -libc::ECANCELED;
-                slot.answer = Some(Answer { result, more: false, buffer: None });
+                slot.answer = Some(Answer { result, more: false, buffer: None, begin: 0 });
                 let waiter = slot.waiter;
                 self.withdraw();
                 Action::Wake { waiter, last: true }
@@ -358,8 +360,8 @@ impl Table {
     /// Takes the next result of a receive from the pool.
     #[inline]
     pub(crate) fn take_chunk(&mut self, key: Key<Slot>) -> Option<Taken<Chunk>> {
-        let Answer { result, more, buffer } = self.next_answer(key)?;
-        Some(Taken { result, value: buffer.map(|id| self.pool.chunk(id, result)), more })
+        let Answer { result, more, buffer, begin } = self.next_answer(key)?;
+        Some(Taken { result, value: buffer.map(|id| self.pool.chunk(id, begin, result)), more })
     }
 
     /// Takes the next result of whatever operation, and disposes of it (rule D7). With the last one comes
@@ -470,13 +472,11 @@ impl Slot {
     #[inline]
     fn answer_of(&mut self, completion: Completion, pool: &Pool) -> Answer {
         let Completion { result, more, buffer, .. } = completion;
-        if buffer.is_some() {
-            pool.was_picked();
-        }
+        let begin = buffer.map_or(0, |picked| pool.was_picked(picked, result));
         if let (Some(storage), Request::Recv { .. }) = (&mut self.storage, &self.request) {
             storage.fill(usize::try_from(result).unwrap_or(0));
         }
-        Answer { result, more, buffer }
+        Answer { result, more, buffer: buffer.map(|picked| picked.id), begin }
     }
 
     /// Keeps a result for whoever takes it.
@@ -505,12 +505,12 @@ impl Slot {
 
 /// Rule D7: a descriptor is closed, a buffer goes back to the pool.
 fn dispose(answer: Answer, kind: &Kind, pool: &Rc<Pool>, host: &Host) {
-    let Answer { result, buffer, .. } = answer;
+    let Answer { result, buffer, begin, .. } = answer;
     if kind.disposer == Disposer::CloseDescriptor {
         drop(own(result, host));
     }
     if let Some(id) = buffer {
-        drop(pool.chunk(id, result));
+        drop(pool.chunk(id, begin, result));
     }
 }
 

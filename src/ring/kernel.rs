@@ -12,7 +12,7 @@ use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use super::bell::Bell;
 use super::buffers::BufferRing;
 use super::request::Request;
-use super::{Completion, RingSize, Token, TokenKind, Unavailable, refusal};
+use super::{Completion, Picked, RingSize, Token, TokenKind, Unavailable, refusal};
 
 pub(super) struct Kernel {
     ring: IoUring,
@@ -119,13 +119,25 @@ impl Kernel {
                 token,
                 result: entry.result(),
                 more: cqueue::more(entry.flags()),
-                buffer: cqueue::buffer_select(entry.flags()),
+                buffer: picked(entry.flags()),
             });
         }
         rung
     }
 
-    pub(super) fn register_buffers(&self, entries: u16, group: u16) -> io::Result<BufferRing> {
+    /// They came with Linux 6.12, with mistakes that were mended in what followed; 6.15 has the feature
+    /// that is looked for here, and them in order.
+    pub(super) fn fills_incrementally(&self) -> bool {
+        self.ring.params().is_feature_no_iowait()
+    }
+
+    pub(super) fn register_buffers(
+        &self,
+        entries: u16,
+        group: u16,
+        incremental: bool,
+    ) -> io::Result<BufferRing> {
+        let flags = if incremental { sys::PBUF_RING_INC } else { 0 };
         let buffers = BufferRing::new(entries)?;
         // SAFETY: the memory is page-aligned, large enough for the entries, and lives in the
         // `BufferRing`, which the pool keeps until nothing is in flight and the ring is closed.
@@ -134,7 +146,7 @@ impl Kernel {
                 buffers.address(),
                 entries,
                 group,
-                0,
+                flags,
             )?;
         }
         Ok(buffers)
@@ -241,6 +253,7 @@ mod sys {
     pub(super) const EXT_ARG: u32 = 1 << 3;
     pub(super) const REGISTERED_RING: u32 = 1 << 4;
     pub(super) const NO_IOWAIT: u32 = 1 << 7;
+    pub(super) const PBUF_RING_INC: u16 = 2;
     pub(super) const REGISTER_RING_FDS: u32 = 20;
     pub(super) const UNREGISTER_RING_FDS: u32 = 21;
 
@@ -270,6 +283,12 @@ fn open_ring(size: RingSize) -> io::Result<IoUring> {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => plain.build(size.submissions),
         opened => opened,
     }
+}
+
+#[inline]
+fn picked(flags: u32) -> Option<Picked> {
+    let id = cqueue::buffer_select(flags)?;
+    Some(Picked { id, unfinished: cqueue::buffer_more(flags) })
 }
 
 /// All operations of the floor exist in Linux 6.1; a kernel built without one says so here.

@@ -7,6 +7,7 @@
 //!   answer to the cancel itself says nothing about the operation (rule D5).
 //! - [`Ring::turn`] hands over everything pushed, waits, and times out, in one `io_uring_enter`, or two
 //!   under load; a simulated kernel does not wait.
+//! - Completions that name parts of one incremental buffer come in the order of the parts.
 //! - The bell: a [`Bell`] rung on any thread ends the wait.
 //! - [`Ring::close`] is called with nothing in flight, and only then is memory freed (rule P1).
 //!
@@ -112,7 +113,15 @@ pub(crate) struct Completion {
     /// More completions of this token will follow.
     pub(crate) more: bool,
     /// The pool buffer that the kernel picked.
-    pub(crate) buffer: Option<u16>,
+    pub(crate) buffer: Option<Picked>,
+}
+
+/// A buffer of the pool, as a completion names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Picked {
+    pub(crate) id: u16,
+    /// There is room left in it, which the kernel goes on filling: it is not given back yet.
+    pub(crate) unfinished: bool,
 }
 
 /// How large the rings are. Both are clamped by the kernel to what it can give.
@@ -131,6 +140,8 @@ pub(crate) struct RingSize {
 pub(crate) struct Capabilities {
     pub(crate) multishot_accept: bool,
     pub(crate) multishot_recv: bool,
+    /// Whether the kernel can fill a buffer piece by piece.
+    pub(crate) incremental_buffers: bool,
 }
 
 /// How often the ring was entered, and what went through the door.
@@ -192,7 +203,9 @@ impl Ring {
     }
 
     fn on(backend: Backend) -> Ring {
-        let capabilities = Capabilities { multishot_accept: true, multishot_recv: true };
+        let incremental_buffers = of!(&backend, either => either.fills_incrementally());
+        let capabilities =
+            Capabilities { multishot_accept: true, multishot_recv: true, incremental_buffers };
         Ring { backend, capabilities, traffic: Traffic::default(), expected: 1 }
     }
 
@@ -315,14 +328,22 @@ impl Ring {
         rung
     }
 
-    /// Makes a ring of provided buffers known to the kernel under `group`.
-    pub(crate) fn register_buffers(&mut self, entries: u16, group: u16) -> io::Result<Provided> {
+    /// Makes a ring of provided buffers known to the kernel under `group`. With `incremental` it fills
+    /// each of them piece by piece.
+    pub(crate) fn register_buffers(
+        &mut self,
+        entries: u16,
+        group: u16,
+        incremental: bool,
+    ) -> io::Result<Provided> {
         match &mut self.backend {
             Backend::Kernel(kernel) => {
-                kernel.register_buffers(entries, group).map(Provided::Kernel)
+                kernel.register_buffers(entries, group, incremental).map(Provided::Kernel)
             }
             #[cfg(feature = "testing")]
-            Backend::Twin(twin) => twin.register_buffers(entries, group).map(Provided::Twin),
+            Backend::Twin(twin) => {
+                twin.register_buffers(entries, group, incremental).map(Provided::Twin)
+            }
         }
     }
 

@@ -27,6 +27,13 @@ impl Region {
     pub(crate) fn len(self) -> u32 {
         self.len
     }
+
+    /// What is left behind the first `count` bytes.
+    #[cfg(feature = "testing")]
+    pub(super) fn after(self, count: u32) -> Region {
+        assert!(count <= self.len, "{count} of {} bytes", self.len);
+        Region { address: self.address.wrapping_add(count as usize), len: self.len - count }
+    }
 }
 
 /// The largest transfer of one operation: Linux cuts at 2 GiB less a page anyway.

@@ -74,17 +74,33 @@ pub(crate) mod generic {
 #[must_use = "a builder does nothing until `run` is called"]
 pub struct Builder {
     ring: RingSize,
-    pool: PoolLimits,
+    pool: PoolSize,
     ctrl_c: bool,
     deadlock: Option<Strictness>,
     on_abandoned: Option<Abandoned>,
 }
 
+/// What was said of the pool; the rest depends on what the kernel can do.
+#[derive(Clone, Copy, Debug)]
+struct PoolSize {
+    incremental: bool,
+    buffer: Option<u32>,
+    least: Option<u16>,
+    most: Option<u16>,
+}
+
+impl PoolSize {
+    /// Sizes of a pool whose buffers are filled piece by piece, or by one receive each.
+    fn limits(self, incremental: bool) -> PoolLimits {
+        let usual = if incremental { PoolLimits::INCREMENTAL } else { PoolLimits::PLAIN };
+        let least = self.least.unwrap_or(usual.least.min(self.most.unwrap_or(u16::MAX)));
+        let most = self.most.unwrap_or(usual.most).max(least);
+        PoolLimits { buffer: self.buffer.unwrap_or(usual.buffer), least, most }
+    }
+}
+
 /// Told where a task was spawned that had to be dropped.
 type Abandoned = Box<dyn Fn(&'static Location<'static>)>;
-
-/// Buffers that a pool begins with. Under Miri it takes longer to make them than to use some.
-const LEAST: u16 = if cfg!(miri) { 8 } else { 64 };
 
 impl Builder {
     /// The defaults.
@@ -92,7 +108,7 @@ impl Builder {
         Builder {
             // One turn of a busy server queues some hundred requests; more only need another call.
             ring: RingSize { submissions: 256, completions: 8192 },
-            pool: PoolLimits { buffer: 16 * 1024, least: LEAST, most: 4096 },
+            pool: PoolSize { incremental: true, buffer: None, least: None, most: None },
             ctrl_c: false,
             deadlock: None,
             on_abandoned: None,
@@ -114,25 +130,36 @@ impl Builder {
         self
     }
 
-    /// Bytes of one receive buffer, rounded up to whole pages; 16 KiB unless said otherwise. Smaller
-    /// than the usual message, it costs a receive and a send more for each.
+    /// Whether the kernel fills each receive buffer piece by piece, with what comes for one receive
+    /// after another, so that little messages lie close together and large ones come in large pieces.
+    /// A buffer is used again when all that lies in it was dropped. On unless said otherwise, but only
+    /// where the kernel has it in order (Linux 6.15).
+    pub fn pool_incremental(mut self, incremental: bool) -> Builder {
+        self.pool.incremental = incremental;
+        self
+    }
+
+    /// Bytes of one receive buffer, rounded up to whole pages; unless said otherwise 64 KiB if they are
+    /// filled [piece by piece](Builder::pool_incremental), else 16 KiB. Smaller than the usual message,
+    /// it costs a receive and a send more for each.
     pub fn pool_buffer(mut self, bytes: u32) -> Builder {
-        self.pool.buffer = bytes.clamp(1, 1 << 30).next_multiple_of(4096);
+        self.pool.buffer = Some(bytes.clamp(1, 1 << 30).next_multiple_of(4096));
         self
     }
 
-    /// Receive buffers at the start, and what the pool never shrinks below; 64 unless said otherwise.
-    /// Rounded up to a power of two. A small pool stays in the processor's cache; it doubles whenever a
-    /// receive has found none, and shrinks when most of it lies idle.
+    /// Receive buffers at the start, and what the pool never shrinks below; unless said otherwise 16 if
+    /// they are filled piece by piece, else 64. Rounded up to a power of two. A small pool stays in the
+    /// processor's cache; it doubles whenever a receive has found none, and shrinks when most of it lies
+    /// idle.
     pub fn pool_least(mut self, buffers: u16) -> Builder {
-        self.pool.least = buffers.clamp(1, 1 << 15).next_power_of_two();
+        self.pool.least = Some(buffers.clamp(1, 1 << 15).next_power_of_two());
         self
     }
 
-    /// Receive buffers at most; 4,096 unless said otherwise. Rounded up to a power of two. When all
-    /// are in use, a receive gets memory of its own.
+    /// Receive buffers at most; unless said otherwise 1,024 if they are filled piece by piece, else
+    /// 4,096. Rounded up to a power of two. When all are in use, a receive gets memory of its own.
     pub fn pool_most(mut self, buffers: u16) -> Builder {
-        self.pool.most = buffers.clamp(1, 1 << 15).next_power_of_two();
+        self.pool.most = Some(buffers.clamp(1, 1 << 15).next_power_of_two());
         self
     }
 
@@ -222,11 +249,12 @@ impl Builder {
         setting: Setting,
         at: &'static Location<'static>,
     ) -> Result<(Rc<Run>, Drive)> {
-        let most = self.pool.most.max(self.pool.least);
-        let buffers = ring.register_buffers(most, POOL_GROUP).map_err(no_buffers)?;
-        let pool = Pool::new(Some(buffers), PoolLimits { most, ..self.pool });
+        let incremental = self.pool.incremental && ring.capabilities().incremental_buffers;
+        let limits = self.pool.limits(incremental);
+        let buffers = ring.register_buffers(limits.most, POOL_GROUP, incremental);
+        let pool = Pool::new(Some(buffers.map_err(no_buffers)?), limits);
         if !pool.has_buffers() {
-            return Err(no_memory(self.pool));
+            return Err(no_memory(limits));
         }
         let ctrl_c = if self.ctrl_c { Some(CtrlC::catch(ring.bell())?) } else { None };
         let label = Label { what: What::Run, at };

@@ -159,7 +159,7 @@ fn the_statistics_count_timers_and_name_the_earliest() {
 #[trine::test(kernel = "both")]
 fn the_statistics_count_the_buffers_of_the_pool() {
     let builder = Builder::new().pool_least(4).pool_most(16);
-    run_with(builder, async || {
+    run_with(builder.pool_incremental(false), async || {
         let census = || (stats().pool_free, stats().pool_leased, stats().pool_spare);
         assert_eq!(census(), (4, 0, 0));
         let mut chunks = Vec::new();

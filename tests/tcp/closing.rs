@@ -17,7 +17,7 @@ use trine::{Builder, CancelScope, Error, Result, nursery, shield, stats};
 use crate::common::fewer;
 use crate::{
     DESCRIPTORS, HERE, LONG, MOMENT, Peer, assert_pattern, descriptors, pair, pattern, run,
-    run_alone, too_much, turns, watched,
+    run_alone, run_with, too_much, turns, watched,
 };
 
 /// In a simulated world none but the one asked for is ever open here.
@@ -315,7 +315,8 @@ fn a_half_closed_connection_carries_the_answer() {
 // D7: only when the object is gone is what it kept disposed of.
 #[trine::test(kernel = "both")]
 fn bytes_that_nobody_read_go_back_to_the_pool_with_their_stream() {
-    run(async || {
+    let plain = Builder::new().pool_incremental(false);
+    run_with(plain, async || {
         for drop_it in [false, true] {
             nursery(async |_| {
                 let (stream, peer) = Peer::pair().await?;

@@ -8,13 +8,12 @@ use futures::poll;
 use trine::net::TcpStream;
 use trine::time::sleep;
 use trine::{
-    BufError, Builder, CancelScope, Error, IoBuf, IoBufMut, Result, move_on_after, nursery, shield,
-    stats,
+    BufError, CancelScope, Error, IoBuf, IoBufMut, Result, move_on_after, nursery, shield, stats,
 };
 
 use crate::common::{BUDGET, fewer};
 use crate::{
-    LONG, MOMENT, Peer, assert_pattern, pair, pattern, read_pattern, run, run_with, too_much, turns,
+    LONG, MOMENT, Peer, assert_pattern, pair, pattern, read_pattern, run, too_much, turns,
 };
 
 // `recv` and `read` share one read half, whose bytes come in order whoever asks for them.
@@ -661,125 +660,6 @@ fn a_task_that_always_finds_bytes_lets_others_run() {
         }
         assert!(stats().turns - before > LEN as u64 / 200, "{}", stats().turns - before);
         Ok(())
-    });
-}
-
-// Design, "Buffers": a chunk is the reader's until it is dropped, whatever becomes of the rest.
-#[trine::test(kernel = "both")]
-fn chunks_outlive_their_stream_and_their_run() {
-    let mut chunk = run(async || {
-        let (stream, peer) = Peer::pair().await?;
-        peer.write_all(b"abcdef").await?;
-        let chunk = stream.recv().await?.unwrap();
-        assert_eq!(stats().pool_leased, 1);
-        stream.close().await?;
-        Ok(chunk)
-    });
-    chunk.make_ascii_uppercase();
-    chunk.advance(1);
-    chunk.truncate(4);
-    assert_eq!(chunk, *b"BCDE");
-    assert_eq!(format!("{chunk:?}"), "Chunk(4 bytes)");
-    let last = run(async || {
-        let (stream, peer) = Peer::pair().await?;
-        let chunk = stream.write_all(chunk).await?;
-        assert_eq!(peer.read_exact().await?, *b"BCDE");
-        Ok(chunk)
-    });
-    assert_eq!(last, *b"BCDE");
-}
-
-// The doc of `pool_most`: when all buffers are in use, a receive gets memory of its own.
-#[trine::test(kernel = "both")]
-fn a_receive_succeeds_however_many_chunks_are_held() {
-    let small = Builder::new().pool_buffer(4096).pool_least(1).pool_most(4);
-    run_with(small, async || {
-        let (stream, peer) = Peer::pair().await?;
-        let mut held = Vec::new();
-        for n in 0..20 {
-            peer.write_all(&pattern(n * 100, 100)).await?;
-            held.push(stream.recv().await?.unwrap());
-            assert!(stats().pool_leased <= 4);
-        }
-        for (n, chunk) in held.iter().enumerate() {
-            assert_eq!(chunk.len(), 100);
-            assert_pattern(n * 100, chunk);
-        }
-        drop(held);
-        assert_eq!(stats().pool_leased, 0);
-        // The pool is used again.
-        peer.write_all(b"pool").await?;
-        let chunk = stream.recv().await?.unwrap();
-        assert_eq!(stats().pool_leased, 1);
-        assert_eq!(chunk, *b"pool");
-        Ok(())
-    });
-}
-
-// The doc of `pool_least`: a receive that found no buffer makes the pool grow, though buffers have come back
-// before anybody looks. Else a load that needs a few more than there are would end its receives for ever.
-#[trine::test(kernel = "both")]
-fn a_pool_that_was_empty_grows_and_the_next_receives_go_on() {
-    run_with(Builder::new().pool_buffer(4096).pool_least(1), async || {
-        let (one, peer) = Peer::pair().await?;
-        let (two, other) = Peer::pair().await?;
-        let mut submitted = 0;
-        for round in 0..10 {
-            let mut second = Box::pin(two.recv());
-            assert!(poll!(&mut second).is_pending());
-            peer.write_all(b"one").await?;
-            let first = one.recv().await?.unwrap();
-            other.write_all(b"two").await?;
-            turns(2).await;
-            drop(first);
-            assert_eq!(second.await?.unwrap(), *b"two");
-            // Until it has grown they are made anew. Some kernels look for one buffer more.
-            assert!(round < 4 || stats().submitted == submitted, "{:?}", stats());
-            submitted = stats().submitted;
-        }
-        assert!((2..=4).contains(&(stats().pool_free + stats().pool_leased)), "{:?}", stats());
-        Ok(())
-    });
-}
-
-// Design, "Buffers": one slow reader cannot take the whole pool; it is paused, and loses nothing.
-#[trine::test(kernel = "both")]
-fn a_stream_that_nobody_reads_takes_a_few_buffers_only() {
-    const PIECE: usize = fewer(64 << 10, 256);
-    const LEN: usize = PIECE * fewer(64, 40);
-    const FEW: usize = fewer(200, 32);
-    let large = Builder::new().pool_buffer(4096).pool_least(fewer(2048, 64));
-    run_with(large, async || {
-        let (slow, peer) = Peer::pair().await?;
-        nursery(async |n| {
-            n.spawn(async {
-                // A little at a time: an old kernel brings all that is there in one pass.
-                for piece in pattern(0, LEN).chunks(PIECE) {
-                    peer.write_all(piece).await?;
-                    turns(1).await;
-                }
-                Ok(())
-            });
-            // Armed, and read no further.
-            let mut receive = Box::pin(slow.recv());
-            assert!(poll!(&mut receive).is_pending());
-            let (quick, other) = Peer::pair().await?;
-            for n in 0..fewer(200_u8, 10) {
-                other.write_all(&[n]).await?;
-                assert_eq!(quick.recv().await?.unwrap(), [n]);
-                // The kernel fills some dozens before it hears of the pause; there would be a thousand.
-                assert!(stats().pool_leased < FEW, "{:?}", stats());
-            }
-            let mut at = receive.as_mut().await?.unwrap().len();
-            drop(receive);
-            while at < LEN {
-                let chunk = slow.recv().await?.unwrap();
-                assert_pattern(at, &chunk);
-                at += chunk.len();
-            }
-            Ok(())
-        })
-        .await
     });
 }
 

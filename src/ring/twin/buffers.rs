@@ -6,8 +6,10 @@ use std::rc::Rc;
 
 use crate::slots::Key;
 
-use super::super::request::Region;
+use super::super::Picked;
+use super::super::request::{Region, Request};
 use super::machine::Machine;
+use super::operations::Op;
 use super::queue::RingState;
 use super::world::World;
 
@@ -22,8 +24,13 @@ pub(crate) struct PoolQueue {
 pub(super) struct Group {
     id: u16,
     entries: usize,
+    /// Each buffer is filled piece by piece.
+    incremental: bool,
+    /// The first published one has been begun.
+    begun: bool,
     /// Provided, and the kernel does not know yet.
     staged: VecDeque<(u16, Region)>,
+    /// What is not filled of them.
     published: VecDeque<(u16, Region)>,
     /// By the numbers of the buffers.
     places: Vec<Place>,
@@ -41,10 +48,12 @@ enum Place {
 }
 
 impl Group {
-    pub(super) fn new(id: u16, entries: u16) -> Group {
+    pub(super) fn new(id: u16, entries: u16, incremental: bool) -> Group {
         Group {
             id,
             entries: entries.into(),
+            incremental,
+            begun: false,
             staged: VecDeque::new(),
             published: VecDeque::new(),
             places: Vec::new(),
@@ -58,7 +67,22 @@ impl Group {
 
     /// Buffers that were picked and not provided again. Those may lie in a pool's reserve.
     pub(super) fn picked(&self) -> usize {
-        self.places.iter().filter(|place| **place == Place::Picked).count()
+        let finished = self.places.iter().filter(|place| **place == Place::Picked).count();
+        finished + usize::from(self.begun)
+    }
+
+    /// Names the next buffer, into which `count` bytes were put, and takes it if that was all.
+    fn pick(&mut self, count: u32) -> Option<Picked> {
+        let (id, room) = self.published.front_mut()?;
+        let id = *id;
+        *room = room.after(count);
+        let unfinished = self.incremental && room.len() > 0;
+        self.begun = unfinished;
+        if !unfinished {
+            self.places[usize::from(id)] = Place::Picked;
+            self.published.pop_front();
+        }
+        Some(Picked { id, unfinished })
     }
 
     /// Whether it may be provided; else what is wrong.
@@ -85,6 +109,7 @@ impl Machine {
         ring: Key<RingState>,
         entries: u16,
         id: u16,
+        incremental: bool,
     ) -> Result<(), i32> {
         let state = self.rings.get_mut(ring).ok_or(libc::EBADF)?;
         if !entries.is_power_of_two() || entries > 32_768 {
@@ -93,7 +118,7 @@ impl Machine {
         if state.groups.iter().any(|group| group.id == id) {
             return Err(libc::EEXIST);
         }
-        state.groups.push(Group::new(id, entries));
+        state.groups.push(Group::new(id, entries, incremental));
         Ok(())
     }
 
@@ -101,16 +126,21 @@ impl Machine {
         self.rings.get_mut(ring)?.groups.iter_mut().find(|group| group.id == id)
     }
 
-    pub(super) fn has_buffer(&mut self, ring: Key<RingState>, group: u16) -> bool {
-        self.group(ring, group).is_some_and(|group| !group.published.is_empty())
+    /// Whether it takes parts of buffers. Where a part begins is told only by the order in which parts
+    /// are named, so Linux makes those completions visible in the order in which it took the parts.
+    pub(super) fn fills_incrementally(&mut self, op: &Op) -> bool {
+        let Request::RecvPool { group, .. } = op.request else { return false };
+        self.group(op.ring, group).is_some_and(|group| group.incremental)
     }
 
-    /// Takes the next buffer of a group.
-    pub(super) fn pick(&mut self, ring: Key<RingState>, group: u16) -> Option<(u16, Region)> {
-        let group = self.group(ring, group)?;
-        let (id, buffer) = group.published.pop_front()?;
-        group.places[usize::from(id)] = Place::Picked;
-        Some((id, buffer))
+    /// What the next buffer of a group has room for.
+    pub(super) fn next_buffer(&mut self, ring: Key<RingState>, group: u16) -> Option<Region> {
+        self.group(ring, group)?.published.front().map(|&(_, room)| room)
+    }
+
+    /// Takes the next buffer of a group, or the part of it that was filled.
+    pub(super) fn pick(&mut self, ring: Key<RingState>, group: u16, result: i32) -> Option<Picked> {
+        self.group(ring, group)?.pick(u32::try_from(result).unwrap_or(0))
     }
 }
 

@@ -144,8 +144,19 @@ impl Twin {
         }
     }
 
-    pub(super) fn register_buffers(&mut self, entries: u16, group: u16) -> io::Result<PoolQueue> {
-        self.world.machine().register_group(self.ring, entries, group).map_err(error)?;
+    pub(super) fn fills_incrementally(&self) -> bool {
+        true
+    }
+
+    pub(super) fn register_buffers(
+        &mut self,
+        entries: u16,
+        group: u16,
+        incremental: bool,
+    ) -> io::Result<PoolQueue> {
+        let registered =
+            self.world.machine().register_group(self.ring, entries, group, incremental);
+        registered.map_err(error)?;
         Ok(PoolQueue::new(Rc::clone(&self.world), self.ring, group))
     }
 

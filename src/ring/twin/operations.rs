@@ -5,8 +5,8 @@ use std::os::fd::RawFd;
 use crate::clock::Instant;
 use crate::slots::Key;
 
-use super::super::Token;
 use super::super::request::{Region, Request};
+use super::super::{Picked, Token};
 use super::files::File;
 use super::machine::Machine;
 use super::memory;
@@ -57,7 +57,7 @@ pub(super) enum Interest {
 /// What became of an attempt.
 pub(super) enum Attempt {
     /// A result, and the buffer that was picked for it.
-    Done(i32, Option<u16>),
+    Done(i32, Option<Picked>),
     /// Nothing can be done until the file changes.
     Blocked(Interest),
     /// A part is done; the rest can be tried at once.
@@ -259,14 +259,12 @@ static RECV_POOL: Description = Description {
         }
         // Linux looks for a buffer first, and only then for bytes.
         let hidden = machine.happens(Lane::Transfer, machine.faults.empty_pool);
-        if hidden || !machine.has_buffer(op.ring, group) {
+        let Some(room) = machine.next_buffer(op.ring, group).filter(|_| !hidden) else {
             return failed(libc::ENOBUFS);
-        }
-        receive(machine, op, |machine, conn, side| match machine.pick(op.ring, group) {
-            None => failed(libc::ENOBUFS),
-            Some((id, buffer)) => {
-                Attempt::Done(receive_into(machine, conn, side, buffer), Some(id))
-            }
+        };
+        receive(machine, op, |machine, conn, side| {
+            let result = receive_into(machine, conn, side, room);
+            Attempt::Done(result, machine.pick(op.ring, group, result))
         })
     },
 };

@@ -289,6 +289,9 @@ impl Machine {
     /// A completion is made. It becomes visible at once, or later: that is up to the tape, unless it
     /// must be late. Those of one operation keep their order.
     pub(super) fn post(&mut self, op: &mut Op, completion: Completion, late: bool) {
+        if completion.buffer.is_some() && self.fills_incrementally(op) {
+            return self.show(op.ring, completion);
+        }
         let delayed = late || self.happens(Lane::Delay, self.faults.delay);
         if delayed || op.posts > 0 {
             let mut due = self.now();

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
+use super::super::Picked;
 use super::super::address::SockAddr;
 use super::super::request::Region;
 use super::super::socket::ListenOptions;

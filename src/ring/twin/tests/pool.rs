@@ -7,13 +7,23 @@ const LEN: usize = 8;
 
 /// A pool of so many buffers, all provided.
 fn pool(rig: &mut Rig, count: u16) -> (PoolQueue, Vec<Memory>) {
-    let mut queue = rig.twin.register_buffers(count.next_power_of_two(), GROUP).unwrap();
+    pool_of(rig, count, false)
+}
+
+fn pool_of(rig: &mut Rig, count: u16, incremental: bool) -> (PoolQueue, Vec<Memory>) {
+    let entries = count.next_power_of_two();
+    let mut queue = rig.twin.register_buffers(entries, GROUP, incremental).unwrap();
     let memory: Vec<_> = (0..count).map(|_| Memory::of(&[0; LEN])).collect();
     for (id, buffer) in memory.iter().enumerate() {
         queue.provide(id as u16, buffer.region());
     }
     queue.publish();
     (queue, memory)
+}
+
+/// The kernel has let go of it.
+fn picked(id: u16) -> Option<Picked> {
+    Some(Picked { id, unfinished: false })
 }
 
 fn multishot(fd: RawFd) -> Request {
@@ -29,7 +39,7 @@ fn buffers_are_picked_in_order_and_the_multishot_ends_when_none_is_left() {
     for (id, text) in [b"a", b"b"].into_iter().enumerate() {
         rig.send(client, text);
         let came = rig.wait(receive);
-        assert_eq!((came.result, came.more, came.buffer), (1, true, Some(id as u16)));
+        assert_eq!((came.result, came.more, came.buffer), (1, true, picked(id as u16)));
         assert_eq!(memory[id].bytes()[0], text[0]);
     }
     let empty = rig.wait(receive);
@@ -43,7 +53,7 @@ fn buffers_are_picked_in_order_and_the_multishot_ends_when_none_is_left() {
     queue.publish();
     let again = rig.push(multishot(server));
     let came = rig.wait(again);
-    assert_eq!((came.result, came.buffer), (1, Some(1)), "the byte has waited");
+    assert_eq!((came.result, came.buffer), (1, picked(1)), "the byte has waited");
     assert_eq!(memory[1].bytes()[0], b'c');
     assert_eq!(rig.wait(again).result, -libc::ENOBUFS);
     drop(queue);
@@ -58,9 +68,9 @@ fn the_end_of_the_stream_ends_it_and_takes_no_buffer() {
     let receive = rig.pending(multishot(server));
     rig.send(client, &[1; LEN + 1]);
     rig.world.close(client);
-    assert_eq!(rig.wait(receive).buffer, Some(0));
+    assert_eq!(rig.wait(receive).buffer, picked(0));
     let rest = rig.wait(receive);
-    assert_eq!((rest.result, rest.more, rest.buffer), (1, true, Some(1)));
+    assert_eq!((rest.result, rest.more, rest.buffer), (1, true, picked(1)));
     let end = rig.wait(receive);
     assert_eq!((end.result, end.more, end.buffer), (0, false, None));
     rig.finish(&[server]);
@@ -75,7 +85,7 @@ fn a_single_receive_takes_one_buffer() {
     let receive = rig.pending(single);
     rig.send(client, b"xyz");
     let came = rig.wait(receive);
-    assert_eq!((came.result, came.more, came.buffer), (3, false, Some(0)));
+    assert_eq!((came.result, came.more, came.buffer), (3, false, picked(0)));
     rig.finish(&[client, server]);
 }
 
@@ -96,16 +106,51 @@ fn a_cancelled_receive_takes_no_buffer_and_the_bytes_stay() {
 }
 
 #[test]
+fn an_incremental_buffer_is_filled_piece_by_piece_and_let_go_when_it_is_full() {
+    let mut rig = Rig::tame();
+    let [client, server] = rig.pair();
+    let (mut queue, memory) = pool_of(&mut rig, 2, true);
+    let receive = rig.pending(multishot(server));
+    rig.send(client, b"abc");
+    let came = rig.wait(receive);
+    let begun = Some(Picked { id: 0, unfinished: true });
+    assert_eq!((came.result, came.more, came.buffer), (3, true, begun));
+    assert_eq!(rig.world.census().buffers_out, 1);
+    // More than the rest of it: the next one is begun.
+    rig.send(client, b"defghijk");
+    let came = rig.wait(receive);
+    assert_eq!((came.result, came.more, came.buffer), (5, true, picked(0)));
+    assert_eq!(memory[0].bytes()[..], *b"abcdefgh");
+    let came = rig.wait(receive);
+    let begun = Some(Picked { id: 1, unfinished: true });
+    assert_eq!((came.result, came.more, came.buffer), (3, true, begun));
+    rig.send(client, b"lmnopq");
+    assert_eq!(
+        (rig.wait(receive).buffer, memory[1].bytes()[..] == *b"ijklmnop"),
+        (picked(1), true)
+    );
+    assert_eq!(rig.wait(receive).result, -libc::ENOBUFS);
+    assert_eq!(rig.world.census().buffers_out, 2);
+
+    queue.provide(0, memory[0].region());
+    queue.publish();
+    let single = Request::RecvPool { fd: server, group: GROUP, multishot: false };
+    assert_eq!(rig.result(single), 1);
+    assert_eq!(memory[0].bytes()[0], b'q', "it is filled from its start");
+    rig.finish(&[client, server]);
+}
+
+#[test]
 fn an_unknown_group_has_no_buffers_and_a_known_one_is_not_made_twice() {
     let mut rig = Rig::tame();
     let [client, server] = rig.pair();
     assert_eq!(rig.result(multishot(server)), -libc::ENOBUFS);
-    let queue = rig.twin.register_buffers(2, GROUP).unwrap();
-    let twice = rig.twin.register_buffers(2, GROUP).unwrap_err();
+    let queue = rig.twin.register_buffers(2, GROUP, false).unwrap();
+    let twice = rig.twin.register_buffers(2, GROUP, false).unwrap_err();
     assert_eq!(twice.raw_os_error(), Some(libc::EEXIST));
     drop(queue);
-    drop(rig.twin.register_buffers(2, GROUP).unwrap());
-    assert!(rig.twin.register_buffers(3, GROUP).is_err(), "not a power of two");
+    drop(rig.twin.register_buffers(2, GROUP, false).unwrap());
+    assert!(rig.twin.register_buffers(3, GROUP, false).is_err(), "not a power of two");
     rig.finish(&[client, server]);
 }
 
@@ -130,7 +175,7 @@ fn a_pool_may_look_empty_and_a_multishot_may_end_with_a_good_result() {
     let receive = rig.pending(multishot(server));
     rig.send(client, b"x");
     let came = rig.wait(receive);
-    assert_eq!((came.result, came.more, came.buffer), (1, false, Some(0)));
+    assert_eq!((came.result, came.more, came.buffer), (1, false, picked(0)));
     rig.finish(&[client, server]);
 }
 
@@ -141,7 +186,7 @@ fn a_full_completion_queue_ends_a_multishot_and_loses_nothing() {
     let size = RingSize { submissions: 2, completions: 4 };
     let mut small = Twin::open(&rig.world, size).unwrap();
     let memory: Vec<_> = (0..8).map(|_| Memory::of(&[0])).collect();
-    let mut queue = small.register_buffers(8, GROUP).unwrap();
+    let mut queue = small.register_buffers(8, GROUP, false).unwrap();
     memory.iter().enumerate().for_each(|(id, m)| queue.provide(id as u16, m.region()));
     queue.publish();
     rig.send(client, b"abcdefgh");

@@ -72,6 +72,8 @@ struct Program {
     rig: Rig,
     pool: Option<PoolQueue>,
     buffers: Vec<Memory>,
+    /// Bytes in each that were taken.
+    filled: [usize; BUFFERS as usize],
     links: Vec<Link>,
     flying: HashMap<u64, Flying>,
     /// In the order of submission, for choices that are the same each time.
@@ -108,7 +110,8 @@ enum What {
 impl Program {
     fn new(tape: Tape, faults: Faults) -> Program {
         let mut rig = Rig::new(tape, faults);
-        let mut pool = rig.twin.register_buffers(BUFFERS, GROUP).unwrap();
+        let incremental = rig.world.choose(Lane::Program, 2) == 1;
+        let mut pool = rig.twin.register_buffers(BUFFERS, GROUP, incremental).unwrap();
         let buffers: Vec<_> = (0..BUFFERS).map(|_| Memory::of(&[0; LEN])).collect();
         buffers.iter().enumerate().for_each(|(id, m)| pool.provide(id as u16, m.region()));
         pool.publish();
@@ -116,6 +119,7 @@ impl Program {
             rig,
             pool: Some(pool),
             buffers,
+            filled: [0; BUFFERS as usize],
             links: Vec::new(),
             flying: HashMap::new(),
             order: Vec::new(),
@@ -267,13 +271,18 @@ impl Program {
                 self.take(link, side, &memory.bytes()[..result as usize]);
             }
             What::Pool if buffer.is_some() => {
-                let id = buffer.unwrap();
+                let Picked { id, unfinished } = buffer.unwrap();
                 let memory = &self.buffers[usize::from(id)];
-                let bytes = memory.bytes()[..result as usize].to_vec();
-                let region = memory.region();
-                let pool = self.pool.as_mut().unwrap();
-                pool.provide(id, region);
-                pool.publish();
+                let begin = self.filled[usize::from(id)];
+                let end = begin + result as usize;
+                let bytes = memory.bytes()[begin..end].to_vec();
+                self.filled[usize::from(id)] = if unfinished { end } else { 0 };
+                if !unfinished {
+                    let region = memory.region();
+                    let pool = self.pool.as_mut().unwrap();
+                    pool.provide(id, region);
+                    pool.publish();
+                }
                 self.take(link, side, &bytes);
             }
             _ => {}
