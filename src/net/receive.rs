@@ -135,7 +135,7 @@ impl Receiving {
     fn arm(&mut self, stream: &TcpStream, cx: &Context<'_>) {
         let run = &stream.run;
         self.active = if std::mem::take(&mut self.short) {
-            let own = Storage::to_fill(Vec::with_capacity(run.pool().buffer_len()), run.shelf());
+            let own = Storage::to_fill(Vec::with_capacity(OWN), run.shelf());
             let receive = Submission::recv(&stream.fd, own);
             Active::Owned(Operation::start(run, cx, || receive))
         } else {
@@ -154,6 +154,9 @@ impl Receiving {
 }
 
 const EMPTY_POOL: i32 = -libc::ENOBUFS;
+
+/// Bytes that a receive has room for when the pool has none.
+const OWN: usize = 16 << 10;
 
 /// The wait for bytes: [`TcpStream::recv`].
 #[must_use = "nothing is received unless it is awaited"]

@@ -25,19 +25,16 @@ pub(crate) struct PoolLimits {
     pub(crate) most: u16,
 }
 
+// Measured with 64 B to 256 KiB on 64 to 8,000 connections (benches/peers, `--pools`).
 impl PoolLimits {
-    /// Where each buffer is for one receive: large enough for most messages. (Measured with 64 B to
-    /// 256 KiB on 64 to 8,000 connections: smaller ones cut messages, larger ones gain nothing but for
-    /// the largest messages.)
-    pub(crate) const PLAIN: PoolLimits = PoolLimits { buffer: 16 << 10, least: LEAST, most: 4096 };
-    /// Where they are filled piece by piece: as large as what one receive mostly brings of a large
-    /// message.
+    /// Where each buffer is for one receive: smaller ones cut messages, larger ones gain nothing but
+    /// for the largest messages.
+    pub(crate) const PLAIN: PoolLimits =
+        PoolLimits { buffer: 16 << 10, least: if cfg!(miri) { 8 } else { 64 }, most: 4096 };
+    /// Where they are filled piece by piece: as large as what one receive brings at most, mostly.
     pub(crate) const INCREMENTAL: PoolLimits =
-        PoolLimits { buffer: 64 << 10, least: LEAST / 4, most: 1024 };
+        PoolLimits { buffer: if cfg!(miri) { 16 << 10 } else { 256 << 10 }, least: 4, most: 256 };
 }
-
-/// Buffers that a plain pool begins with. Under Miri it takes longer to make them than to use some.
-const LEAST: u16 = if cfg!(miri) { 8 } else { 64 };
 
 /// The buffers of one run.
 pub(crate) struct Pool {
@@ -97,11 +94,6 @@ impl Pool {
         let pool = Pool { buffer: limits.buffer, inner: RefCell::new(inner) };
         pool.grow();
         Rc::new(pool)
-    }
-
-    /// Bytes of one buffer.
-    pub(crate) fn buffer_len(&self) -> usize {
-        self.buffer as usize
     }
 
     /// Whether the kernel has a buffer to take.

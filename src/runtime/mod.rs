@@ -139,7 +139,7 @@ impl Builder {
         self
     }
 
-    /// Bytes of one receive buffer, rounded up to whole pages; unless said otherwise 64 KiB if they are
+    /// Bytes of one receive buffer, rounded up to whole pages; unless said otherwise 256 KiB if they are
     /// filled [piece by piece](Builder::pool_incremental), else 16 KiB. Smaller than the usual message,
     /// it costs a receive and a send more for each.
     pub fn pool_buffer(mut self, bytes: u32) -> Builder {
@@ -147,7 +147,7 @@ impl Builder {
         self
     }
 
-    /// Receive buffers at the start, and what the pool never shrinks below; unless said otherwise 16 if
+    /// Receive buffers at the start, and what the pool never shrinks below; unless said otherwise 4 if
     /// they are filled piece by piece, else 64. Rounded up to a power of two. A small pool stays in the
     /// processor's cache; it doubles whenever a receive has found none, and shrinks when most of it lies
     /// idle.
@@ -156,7 +156,7 @@ impl Builder {
         self
     }
 
-    /// Receive buffers at most; unless said otherwise 1,024 if they are filled piece by piece, else
+    /// Receive buffers at most; unless said otherwise 256 if they are filled piece by piece, else
     /// 4,096. Rounded up to a power of two. When all are in use, a receive gets memory of its own.
     pub fn pool_most(mut self, buffers: u16) -> Builder {
         self.pool.most = Some(buffers.clamp(1, 1 << 15).next_power_of_two());

@@ -14,24 +14,31 @@ pub struct Shape {
     /// Bytes of a buffer.
     pub buffer: u32,
     pub count: u16,
+    /// Each is filled piece by piece.
+    pub incremental: bool,
 }
 
-const fn shape(kib: u32, count: u16) -> Option<Shape> {
-    Some(Shape { buffer: kib * 1024, count })
+const fn plain(kib: u32, count: u16) -> Option<Shape> {
+    Some(Shape { buffer: kib * 1024, count, incremental: false })
+}
+
+const fn incremental(kib: u32, count: u16) -> Option<Shape> {
+    Some(Shape { buffer: kib * 1024, count, incremental: true })
 }
 
 /// `None`: the one that adapts itself, as users get it.
-const SHAPES: [Option<Shape>; 10] = [
+const SHAPES: [Option<Shape>; 11] = [
     None,
-    shape(4, 64),
-    shape(4, 256),
-    shape(4, 1024),
-    shape(16, 64),
-    shape(16, 256),
-    shape(16, 1024),
-    shape(64, 64),
-    shape(64, 256),
-    shape(64, 1024),
+    plain(4, 256),
+    plain(4, 1024),
+    plain(16, 64),
+    plain(16, 256),
+    plain(16, 1024),
+    plain(64, 256),
+    incremental(16, 256),
+    incremental(64, 64),
+    incremental(64, 256),
+    incremental(256, 64),
 ];
 
 /// How much worse than the best fixed one the adaptive one may be.
@@ -39,19 +46,27 @@ const AIM: f64 = 1.05;
 
 impl Shape {
     pub fn parse(text: &str) -> Option<Shape> {
-        let (buffer, count) = text.split_once('x')?;
-        Some(Shape { buffer: buffer.parse().ok()?, count: count.parse().ok()? })
+        let (size, incremental) = match text.strip_suffix('+') {
+            Some(size) => (size, true),
+            None => (text, false),
+        };
+        let (buffer, count) = size.split_once('x')?;
+        Some(Shape { buffer: buffer.parse().ok()?, count: count.parse().ok()?, incremental })
     }
 
     /// What [`parse`](Shape::parse) reads.
+    fn sign(self) -> &'static str {
+        if self.incremental { "+" } else { "" }
+    }
+
     pub fn name(self) -> String {
-        format!("{}x{}", self.buffer, self.count)
+        format!("{}x{}{}", self.buffer, self.count, self.sign())
     }
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}Kx{}", self.buffer / 1024, self.count))
+        f.pad(&format!("{}Kx{}{}", self.buffer / 1024, self.count, self.sign()))
     }
 }
 

@@ -62,7 +62,9 @@ pub fn serve(arguments: &[String]) {
         _ => (None, None),
     };
     let Some((side, core)) = parsed else { panic!("{ROLE} <side> <core> [<pool>]") };
-    let pool = pool.map(|pool| Shape::parse(pool).expect("a pool is <bytes>x<buffers>"));
+    let pool = pool.map(|pool| {
+        Shape::parse(pool).expect("a pool is <bytes>x<buffers>, with a + if it is incremental")
+    });
     die_with_parent();
     raise_descriptors();
     pin(core);

@@ -1,5 +1,4 @@
-//! The server with trine: the one of the readme. Its pool's buffers are 16 KiB each, and
-//! `TCP_NODELAY` is on unless said otherwise.
+//! The server with trine: the one of the readme. `TCP_NODELAY` is on unless said otherwise.
 
 use trine::net::TcpListener;
 use trine::{Builder, nursery};
@@ -10,8 +9,9 @@ use crate::server::listens;
 
 pub fn serve(pool: Option<Shape>) -> Served {
     let mut builder = Builder::new();
-    if let Some(Shape { buffer, count }) = pool {
-        builder = builder.pool_buffer(buffer).pool_least(count).pool_most(count);
+    if let Some(Shape { buffer, count, incremental }) = pool {
+        builder = builder.pool_incremental(incremental).pool_buffer(buffer);
+        builder = builder.pool_least(count).pool_most(count);
     }
     let served: trine::Result = builder.run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
