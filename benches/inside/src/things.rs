@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{cancels, operations, scopes, spawning, timers, wakes};
+use crate::{cancels, operations, scopes, spawning, timers, tools, wakes};
 
 /// One thing, done by several sides.
 pub struct Thing {
@@ -288,6 +288,54 @@ pub const THINGS: &[Thing] = &[
         &[Look(Trine, Tokio), Look(Trine, Smol)],
     ),
     thing(
+        "lock",
+        "lock what nobody else has",
+        1,
+        1_000_000,
+        &[(Trine, tools::lock_by_trine), (Tokio, tools::lock_by_tokio)],
+        &[Ratio(Trine, Tokio, 0.5)],
+    ),
+    thing(
+        "lock-contended",
+        "lock what seven others want too, each for a turn",
+        1,
+        100_000,
+        &[(Trine, tools::contended_by_trine), (Tokio, tools::contended_by_tokio)],
+        &[Look(Trine, Tokio)],
+    ),
+    thing(
+        "semaphore",
+        "take a permit that is there",
+        1,
+        1_000_000,
+        &[(Trine, tools::semaphore_by_trine), (Tokio, tools::semaphore_by_tokio)],
+        &[Ratio(Trine, Tokio, 0.5)],
+    ),
+    thing(
+        "oneshot",
+        "make a oneshot and send through it",
+        1,
+        1_000_000,
+        &[(Trine, tools::oneshot_by_trine), (Tokio, tools::oneshot_by_tokio)],
+        &[Ratio(Trine, Tokio, 0.5)],
+    ),
+    thing(
+        "channel-1",
+        "a value through a channel from one task to another",
+        1,
+        500_000,
+        &[(Trine, tools::channel_by_trine::<1>), (Tokio, tools::channel_by_tokio::<1>)],
+        &[Ratio(Trine, Tokio, 0.5)],
+    ),
+    thing(
+        "channel-8",
+        "the same from eight",
+        1,
+        500_000,
+        &[(Trine, tools::channel_by_trine::<8>), (Tokio, tools::channel_by_tokio::<8>)],
+        &[Ratio(Trine, Tokio, 0.5)],
+    ),
+    thing(
         "cancel-1",
         "cancel one pending receive, until it has unwound",
         1,
@@ -312,8 +360,16 @@ pub const THINGS: &[Thing] = &[
         &[Look(Trine, Hand), Look(Trine, Tokio)],
     ),
     thing(
+        "cancel-1000",
+        "the same of 1,000",
+        1000,
+        30,
+        &[(Hand, cancels::by_hand::<1000>), (Trine, cancels::by_trine::<1000, 1>)],
+        &[Look(Trine, Hand)],
+    ),
+    thing(
         "cancel-10000",
-        "cancel 10,000 pending receives, until all have unwound, each",
+        "the same of 10,000",
         10_000,
         3,
         &[
@@ -324,8 +380,16 @@ pub const THINGS: &[Thing] = &[
         &[Ratio(Trine, Hand, 1.1), Look(Trine, Tokio), Look(Hand, Tokio)],
     ),
     thing(
+        "cancel-18000",
+        "the same of 18,000, about as many as a process has descriptors for",
+        18_000,
+        2,
+        &[(Hand, cancels::by_hand::<18_000>), (Trine, cancels::by_trine::<18_000, 1>)],
+        &[Look(Trine, Hand)],
+    ),
+    thing(
         "cancel-depth-10",
-        "the same, spread over 10 nurseries within one another",
+        "10,000, spread over 10 nurseries within one another",
         10_000,
         3,
         &[(Hand, cancels::by_hand::<10_000>), (Trine, cancels::by_trine::<10_000, 10>)],
@@ -333,7 +397,7 @@ pub const THINGS: &[Thing] = &[
     ),
     thing(
         "cancel-depth-100",
-        "the same, spread over 100 nurseries within one another",
+        "10,000, spread over 100 nurseries within one another",
         10_000,
         3,
         &[(Hand, cancels::by_hand::<10_000>), (Trine, cancels::by_trine::<10_000, 100>)],
