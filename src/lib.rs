@@ -49,7 +49,7 @@
 //! ```text
 //!  8  testing < fuzzing < prelude           what you test with, what you import
 //!  6  net                                   devices
-//!  5  time                                  tools built on waiting
+//!  5  sync | time                           tools built on waiting
 //!  4  scope < nursery < runtime             structured concurrency: the public promise
 //!  3  exec                                  the one loop, the one way to wait
 //!  2  op | cancel                           what the kernel holds | who may stop whom
@@ -79,6 +79,7 @@ mod nursery;
 mod runtime;
 mod scope;
 
+pub mod sync;
 pub mod time;
 
 pub mod net;

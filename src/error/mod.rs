@@ -40,6 +40,9 @@ pub enum Error {
     /// The object is in use: two tasks want the same half of a stream, say.
     #[error("{0} is in use by another task; one task at a time may use it")]
     Busy(&'static str),
+    /// It cannot be had at once; a method with `try_` in its name does not wait.
+    #[error("it cannot be had without waiting")]
+    WouldBlock,
     /// The object was closed before.
     #[error("{0} is closed")]
     Closed(&'static str),
@@ -47,6 +50,9 @@ pub enum Error {
     /// gone out, and nobody knows how much. Close it.
     #[error("{0} is broken: a write was dropped half-way, and its progress is unknown; close it")]
     Broken(&'static str),
+    /// A holder of the lock has panicked, and may have left what it guards half-changed.
+    #[error("{0} is poisoned: a holder has panicked; mend the value and clear the poison")]
+    Poisoned(&'static str),
     /// A child passed to [`Nursery::start`](crate::Nursery::start) ended without having called
     /// `Started::set` (rule N44).
     #[error("the child spawned at {0} ended without saying that it is ready")]
@@ -152,6 +158,7 @@ impl From<Error> for io::Error {
             Error::TooSlow(_) => io::ErrorKind::TimedOut,
             Error::Unavailable(_) => io::ErrorKind::Unsupported,
             Error::Broken(_) => io::ErrorKind::BrokenPipe,
+            Error::WouldBlock => io::ErrorKind::WouldBlock,
             Error::Group(group) => group.lead().io_kind().unwrap_or(io::ErrorKind::Other),
             // Not `Interrupted`, on which loops in std and futures retry.
             _ => io::ErrorKind::Other,

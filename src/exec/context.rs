@@ -69,7 +69,8 @@ pub(crate) fn check_running(run: &Run) -> Result<(), Error> {
 }
 
 /// Calls `f` with the run of this thread if there is one.
-pub(super) fn with_current<R>(f: impl FnOnce(&Run) -> R) -> Option<R> {
+#[inline]
+pub(crate) fn with_current<R>(f: impl FnOnce(&Run) -> R) -> Option<R> {
     with_thread(|thread| thread.run.borrow().as_deref().map(f)).flatten()
 }
 

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use crate::cancel::{Deadlines, Due, Label, Node, Subject, Sweep, Tree, Wait, Whom};
+use crate::cancel::{Deadlines, Due, Label, Node, Outcome, Subject, Sweep, Tree, Wait, Whom};
 use crate::clock::{Clock, Instant};
 use crate::error::{Cancelled, Reason};
 use crate::op::{Action, Home, Pool, Remains, Shelf, Slot, Sole, Submission, Table};
@@ -40,7 +40,9 @@ use crate::slots::Key;
 pub(crate) use checkpoint::PATIENCE;
 pub use checkpoint::{checkpoint, checkpoint_if_cancelled, yield_shielded};
 use context::TaskContext;
-pub(crate) use context::{Entered, check_run, check_running, current, current_or_none};
+pub(crate) use context::{
+    Entered, check_run, check_running, current, current_or_none, with_current,
+};
 pub use dump::tree;
 #[cfg(feature = "testing")]
 use idle::Idle;
@@ -328,6 +330,12 @@ impl Run {
         if let (Some(report), Some(at)) = (&self.on_abandoned, at) {
             report(at);
         }
+    }
+
+    /// Whether a wait has neither been ended nor been cancelled, and the run goes on.
+    pub(crate) fn is_waiting(&self, wait: Key<Wait>) -> bool {
+        let outcome = || self.look(|core| core.tree.outcome(wait));
+        !self.is_finished() && outcome() == Some(Outcome::Waiting)
     }
 
     /// What was waited for outside the kernel has come. The token may be of a wait that has gone.

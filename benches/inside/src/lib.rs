@@ -17,6 +17,7 @@ mod scopes;
 mod spawning;
 mod things;
 mod timers;
+mod tools;
 mod wakes;
 
 pub use things::{Aim, Measure, Side, THINGS, Thing};
