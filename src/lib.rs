@@ -49,7 +49,7 @@
 //! ```text
 //!  8  testing < fuzzing < prelude           what you test with, what you import
 //!  6  net                                   devices
-//!  5  sync | time                           tools built on waiting
+//!  5  sync < combine | time                 tools built on waiting
 //!  4  scope < nursery < runtime             structured concurrency: the public promise
 //!  3  exec                                  the one loop, the one way to wait
 //!  2  op | cancel                           what the kernel holds | who may stop whom
@@ -79,6 +79,7 @@ mod nursery;
 mod runtime;
 mod scope;
 
+mod combine;
 pub mod sync;
 pub mod time;
 
@@ -93,6 +94,7 @@ pub mod fuzzing;
 
 pub mod prelude;
 
+pub use combine::{Limit, Race, join_all, map_concurrent, race, race_ok, try_join_all};
 pub use error::{Cancelled, Error, Group, Reason, Result, Unavailable, Unwind};
 pub use exec::{Stats, checkpoint, checkpoint_if_cancelled, stats, tree, yield_shielded};
 pub use nursery::{Child, Nursery, Started, nursery};

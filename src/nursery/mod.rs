@@ -124,6 +124,15 @@ impl<'scope, 'env, T, E: Unwind> Nursery<'scope, 'env, T, E> {
         self.handle.core().spawn(child, Role::Ordinary, Location::caller());
     }
 
+    /// As [`spawn`](Nursery::spawn), for somebody whose caller spawns.
+    pub(crate) fn spawn_at(
+        self,
+        child: impl Future<Output = Result<(), E>> + 'scope,
+        at: &'static Location<'static>,
+    ) {
+        self.handle.core().spawn(child, Role::Ordinary, at);
+    }
+
     /// Starts a child that does not keep the nursery open: when only daemons are left they are
     /// cancelled, and awaited (rule N18).
     ///
