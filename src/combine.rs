@@ -7,6 +7,7 @@ use std::ops::AsyncFn;
 use std::panic::Location;
 
 use crate::error::{Error, Result, Unwind};
+use crate::exec::checkpoint_if_cancelled;
 use crate::nursery::{Nursery, nursery};
 use crate::sync::{CapacityLimiter, Semaphore};
 
@@ -262,6 +263,8 @@ where
             for (index, item) in items.into_iter().enumerate() {
                 let (results, work) = (&results, &work);
                 let permit = room.acquire().await?;
+                // It may be one that a failure has set free.
+                checkpoint_if_cancelled().await?;
                 let child = async move {
                     let value = work(item).await?;
                     drop(permit);

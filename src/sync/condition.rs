@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::Pin;
 use std::result;
 
@@ -75,10 +76,14 @@ impl Condition {
             polled
         })
         .await;
+        let heard = ended.is_ok().then_some(Heard(self));
         let relocked = match guard {
             Some(guard) => Ok(guard),
             None => shield(mutex.lock()).await,
         };
+        if relocked.is_ok() {
+            mem::forget(heard);
+        }
         match (ended, relocked) {
             (Ok(()), Ok(guard)) => Ok(guard),
             (Err(Refused { error, .. }), relocked) => {
@@ -142,6 +147,16 @@ impl Resource for Condition {
     /// Somebody else is to hear of it.
     fn reclaim(&self, (): ()) {
         self.notify_one();
+    }
+}
+
+/// A notification of which nobody has been told yet: if the wait is dropped while it locks again, or cannot
+/// lock any more, somebody else is to hear of it (rule J2).
+struct Heard<'a>(&'a Condition);
+
+impl Drop for Heard<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 

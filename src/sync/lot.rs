@@ -200,13 +200,19 @@ impl<R, G> Queue<R, G> {
 
     /// The first that is not cancelled; those before it are taken out, and so passed over once.
     fn first_waiting(&mut self) -> Option<Key<Waiter<R, G>>> {
-        loop {
-            let key = self.first?;
-            if self.waiters.get(key).is_some_and(Waiter::is_waiting) {
+        let mut at = self.first;
+        while let Some(key) = at {
+            let waiter = self.waiters.get(key)?;
+            if waiter.is_waiting() {
                 return Some(key);
             }
-            self.unlink(key);
+            at = waiter.next;
+            // One that is being looked at perhaps waits on, in its place.
+            if waiter.content.is_some() {
+                self.unlink(key);
+            }
         }
+        None
     }
 }
 
