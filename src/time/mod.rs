@@ -1,6 +1,8 @@
 //! Time: instants and sleeps. Timeouts are scopes (rule H4): [`move_on_after`](crate::move_on_after),
 //! [`fail_after`](crate::fail_after).
 
+mod interval;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -15,6 +17,7 @@ use crate::exec::{self, Park, Pause, Run};
 use crate::slots::Key;
 
 pub use crate::clock::Instant;
+pub use interval::{Interval, MissedTicks, interval, interval_at};
 
 impl Instant {
     /// Now, on the clock of this thread's run, or on the machine's monotonic clock outside of one.
