@@ -24,6 +24,8 @@ pub(crate) struct Node {
     what: What,
     at: &'static Location<'static>,
     shield: bool,
+    /// Where it was asked to end what is idle in it; never taken back.
+    drained: Option<&'static Location<'static>>,
     /// Its own cancellation; never taken back (rule B6).
     cause: Option<Box<Cause>>,
     /// What B3 says, kept up to date: own, or the parent's unless shielded.
@@ -54,6 +56,8 @@ pub(crate) struct Label {
 pub(crate) enum What {
     Run,
     Scope,
+    /// A scope in which nothing is in hand.
+    Idle,
     Nursery,
     Child,
     Daemon,
@@ -134,6 +138,7 @@ impl Tree {
             what: label.what,
             at: label.at,
             shield,
+            drained: None,
             cause: None,
             effective,
             deadline: None,
@@ -253,6 +258,44 @@ impl Tree {
         let timer = node.timer.take();
         self.recompute(key, sweep);
         timer
+    }
+
+    /// Ends what is idle in the subtree, now and from now on, stopping at shields. The timers of the scopes
+    /// that were cancelled come back.
+    pub(crate) fn drain(
+        &mut self,
+        top: Key<Node>,
+        at: &'static Location<'static>,
+        now: Instant,
+        sweep: &mut Sweep,
+    ) -> Vec<Key<Timer>> {
+        let mut timers = Vec::new();
+        if let Some(node) = self.nodes.get_mut(top) {
+            node.drained.get_or_insert(at);
+        }
+        let mut next = Some(top);
+        while let Some(key) = next {
+            let Some(node) = self.nodes.get(key) else { break };
+            let hidden = key != top && node.shield;
+            let (first_child, is_idle) = (node.first_child, node.what == What::Idle);
+            if is_idle && !hidden {
+                timers.extend(self.cancel(key, Reason::Drained { at }, now, sweep));
+            }
+            next = first_child.filter(|_| !hidden).or_else(|| self.after(key, top));
+        }
+        timers
+    }
+
+    /// Where a scope around, as far as no shield is between, was asked to end what is idle.
+    pub(crate) fn drained(&self, mut key: Key<Node>) -> Option<&'static Location<'static>> {
+        loop {
+            let node = self.nodes.get(key)?;
+            match (node.drained, node.parent) {
+                (Some(at), _) => return Some(at),
+                (None, Some(parent)) if !node.shield => key = parent,
+                _ => return None,
+            }
+        }
     }
 
     /// Switches the shield; taking it away delivers at once (rule G2).

@@ -50,6 +50,11 @@ pub enum Reason {
     /// The result is there, and the rest is not needed: a nursery was finished, or only its
     /// daemons were left.
     Finished,
+    /// A scope around is [drained](crate::CancelScope::drain), and here nothing was in hand.
+    Drained {
+        /// Where that was asked for.
+        at: &'static Location<'static>,
+    },
     /// A signal asked the program to stop (Ctrl-C).
     Interrupt,
     /// The run is over.
@@ -64,6 +69,7 @@ impl fmt::Display for Reason {
             Reason::Explicit { at, because: Some(text) } => write!(f, "cancelled at {at}: {text}"),
             Reason::SiblingFailed { child } => write!(f, "the sibling spawned at {child} failed"),
             Reason::Finished => f.write_str("the nursery has its result"),
+            Reason::Drained { at } => write!(f, "drained at {at}"),
             Reason::Interrupt => f.write_str("interrupted by a signal"),
             Reason::Shutdown => f.write_str("the run is over"),
         }

@@ -72,6 +72,7 @@ impl Dump<'_> {
         let what = match label.what {
             What::Run => "run",
             What::Scope => "scope",
+            What::Idle => "idle",
             What::Nursery => "nursery",
             What::Child => "child spawned",
             What::Daemon => "daemon spawned",

@@ -297,6 +297,16 @@ impl Run {
         self.act(|core| core.cancel(node, reason, now));
     }
 
+    /// Ends what is idle in a scope.
+    pub(crate) fn drain(&self, node: Key<Node>, at: &'static Location<'static>) {
+        let now = self.now();
+        self.act(|core| {
+            for timer in core.tree.drain(node, at, now, &mut core.sweep) {
+                core.deadlines.remove(timer);
+            }
+        });
+    }
+
     /// Whether the node that is being polled is effectively cancelled.
     pub(crate) fn is_cancelled(&self) -> bool {
         let node = self.context.node();

@@ -101,10 +101,23 @@ impl<S: Deref<Target = CancelScope>, X, T, E> Entered<S, X, T, E> {
         if let Some(reason) = scope.reason.borrow_mut().take() {
             run.cancel(*node, reason);
         }
+        if let Some(at) = scope.drained.get() {
+            run.drain(*node, at);
+        }
         if now.zip(deadline).is_some_and(|(now, deadline)| now >= deadline) {
             run.cancel(*node, Reason::Deadline { scope: scope.at });
         }
         Ok(place)
+    }
+
+    /// An idle one may have been moved to where everything idle is ended.
+    fn end_if_drained(&self, Place { run, node }: &Place) {
+        if !self.scope.idle.get() {
+            return;
+        }
+        if let Some(at) = run.look(|core| core.tree.drained(*node)) {
+            run.cancel(*node, Reason::Drained { at });
+        }
     }
 
     /// The body has to wait: now the deadline matters, and a sweep must know whom to wake.
@@ -201,6 +214,7 @@ where
                 Some(place) => place,
                 None => state.enter()?,
             };
+            state.end_if_drained(&place);
             let inside = place.run.enter(place.node);
             let cancelled = place.run.is_cancelled();
             let watch = cancelled.then(|| Watch::new(&place.run, cx));

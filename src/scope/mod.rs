@@ -1,6 +1,7 @@
 //! Cancel scopes: what is polled inside one is cancelled by it (sections B to H).
 
 mod entered;
+mod idle;
 mod keeper;
 mod shield;
 
@@ -22,6 +23,7 @@ use crate::slots::Key;
 
 pub(crate) use entered::absorb;
 use entered::{Entered, Fail, MoveOn};
+pub use idle::idle;
 pub(crate) use keeper::Keeper;
 pub use shield::shield;
 
@@ -53,6 +55,9 @@ pub struct CancelScope {
     /// Becomes a deadline at entry (rule F4).
     timeout: Cell<Option<Duration>>,
     shield: Cell<bool>,
+    /// Nothing is in hand in it.
+    idle: Cell<bool>,
+    drained: Cell<Option<&'static Location<'static>>>,
     entered: Cell<bool>,
     /// Where it is while it is inside.
     place: RefCell<Option<(Rc<Run>, Key<Node>)>>,
@@ -74,6 +79,8 @@ impl CancelScope {
             deadline: Cell::new(None),
             timeout: Cell::new(None),
             shield: Cell::new(false),
+            idle: Cell::new(false),
+            drained: Cell::new(None),
             entered: Cell::new(false),
             place: RefCell::new(None),
             reason: RefCell::new(None),
@@ -147,6 +154,64 @@ impl CancelScope {
         self.cancel_with(Reason::Explicit { at: Location::caller(), because });
     }
 
+    /// Lets what is in hand come to its end, for `grace` at most: what is [`idle`] inside is ended now and
+    /// from now on; when the grace is over the scope is cancelled, by its deadline.
+    ///
+    /// Of several drains of scopes within one another the earliest end holds. Allowed before entry; not a
+    /// checkpoint. What is behind a shield is not ended before its time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::net::{TcpListener, TcpStream};
+    /// use trine::{CancelScope, idle, nursery};
+    ///
+    /// trine::run(async || {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+    ///     let service = CancelScope::new();
+    ///     let serving = service.run(async |service| {
+    ///         nursery(async |n| {
+    ///             while let Some((stream, _peer)) = idle(listener.accept()).await? {
+    ///                 n.spawn(async move {
+    ///                     while let Some(Some(request)) = idle(stream.recv()).await? {
+    ///                         stream.write_all(request).await?; // In hand: this is finished.
+    ///                     }
+    ///                     stream.close().await
+    ///                 });
+    ///                 service.drain(Duration::from_secs(10)); // On a signal, say.
+    ///             }
+    ///             Ok(())
+    ///         })
+    ///         .await
+    ///     });
+    ///     assert!(serving.await?.is_some(), "it came to its end by itself");
+    ///     assert!(client.recv().await?.is_none());
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn drain(&self, grace: Duration) {
+        let at = Location::caller();
+        let end = Instant::now() + grace;
+        let earlier = self.deadline.get().is_none_or(|deadline| end < deadline);
+        if let Some(timeout) = self.timeout.get() {
+            // It begins to count at the entry.
+            self.timeout.set(Some(timeout.min(grace)));
+        } else if earlier {
+            self.set_deadline(Some(end));
+        }
+        self.drained.set(Some(self.drained.get().unwrap_or(at)));
+        if let Some((run, node)) = self.inside() {
+            run.drain(node, at);
+        }
+    }
+
+    /// Whether [`drain`](CancelScope::drain) was called.
+    pub fn drain_called(&self) -> bool {
+        self.drained.get().is_some()
+    }
+
     fn cancel_with(&self, reason: Reason) {
         match self.inside() {
             Some((run, node)) => run.cancel(node, reason),
@@ -171,6 +236,9 @@ impl CancelScope {
         self.shield.set(shield);
         if let Some((run, node)) = self.inside() {
             run.act(|core| core.tree.set_shield(node, shield, &mut core.sweep));
+            if let Some(at) = run.look(|core| core.tree.drained(node)).filter(|_| !shield) {
+                run.drain(node, at);
+            }
         }
     }
 
@@ -205,7 +273,8 @@ impl CancelScope {
     }
 
     fn label(&self) -> Label {
-        Label { what: What::Scope, at: self.at }
+        let what = if self.idle.get() { What::Idle } else { What::Scope };
+        Label { what, at: self.at }
     }
 }
 

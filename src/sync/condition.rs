@@ -76,7 +76,7 @@ impl Condition {
             polled
         })
         .await;
-        let heard = ended.is_ok().then_some(Heard(self));
+        let heard = ended.is_ok().then(|| Heard(self));
         let relocked = match guard {
             Some(guard) => Ok(guard),
             None => shield(mutex.lock()).await,

@@ -406,6 +406,9 @@ pub struct WaitFor<'a, S: Resource + ?Sized> {
     pause: Option<Pause>,
 }
 
+/// What a wait comes to.
+type Ended<S> = result::Result<<S as Resource>::Grant, Refused<<S as Resource>::Request>>;
+
 struct Parked<R, G> {
     park: Park,
     key: Key<Waiter<R, G>>,
@@ -432,10 +435,7 @@ impl<S: Resource + ?Sized> WaitFor<'_, S> {
     }
 
     /// Waits in the lot. `None`: it was not meant to end; ask anew (rule D4).
-    fn poll_parked(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<result::Result<S::Grant, Refused<S::Request>>>> {
+    fn poll_parked(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ended<S>>> {
         let Some(Parked { park, .. }) = &self.parked else { return Poll::Ready(None) };
         let run = park.run();
         let error = match exec::check_running(run) {
@@ -462,7 +462,7 @@ impl<S: Resource + ?Sized> WaitFor<'_, S> {
 }
 
 impl<S: Resource + ?Sized> Future for WaitFor<'_, S> {
-    type Output = result::Result<S::Grant, Refused<S::Request>>;
+    type Output = Ended<S>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
