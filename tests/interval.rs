@@ -92,9 +92,7 @@ async fn an_interval_of_zero_is_always_due_and_lets_others_run() -> Result {
     if let Some(_world) = World::try_current() {
         let mut never = interval_at(Instant::MAX, Duration::MAX);
         assert!(
-            move_on_after(Duration::from_secs(10), async |_| never.tick().await)
-                .await?
-                .is_none()
+            move_on_after(Duration::from_secs(10), async |_| never.tick().await).await?.is_none()
         );
     }
     assert_eq!(

@@ -1,5 +1,8 @@
 //! The tree of scopes. No algorithm here recurses (rule B4).
 
+mod drain;
+mod stuck;
+
 use std::panic::Location;
 use std::task::Waker;
 
@@ -260,44 +263,6 @@ impl Tree {
         timer
     }
 
-    /// Ends what is idle in the subtree, now and from now on, stopping at shields. The timers of the scopes
-    /// that were cancelled come back.
-    pub(crate) fn drain(
-        &mut self,
-        top: Key<Node>,
-        at: &'static Location<'static>,
-        now: Instant,
-        sweep: &mut Sweep,
-    ) -> Vec<Key<Timer>> {
-        let mut timers = Vec::new();
-        if let Some(node) = self.nodes.get_mut(top) {
-            node.drained.get_or_insert(at);
-        }
-        let mut next = Some(top);
-        while let Some(key) = next {
-            let Some(node) = self.nodes.get(key) else { break };
-            let hidden = key != top && node.shield;
-            let (first_child, is_idle) = (node.first_child, node.what == What::Idle);
-            if is_idle && !hidden {
-                timers.extend(self.cancel(key, Reason::Drained { at }, now, sweep));
-            }
-            next = first_child.filter(|_| !hidden).or_else(|| self.after(key, top));
-        }
-        timers
-    }
-
-    /// Where a scope around, as far as no shield is between, was asked to end what is idle.
-    pub(crate) fn drained(&self, mut key: Key<Node>) -> Option<&'static Location<'static>> {
-        loop {
-            let node = self.nodes.get(key)?;
-            match (node.drained, node.parent) {
-                (Some(at), _) => return Some(at),
-                (None, Some(parent)) if !node.shield => key = parent,
-                _ => return None,
-            }
-        }
-    }
-
     /// Switches the shield; taking it away delivers at once (rule G2).
     pub(crate) fn set_shield(&mut self, key: Key<Node>, shield: bool, sweep: &mut Sweep) {
         if let Some(node) = self.nodes.get_mut(key) {
@@ -425,61 +390,6 @@ impl Tree {
     fn lost_a_wait(&mut self, key: Key<Node>, sweep: &mut Sweep) {
         if self.node(key).effective {
             self.wake_body(key, sweep);
-        }
-    }
-
-    /// Whether anything in the subtree is still waited for, so that its body is not stuck (rule F13).
-    /// Children of `key` itself do not count if `but_children`: that asks for a nursery's body. Nor do
-    /// cancelled children of which `is_left_lying` says that nobody polls them: they have been woken,
-    /// and their nursery is kept without being polled.
-    pub(crate) fn has_wait(
-        &self,
-        key: Key<Node>,
-        but_children: bool,
-        is_left_lying: impl Fn(u64) -> bool,
-    ) -> bool {
-        let mut at = key;
-        loop {
-            let Some(node) = self.nodes.get(at) else { return false };
-            let is_task = matches!(node.what, What::Child | What::Daemon);
-            let skip = at != key && is_task && but_children && node.parent == Some(key);
-            if node.pending + node.pauses > 0 && !skip {
-                return true;
-            }
-            let counts =
-                node.shield || (is_task && !(node.effective && node.is_task_that(&is_left_lying)));
-            if at != key && !skip && counts {
-                return true;
-            }
-            match node.first_child.filter(|_| !skip).or_else(|| self.after(at, key)) {
-                Some(next) => at = next,
-                None => return false,
-            }
-        }
-    }
-
-    /// Whether the body of a nursery below `key` has been woken, as `is_awake` says of tasks: it will be
-    /// polled, and so nothing around it is stuck (rule F13). Children of `key` do not count if
-    /// `but_children`.
-    pub(crate) fn has_awake_body(
-        &self,
-        key: Key<Node>,
-        but_children: bool,
-        is_awake: impl Fn(u64) -> bool,
-    ) -> bool {
-        let mut at = key;
-        loop {
-            let Some(node) = self.nodes.get(at) else { return false };
-            let is_task = matches!(node.label().what, What::Child | What::Daemon);
-            let skip = at != key && is_task && but_children && node.parent == Some(key);
-            let is_nursery = at != key && node.label().what == What::Nursery;
-            if is_nursery && node.is_task_that(&is_awake) {
-                return true;
-            }
-            match node.first_child.filter(|_| !skip).or_else(|| self.after(at, key)) {
-                Some(next) => at = next,
-                None => return false,
-            }
         }
     }
 

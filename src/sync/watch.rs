@@ -9,6 +9,7 @@ use std::result;
 use std::task::{Poll, ready};
 
 use crate::error::{Error, Result};
+use crate::exec::Panics;
 
 use super::lot::{ParkingLot, Resource, ask, wait_for};
 
@@ -98,11 +99,15 @@ impl<T> Shared<T> {
         let version = self.version.get() + 1;
         self.version.set(version);
         // Every transition is shown to those who wait for one, here and now.
-        self.fitting.offer(|fit| {
+        let offer = |fit: &mut Fit<T>| {
             let value = self.value.borrow();
             (fit.predicate)(&value).then(|| Some((version, (fit.clone)(&value))))
-        });
-        self.changed.hand_all(|()| Some(version));
+        };
+        // A predicate that panics does not keep the others from being told.
+        let mut panics = Panics::default();
+        panics.catch(|| self.fitting.offer(offer));
+        panics.catch(|| self.changed.hand_all(|()| Some(version)));
+        panics.resume();
     }
 }
 
@@ -152,8 +157,17 @@ impl<T> Drop for WatchSender<T> {
     fn drop(&mut self) {
         self.shared.senders.set(self.shared.senders.get() - 1);
         if self.shared.senders.get() == 0 {
-            self.shared.fitting.hand_all(|_| None);
-            self.shared.changed.hand_all(|()| None);
+            // Other people's predicates: dropped when nothing is borrowed.
+            let mut unfit = Vec::new();
+            let refuse = |fit| {
+                unfit.push(fit);
+                None
+            };
+            let mut panics = Panics::default();
+            panics.catch(|| self.shared.fitting.hand_all(refuse));
+            panics.catch(|| self.shared.changed.hand_all(|()| None));
+            panics.catch(|| drop(unfit));
+            panics.resume();
         }
     }
 }
