@@ -78,16 +78,11 @@ impl Deadlines {
         timer
     }
 
-    /// The line that ends latest but not after `at`, an empty one only if there is no other.
+    /// The first line that does not end after `at`. Those of the longest timeout so find the first one, and
+    /// each of the others soon has its own.
     fn line_for(&self, at: Instant) -> usize {
-        let mut tightest = (None, LINES);
-        for (number, line) in self.lines.iter().enumerate() {
-            let end = line.back().map(|last| last.at);
-            if end <= Some(at) && (tightest.1 == LINES || end > tightest.0) {
-                tightest = (end, number);
-            }
-        }
-        tightest.1
+        let fits = |line: &VecDeque<Entry>| line.back().is_none_or(|last| last.at <= at);
+        self.lines.iter().position(fits).unwrap_or(LINES)
     }
 
     /// Takes a deadline out; one that has passed or was taken back is not there any more.

@@ -350,10 +350,11 @@ impl<R, G> ParkingLot<R, G> {
     /// After an offer. The waiter may have left meanwhile.
     fn settle(&self, key: Key<Waiter<R, G>>, request: R, grant: Option<G>, panics: &mut Panics) {
         let granted = grant.is_some();
-        let content = grant.map_or_else(|| Content::Request(request), Content::Grant);
+        let mut content = Some(grant.map_or_else(|| Content::Request(request), Content::Grant));
         let put_back = |queue: &mut Queue<R, G>| {
             let waiter = queue.waiters.get_mut(key)?;
-            waiter.content = Some(content);
+            // What nobody wants any more is dropped when nothing is borrowed.
+            waiter.content = content.take();
             let woken = (Rc::clone(&waiter.run), waiter.wait);
             if granted {
                 queue.unlink(key);

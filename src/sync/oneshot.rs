@@ -105,7 +105,7 @@ impl<T> Resource for Shared<T> {
 impl<T> Drop for OneshotSender<T> {
     fn drop(&mut self) {
         if self.shared.unsent.replace(false) {
-            self.shared.receiving.hand(|()| None);
+            self.shared.receiving.hand_all(|()| None);
         }
     }
 }
@@ -132,7 +132,12 @@ impl<T> OneshotReceiver<T> {
     /// [`Error::Closed`] if the sender is gone and has sent nothing, or the value was taken before;
     /// `Cancelled`; [`Error::NoRun`] outside of a run.
     pub fn recv(&self) -> impl Future<Output = Result<T>> + use<'_, T> {
-        ask(&self.end, || (), |value| value.ok_or(Error::Closed(ONESHOT)))
+        let make = |value: Option<T>| {
+            // Nothing is left for others who wait here.
+            self.end.0.receiving.hand_all(|()| None);
+            value.ok_or(Error::Closed(ONESHOT))
+        };
+        ask(&self.end, || (), make)
     }
 
     /// The value, if it is there.
