@@ -1,0 +1,195 @@
+//! The accept loop: limits, failing handlers, a lack of descriptors, and how it ends.
+
+mod common;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use trine::net::{Serve, TcpListener, TcpStream, Trouble, serve};
+use trine::testing::World;
+use trine::time::{Instant, sleep};
+use trine::{CancelScope, Error, Result, checkpoint, idle, move_on_after, nursery};
+
+use common::fewer;
+
+const MS: Duration = Duration::from_millis(1);
+const GRACE: Duration = Duration::from_secs(10);
+
+#[track_caller]
+fn run<T>(main: impl AsyncFnOnce() -> Result<T>) -> T {
+    common::within(20, || trine::run(main)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+async fn echo(stream: TcpStream) -> Result {
+    while let Some(Some(request)) = idle(stream.recv()).await? {
+        stream.write_all(request).await?;
+    }
+    stream.close().await
+}
+
+/// Sends something and gets it back.
+async fn ask(client: &TcpStream, what: &str) -> Result {
+    client.write_all(what.to_owned()).await?;
+    let mut answer = Vec::new();
+    while answer.len() < what.len() {
+        answer.extend_from_slice(&client.recv().await?.expect("an answer"));
+    }
+    assert_eq!(answer, what.as_bytes());
+    Ok(())
+}
+
+/// Runs `clients` beside a server, which is drained when they have ended.
+async fn beside<'a>(
+    serving: impl Future<Output = Result> + 'a,
+    clients: impl AsyncFnOnce() -> Result,
+) -> Result {
+    let scope = CancelScope::new();
+    nursery(async |n| {
+        n.spawn(async {
+            assert!(scope.run(async |_| serving.await).await?.is_some(), "it was cancelled");
+            Ok(())
+        });
+        clients().await?;
+        scope.drain(GRACE);
+        Ok(())
+    })
+    .await
+}
+
+#[trine::test(kernel = "both")]
+fn many_clients_are_served_but_only_so_many_at_a_time() {
+    const CLIENTS: usize = fewer(60, 10);
+    run(async || {
+        for limit in [1, 4, CLIENTS] {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let address = listener.local_addr()?;
+            let (here, most) = (Cell::new(0), Cell::new(0));
+            let serving = serve(&listener, limit, async |stream, peer| {
+                assert_ne!(peer, address);
+                here.set(here.get() + 1);
+                most.set(most.get().max(here.get()));
+                let end = echo(stream).await;
+                here.set(here.get() - 1);
+                end
+            });
+            beside(serving, async || {
+                nursery(async |n| {
+                    for _ in 0..CLIENTS {
+                        n.spawn(async move {
+                            let client = TcpStream::connect_addr(address).await?;
+                            ask(&client, "a request").await?;
+                            ask(&client, "and another").await?;
+                            client.close().await
+                        });
+                    }
+                    Ok(())
+                })
+                .await
+            })
+            .await?;
+            assert!((1..=limit).contains(&most.get()), "{} of {limit}", most.get());
+            assert_eq!(here.get(), 0);
+        }
+        Ok(())
+    });
+}
+
+#[trine::test(kernel = "both")]
+fn a_handler_that_fails_ends_its_connection_and_no_other() {
+    run(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let listening = Rc::clone(&told);
+        let server = Serve::new(10).on_trouble(move |trouble| {
+            if let Trouble::Connection { peer, .. } = trouble {
+                listening.borrow_mut().push((peer, trouble.to_string()));
+            }
+        });
+        let serving =
+            server.run(&listener, async |stream: TcpStream, _peer| match stream.recv().await? {
+                Some(request) if *request == *b"fail" => Err(Error::other("as you like")),
+                _ => echo(stream).await,
+            });
+        beside(serving, async || {
+            let good = TcpStream::connect_addr(address).await?;
+            good.write_all("begin").await?;
+            let bad = TcpStream::connect_addr(address).await?;
+            let bad_address = bad.local_addr()?;
+            bad.write_all("fail").await?;
+            assert!(bad.recv().await?.is_none(), "it was closed");
+            ask(&good, "still there?").await?;
+            let expected = format!("the connection with {bad_address}: as you like");
+            assert_eq!(*told.borrow(), [(bad_address, expected)]);
+            good.close().await
+        })
+        .await
+    });
+}
+
+// Without a descriptor to be had it waits for better times, says so, and takes the connection then.
+#[trine::test(kernel = "sim")]
+async fn where_no_descriptor_is_left_it_tries_again_after_a_while() -> Result {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let told = Rc::new(Cell::new(0));
+    let listening = Rc::clone(&told);
+    let server = Serve::new(10).on_trouble(move |trouble| {
+        assert!(trouble.to_string().starts_with("cannot take connections: "), "{trouble}");
+        assert!(trouble.to_string().ends_with("; trying again in 100ms"), "{trouble}");
+        listening.set(listening.get() + 1);
+    });
+    let serving = server.run(&listener, async |stream, _peer| echo(stream).await);
+    beside(serving, async || {
+        let client = TcpStream::connect_addr(address).await?;
+        ask(&client, "before").await?;
+        let late = TcpStream::connect_addr(address).await?;
+        ask(&late, "also before").await?;
+        let world = World::current();
+        let client_from_outside = {
+            world.limit_descriptors(world.census().descriptors);
+            world.connect(address)?
+        };
+        let began = Instant::now();
+        sleep(350 * MS).await?;
+        assert_eq!(told.get(), 4, "at once and then three times");
+        world.limit_descriptors(1 << 20);
+        sleep(100 * MS).await?;
+        client_from_outside.send(b"hello")?;
+        sleep(MS).await?;
+        let mut answer = [0; 8];
+        assert_eq!((client_from_outside.receive(&mut answer)?, &answer[..5]), (5, &b"hello"[..]));
+        assert!(began.elapsed() >= 400 * MS);
+        drop(client_from_outside);
+        client.close().await?;
+        late.close().await
+    })
+    .await
+}
+
+#[trine::test(kernel = "both")]
+fn a_cancelled_server_ends_all_connections() {
+    run(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        nursery(async |n| {
+            n.spawn(async {
+                let serving = move_on_after(20 * MS, async |_| {
+                    serve(&listener, 3, async |stream, _peer| echo(stream).await).await
+                });
+                assert!(serving.await?.is_none());
+                Ok(())
+            });
+            let client = TcpStream::connect_addr(address).await?;
+            ask(&client, "there?").await?;
+            assert!(client.recv().await?.is_none());
+            Ok(())
+        })
+        .await?;
+        // Without room for anybody it waits, and is ended all the same.
+        let nobody = move_on_after(MS, async |_| serve(&listener, 0, async |_, _| Ok(())).await);
+        assert!(nobody.await?.is_none());
+        checkpoint().await
+    });
+}
