@@ -216,7 +216,11 @@ where
         nursery(async |n| {
             for (index, future) in futures.into_iter().enumerate() {
                 let results = &results;
-                n.spawn_at(async move { Ok(results.put(index, future.await?)) }, at);
+                let child = async move {
+                    results.put(index, future.await?);
+                    Ok(())
+                };
+                n.spawn_at(child, at);
             }
             Ok(())
         })

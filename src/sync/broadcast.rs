@@ -49,8 +49,9 @@ pub fn broadcast<T: Clone>(capacity: usize) -> (BroadcastSender<T>, BroadcastRec
 }
 
 struct Shared<T> {
-    /// The last ones that were sent.
-    kept: RefCell<VecDeque<T>>,
+    /// The last ones that were sent. Shared, since to clone one is other people's code, and nothing may be
+    /// borrowed then.
+    kept: RefCell<VecDeque<Rc<T>>>,
     capacity: usize,
     /// How many were ever sent.
     sent: Cell<u64>,
@@ -137,7 +138,7 @@ impl<T: Clone> BroadcastSender<T> {
         }
         let dropped = {
             let kept = &mut *shared.kept.borrow_mut();
-            kept.push_back(value);
+            kept.push_back(Rc::new(value));
             if kept.len() > shared.capacity { kept.pop_front() } else { None }
         };
         shared.sent.set(shared.sent.get() + 1);
@@ -225,9 +226,10 @@ impl<T: Clone> BroadcastReceiver<T> {
         };
         match kept.get(behind as usize) {
             Some(value) => {
-                let value = value.clone();
+                let value = Rc::clone(value);
+                drop(kept);
                 next.set(next.get() + 1);
-                Some(Heard::Value(value))
+                Some(Heard::Value(Rc::unwrap_or_clone(value)))
             }
             None if shared.senders.get() == 0 => Some(Heard::End),
             None => None,

@@ -4,12 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::result;
 use std::task::{Poll, ready};
 
 use crate::error::{Error, Result};
+use crate::exec::Panics;
 
 use super::lot::{ParkingLot, Refused, Resource, ask, wait_for};
 
@@ -48,6 +50,7 @@ use super::lot::{ParkingLot, Refused, Resource, ask, wait_for};
 pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let shared = Rc::new(Shared {
         queue: RefCell::default(),
+        sent: Cell::new(0),
         capacity,
         peak: Cell::new(0),
         senders: Cell::new(1),
@@ -65,7 +68,10 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 }
 
 struct Shared<T> {
-    queue: RefCell<VecDeque<T>>,
+    /// Values, with their numbers.
+    queue: RefCell<VecDeque<Numbered<T>>>,
+    /// How many were ever sent.
+    sent: Cell<u64>,
     capacity: usize,
     /// The most there ever were in the queue.
     peak: Cell<usize>,
@@ -74,42 +80,63 @@ struct Shared<T> {
     /// Senders wait with their values, which come back if there is no receiver any more.
     sending: ParkingLot<T, result::Result<(), T>>,
     /// `None`: there will be no more.
-    receiving: ParkingLot<(), Option<T>>,
+    receiving: ParkingLot<(), Option<Numbered<T>>>,
 }
 
+/// A value and the how-manieth it is: one that comes back has its place in the order.
+type Numbered<T> = (u64, T);
+
 impl<T> Shared<T> {
+    fn number(&self, value: T) -> Numbered<T> {
+        self.sent.set(self.sent.get() + 1);
+        (self.sent.get(), value)
+    }
+
     fn push(&self, value: T) {
         let queue = &mut *self.queue.borrow_mut();
-        queue.push_back(value);
+        queue.push_back(self.number(value));
         self.peak.set(self.peak.get().max(queue.len()));
     }
 
-    /// Takes the value of the sender that has waited longest.
-    fn take_from_sender(&self) -> Option<T> {
-        let mut taken = None;
-        self.sending.hand(|value| {
-            taken = Some(value);
-            Ok(())
-        });
-        taken
+    fn put_back(&self, value: Numbered<T>) {
+        let queue = &mut *self.queue.borrow_mut();
+        let place = queue.partition_point(|(number, _)| *number < value.0);
+        queue.insert(place, value);
     }
 
-    fn take(&self) -> Option<T> {
+    fn take(&self) -> Option<Numbered<T>> {
         let first = self.queue.borrow_mut().pop_front();
-        let waited = match first.is_some() && self.capacity > self.queue.borrow().len() {
-            true => self.take_from_sender(),
-            false => None,
-        };
-        if let Some(waited) = waited {
-            self.push(waited);
+        let has_room = first.is_some() && self.queue.borrow().len() < self.capacity;
+        let mut taken = first;
+        if self.sending.len() == 0 {
+            return taken;
         }
-        first.or_else(|| self.take_from_sender())
+        let mut panics = Panics::default();
+        // The sender that has waited longest has sent from here on, whatever its waker does.
+        if has_room {
+            let sent = |value| {
+                self.push(value);
+                Ok(())
+            };
+            panics.catch(|| self.sending.hand(sent));
+        } else if taken.is_none() {
+            let sent = |value| {
+                taken = Some(self.number(value));
+                Ok(())
+            };
+            panics.catch(|| self.sending.hand(sent));
+        }
+        if let Some(payload) = panics.into_first() {
+            taken.into_iter().for_each(|value| self.put_back(value));
+            resume_unwind(payload);
+        }
+        taken
     }
 
     /// Sends if somebody waits for it, or there is room.
     fn give(&self, value: T) -> result::Result<(), T> {
         let mut value = Some(value);
-        if self.receiving.hand(|()| value.take()) {
+        if self.receiving.hand(|()| value.take().map(|value| self.number(value))) {
             return Ok(());
         }
         let value = value.expect("nobody has taken it");
@@ -326,7 +353,7 @@ impl<T> Receiver<T> {
     /// # Errors
     /// `Cancelled`; [`Error::NoRun`] outside of a run.
     pub fn recv(&self) -> impl Future<Output = Result<Option<T>>> + use<'_, T> {
-        ask(&self.end, || (), Ok)
+        ask(&self.end, || (), |value| Ok(value.map(|(_, value)| value)))
     }
 
     /// Receives the next value if there is one.
@@ -335,7 +362,7 @@ impl<T> Receiver<T> {
     /// [`TryRecvError`].
     pub fn try_recv(&self) -> result::Result<T, TryRecvError> {
         match self.end.try_grant(()) {
-            Ok(Some(value)) => Ok(value),
+            Ok(Some((_, value))) => Ok(value),
             Ok(None) => Err(TryRecvError::Closed),
             Err(()) => Err(TryRecvError::Empty),
         }
@@ -349,13 +376,13 @@ impl<T> Receiver<T> {
 
 impl<T> Resource for Receiving<T> {
     type Request = ();
-    type Grant = Option<T>;
+    type Grant = Option<Numbered<T>>;
 
-    fn lot(&self) -> &ParkingLot<(), Option<T>> {
+    fn lot(&self) -> &ParkingLot<(), Option<Numbered<T>>> {
         &self.0.receiving
     }
 
-    fn try_grant(&self, (): ()) -> result::Result<Option<T>, ()> {
+    fn try_grant(&self, (): ()) -> result::Result<Option<Numbered<T>>, ()> {
         match self.0.take() {
             Some(value) => Ok(Some(value)),
             None if self.0.senders.get() == 0 => Ok(None),
@@ -363,13 +390,13 @@ impl<T> Resource for Receiving<T> {
         }
     }
 
-    fn reclaim(&self, value: Option<T>) {
+    fn reclaim(&self, value: Option<Numbered<T>>) {
         let mut value = value;
         if value.is_none() || self.0.receiving.hand(|()| value.take()) {
             return;
         }
         if let Some(value) = value {
-            self.0.queue.borrow_mut().push_front(value);
+            self.0.put_back(value);
         }
     }
 }

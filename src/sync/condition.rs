@@ -67,15 +67,15 @@ impl Condition {
     pub async fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> Locked<'a, T> {
         let mutex = MutexGuard::mutex(&guard);
         let (mut guard, mut notified) = (Some(guard), wait_for(self, ()));
-        let ended = poll_fn(|cx| {
+        let waits = poll_fn(move |cx| {
             let polled = Pin::new(&mut notified).poll(cx);
             // Not before it is in the lot: a notification must not come in between.
             if notified.is_parked() {
                 guard = None;
             }
-            polled
-        })
-        .await;
+            polled.map(|ended| (ended, guard.take()))
+        });
+        let (ended, guard) = waits.await;
         let heard = ended.is_ok().then(|| Heard(self));
         let relocked = match guard {
             Some(guard) => Ok(guard),
