@@ -154,7 +154,7 @@ impl CancelScope {
         self.cancel_with(Reason::Explicit { at: Location::caller(), because });
     }
 
-    /// Lets what is in hand come to its end, for `grace` at most: what is [`idle`] inside is ended now and
+    /// Lets what is in hand come to its end, for `grace` at most: what is [`idle`](crate::idle()) inside is ended now and
     /// from now on; when the grace is over the scope is cancelled, by its deadline.
     ///
     /// Of several drains of scopes within one another the earliest end holds. Allowed before entry; not a

@@ -108,7 +108,7 @@ impl<T> Shared<T> {
         let first = self.queue.borrow_mut().pop_front();
         let has_room = first.is_some() && self.queue.borrow().len() < self.capacity;
         let mut taken = first;
-        if self.sending.len() == 0 {
+        if self.sending.is_empty() {
             return taken;
         }
         let mut panics = Panics::default();

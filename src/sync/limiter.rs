@@ -58,7 +58,7 @@ impl CapacityLimiter {
     /// Cancel class: total.
     ///
     /// # Errors
-    /// `Cancelled`; [`Error::NoRun`](crate::Error::NoRun) outside of a run.
+    /// `Cancelled`; [`Error::NoRun`] outside of a run.
     pub fn acquire(&self) -> impl Future<Output = Result<Token<'_>>> + use<'_> {
         ask(self, || (), |()| Ok(Token { limiter: self }))
     }

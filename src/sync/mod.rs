@@ -6,7 +6,7 @@
 //! | share what one at a time may change | [`Mutex`], [`RwLock`], and [`Condition`] to wait for a change |
 //! | let so many in | [`Semaphore`], [`CapacityLimiter`] |
 //! | start together | [`Barrier`] |
-//! | pass values on | [`channel`], [`oneshot`](oneshot()), [`watch`](watch()), [`broadcast`](broadcast()) |
+//! | pass values on | [`channel`](channel()), [`oneshot`](oneshot()), [`watch`](watch()), [`broadcast`](broadcast()) |
 //! | build the like | [`ParkingLot`], [`Resource`] |
 //!
 //! Whatever waits here is a cancel point, and of cancel class total: `Cancelled` means that nothing was

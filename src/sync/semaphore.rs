@@ -56,7 +56,7 @@ impl Semaphore {
     /// Cancel class: total.
     ///
     /// # Errors
-    /// `Cancelled`; [`Error::NoRun`](crate::Error::NoRun) outside of a run.
+    /// `Cancelled`; [`Error::NoRun`] outside of a run.
     pub fn acquire(&self) -> impl Future<Output = Result<Permit<'_>>> + use<'_> {
         self.acquire_many(1)
     }
