@@ -314,7 +314,8 @@ impl<R, G> ParkingLot<R, G> {
     }
 
     /// Offers something to each that waits now, in order, and says how many took it. `offer` sees the
-    /// request, which it may change, and may do anything else.
+    /// request, which it may change. It may use the lot, but not poll or drop the wait that it is asked
+    /// about.
     pub fn offer(&self, mut offer: impl FnMut(&mut R) -> Option<G>) -> usize {
         let mut panics = Panics::default();
         let mut taken = 0;
