@@ -114,7 +114,9 @@ fn what_losers_have_finished_is_not_lost() {
         };
         nursery(async |n| {
             n.spawn(racing);
-            sleep(MOMENT).await?;
+            while start.statistics().waiting < 6 {
+                checkpoint().await?;
+            }
             start.set();
             Ok(())
         })

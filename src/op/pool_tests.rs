@@ -32,6 +32,7 @@ impl Bench {
     fn new(incremental: bool) -> Bench {
         let size = RingSize { submissions: 8, completions: 64 };
         let mut ring = Ring::open(size).unwrap_or_else(|error| panic!("{error}"));
+        let incremental = incremental && ring.capabilities().incremental_buffers;
         let buffers = ring.register_buffers(LIMITS.most, GROUP, incremental).unwrap();
         let pool = Pool::new(Some(buffers), LIMITS);
         let (ours, peer) = UnixStream::pair().unwrap();
@@ -203,6 +204,9 @@ fn the_pool_starts_small_doubles_when_it_was_empty_and_shrinks_when_most_of_it_l
 #[cfg_attr(miri, ignore = "needs a kernel with io_uring")]
 fn a_buffer_in_pieces_comes_back_when_it_is_full_and_nobody_has_a_piece() {
     let mut bench = Bench::new(true);
+    if !bench.ring.as_ref().unwrap().capabilities().incremental_buffers {
+        return; // An old kernel fills each buffer once.
+    }
     for _ in 0..3 {
         assert!(bench.receive(1000));
     }
