@@ -97,32 +97,12 @@ where
 {
     let ended: RefCell<Vec<(usize, Result<T>)>> = RefCell::default();
     let won = Cell::new(false);
-    let entered = Cell::new(0);
-    nursery(async |n| {
-        for (index, entrant) in entrants.into_iter().enumerate() {
-            entered.set(index + 1);
-            let (ended, won) = (&ended, &won);
-            let child = async move {
-                let end = entrant.await;
-                match &end {
-                    // It did not happen: the nursery's own cancellation, or one from outside.
-                    Err(error) if error.is_cancelled() => return end.map(drop),
-                    Ok(_) => won.set(true),
-                    Err(_) if any_end => won.set(true),
-                    Err(_) => {}
-                }
-                ended.borrow_mut().push((index, end));
-                if won.get() {
-                    n.cancel();
-                }
-                Ok(())
-            };
-            n.spawn_at(child, at);
-        }
-        Ok(())
-    })
-    .await?;
-    if entered.get() == 0 {
+    let entered = run_all(entrants, at, |index, end| {
+        won.set(won.get() || any_end || end.is_ok());
+        ended.borrow_mut().push((index, end));
+        Ok(if won.get() { Others::Cancel } else { Others::GoOn })
+    });
+    if entered.await? == 0 {
         let text = "a race without anybody in it";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text).into());
     }
@@ -132,6 +112,46 @@ where
         Some((index, end)) => Ok(Race { winner: end?, index, late: ended }),
         None => Err(Error::gather(ended.into_iter().filter_map(|(_, end)| end.err()).collect())),
     }
+}
+
+/// What becomes of the others when one has ended.
+enum Others {
+    GoOn,
+    Cancel,
+}
+
+/// Runs all of them as children, and says how many that were. What each came to goes to `ended`, but for
+/// cancellations: those did not happen, and go on to the scope that wanted them.
+async fn run_all<'env, T, F>(
+    futures: impl IntoIterator<Item = F>,
+    at: &'static Location<'static>,
+    ended: impl Fn(usize, Result<T>) -> Result<Others>,
+) -> Result<usize>
+where
+    T: 'env,
+    F: Future<Output = Result<T>> + 'env,
+{
+    let count = Cell::new(0);
+    nursery(async |n| {
+        for (index, future) in futures.into_iter().enumerate() {
+            count.set(index + 1);
+            let ended = &ended;
+            let child = async move {
+                let others = match future.await {
+                    Err(error) if error.is_cancelled() => return Err(error),
+                    end => ended(index, end)?,
+                };
+                if let Others::Cancel = others {
+                    n.cancel();
+                }
+                Ok(())
+            };
+            n.spawn_at(child, at);
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(count.get())
 }
 
 /// Runs all of them to their ends, and returns what each came to, in their order. One that fails does not
@@ -165,20 +185,9 @@ where
     let at = Location::caller();
     async move {
         let results = Results::default();
-        nursery(async |n| {
-            for (index, future) in futures.into_iter().enumerate() {
-                let results = &results;
-                let child = async move {
-                    let end = future.await;
-                    if end.as_ref().is_err_and(Error::is_cancelled) {
-                        return end.map(drop);
-                    }
-                    results.put(index, end);
-                    Ok(())
-                };
-                n.spawn_at(child, at);
-            }
-            Ok(())
+        run_all(futures, at, |index, end| {
+            results.put(index, end);
+            Ok(Others::GoOn)
         })
         .await?;
         Ok(results.into_vec())
@@ -213,16 +222,9 @@ where
     let at = Location::caller();
     async move {
         let results = Results::default();
-        nursery(async |n| {
-            for (index, future) in futures.into_iter().enumerate() {
-                let results = &results;
-                let child = async move {
-                    results.put(index, future.await?);
-                    Ok(())
-                };
-                n.spawn_at(child, at);
-            }
-            Ok(())
+        run_all(futures, at, |index, end| {
+            results.put(index, end?);
+            Ok(Others::GoOn)
         })
         .await?;
         Ok(results.into_vec())

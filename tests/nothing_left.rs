@@ -21,19 +21,7 @@ use trine::{
 };
 
 use common::fewer;
-
-/// A small generator of random numbers (splitmix64): a failure is repeated by its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-}
+use common::random::Random;
 
 /// One connection: `writer` counts upwards, and what `reader` gets has to count upwards too.
 struct Pipe {
@@ -140,7 +128,7 @@ struct World {
 
 impl World {
     fn roll(&self, limit: u64) -> u64 {
-        self.random.borrow_mut().below(limit)
+        self.random.borrow_mut().below(limit as usize) as u64
     }
 
     /// Some operation, on whatever may be in use by another: then it is `Busy`, which is no failure.

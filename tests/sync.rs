@@ -28,17 +28,13 @@ mod rwlock;
 #[path = "sync/semaphore.rs"]
 mod semaphore;
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 
-use futures::{FutureExt, poll};
+use futures::poll;
 use trine::{CancelScope, Error, Result};
 
 use common::turns;
@@ -116,59 +112,6 @@ fn is_poisoned<T>(tried: &Result<T>) -> bool {
     matches!(tried, Err(Error::Poisoned(_)))
 }
 
-/// What a future panics with.
-async fn thrown<T>(future: impl Future<Output = T>) -> String {
-    let thrown = AssertUnwindSafe(future).catch_unwind().await.map(drop).unwrap_err();
-    text(&*thrown)
-}
-
-fn text(thrown: &(dyn Any + Send)) -> String {
-    let text = thrown.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| thrown.downcast_ref::<String>().cloned()).expect("a text")
-}
-
 fn shown(value: &impl fmt::Debug) -> String {
     format!("{value:?}")
-}
-
-/// A waker that counts, and panics if told to.
-struct Bell {
-    rung: AtomicU32,
-    panics: bool,
-}
-
-impl Bell {
-    fn new(panics: bool) -> (Arc<Bell>, Waker) {
-        let bell = Arc::new(Bell { rung: AtomicU32::new(0), panics });
-        (Arc::clone(&bell), Waker::from(bell))
-    }
-
-    fn rung(&self) -> u32 {
-        self.rung.load(Ordering::Relaxed)
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.rung.fetch_add(1, Ordering::Relaxed);
-        assert!(!self.panics, "a waker panics");
-    }
-}
-
-/// Polls a future under a waker of the test's own.
-fn poll_with<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
-    future.poll(&mut Context::from_waker(waker))
-}
-
-/// A small generator of random numbers (SplitMix64): a failure is repeated by its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % limit as u64) as usize
-    }
 }

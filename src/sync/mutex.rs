@@ -1,14 +1,12 @@
 //! What one task at a time may change.
 
-use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
-use std::result;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
-use super::lot::{ParkingLot, Resource, ask};
+use super::rwlock::{RwLock, RwLockStatistics, WriteGuard};
 
 /// A value that one task at a time may use, also across an `await`. First come first served: it is handed on,
 /// and nobody who comes later can get in between (rule J7).
@@ -43,16 +41,8 @@ use super::lot::{ParkingLot, Resource, ask};
 /// ```
 #[derive(Default)]
 pub struct Mutex<T> {
-    lock: Lock,
-    value: RefCell<T>,
-}
-
-/// The lock alone.
-#[derive(Default)]
-struct Lock {
-    held: Cell<bool>,
-    poisoned: Cell<bool>,
-    lot: ParkingLot,
+    /// One that is only ever written.
+    lock: RwLock<T>,
 }
 
 /// How a [`Mutex`] is.
@@ -68,7 +58,7 @@ pub struct MutexStatistics {
 impl<T> Mutex<T> {
     /// One that nobody holds.
     pub fn new(value: T) -> Mutex<T> {
-        Mutex { lock: Lock::default(), value: RefCell::new(value) }
+        Mutex { lock: RwLock::new(value) }
     }
 
     /// Locks it, waiting if need be.
@@ -76,112 +66,58 @@ impl<T> Mutex<T> {
     /// Cancel class: total.
     ///
     /// # Errors
-    /// `Cancelled`; [`Error::Poisoned`] if a holder has panicked; [`Error::NoRun`] outside of a run.
+    /// `Cancelled`; [`Error::Poisoned`](crate::Error::Poisoned) if a holder has panicked;
+    /// [`Error::NoRun`](crate::Error::NoRun) outside of a run.
     pub fn lock(&self) -> impl Future<Output = Result<MutexGuard<'_, T>>> + use<'_, T> {
-        ask(&self.lock, || (), |()| self.guard())
+        self.lock.write_as(|value| MutexGuard { value, mutex: self })
     }
 
     /// Locks it if nobody holds it.
     ///
     /// # Errors
-    /// [`Error::WouldBlock`], [`Error::Poisoned`].
+    /// [`Error::WouldBlock`](crate::Error::WouldBlock), [`Error::Poisoned`](crate::Error::Poisoned).
     pub fn try_lock(&self) -> Result<MutexGuard<'_, T>> {
-        self.lock.try_grant(()).map_err(|()| Error::WouldBlock)?;
-        self.guard()
-    }
-
-    /// The lock was granted.
-    fn guard(&self) -> Result<MutexGuard<'_, T>> {
-        let held = Held { lock: &self.lock };
-        if self.is_poisoned() {
-            return Err(Error::Poisoned("the mutex"));
-        }
-        Ok(MutexGuard { value: self.value.borrow_mut(), mutex: self, _held: held })
+        Ok(MutexGuard { value: self.lock.try_write()?, mutex: self })
     }
 
     /// Whether a holder has panicked.
     pub fn is_poisoned(&self) -> bool {
-        self.lock.poisoned.get()
+        self.lock.is_poisoned()
     }
 
     /// The value is in order again.
     pub fn clear_poison(&self) {
-        self.lock.poisoned.set(false);
+        self.lock.clear_poison();
     }
 
     /// The value, whatever has become of it.
     pub fn into_inner(self) -> T {
-        self.value.into_inner()
+        self.lock.into_inner()
     }
 
     /// The value, which nobody else can have at the moment.
     pub fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
+        self.lock.get_mut()
     }
 
     /// Holder and waiters.
     pub fn statistics(&self) -> MutexStatistics {
-        MutexStatistics { held: self.lock.held.get(), waiting: self.lock.lot.len() }
-    }
-}
-
-impl Lock {
-    /// Hands it on.
-    fn release(&self) {
-        if !self.lot.hand(|()| ()) {
-            self.held.set(false);
-        }
-    }
-}
-
-impl Resource for Lock {
-    type Request = ();
-    type Grant = ();
-
-    fn lot(&self) -> &ParkingLot {
-        &self.lot
-    }
-
-    fn try_grant(&self, (): ()) -> result::Result<(), ()> {
-        if self.held.replace(true) { Err(()) } else { Ok(()) }
-    }
-
-    fn reclaim(&self, (): ()) {
-        self.release();
+        let RwLockStatistics { writer, waiting, .. } = self.lock.statistics();
+        MutexStatistics { held: writer, waiting }
     }
 }
 
 impl<T: fmt::Debug> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Mutex");
-        match self.value.try_borrow() {
-            Ok(value) => shown.field("value", &value),
-            Err(_) => shown.field("value", &format_args!("<locked>")),
-        };
-        shown.field("waiting", &self.lock.lot.len()).field("poisoned", &self.is_poisoned()).finish()
+        self.lock.show("Mutex", f)
     }
 }
 
 /// The locked value of a [`Mutex`], which is unlocked when this is dropped.
 #[must_use = "a guard that is dropped unlocks at once"]
 pub struct MutexGuard<'a, T> {
-    // Dropped in this order: the value is free before somebody else gets it.
-    value: RefMut<'a, T>,
+    value: WriteGuard<'a, T>,
     mutex: &'a Mutex<T>,
-    _held: Held<'a>,
-}
-
-struct Held<'a> {
-    lock: &'a Lock,
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.lock.poisoned.set(true);
-        }
-        self.lock.release();
-    }
 }
 
 impl<'a, T> MutexGuard<'a, T> {

@@ -85,7 +85,18 @@ impl<T> RwLock<T> {
     /// # Errors
     /// As [`read`](RwLock::read).
     pub fn write(&self) -> impl Future<Output = Result<WriteGuard<'_, T>>> + use<'_, T> {
-        ask(&self.lock, || Access::Write, |_| self.write_guard())
+        self.write_as(|guard| guard)
+    }
+
+    /// The same, for a guard of another type.
+    pub(super) fn write_as<'a, G, M>(
+        &'a self,
+        make: M,
+    ) -> impl Future<Output = Result<G>> + use<'a, T, G, M>
+    where
+        M: Fn(WriteGuard<'a, T>) -> G,
+    {
+        ask(&self.lock, || Access::Write, move |_| self.write_guard().map(&make))
     }
 
     /// Looks at it if that needs no waiting.
@@ -198,14 +209,20 @@ impl Resource for Lock {
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for RwLock<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("RwLock");
+impl<T: fmt::Debug> RwLock<T> {
+    pub(super) fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct(name);
         match self.value.try_borrow() {
             Ok(value) => shown.field("value", &value),
             Err(_) => shown.field("value", &format_args!("<locked>")),
         };
         shown.field("waiting", &self.lock.lot.len()).field("poisoned", &self.is_poisoned()).finish()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for RwLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show("RwLock", f)
     }
 }
 

@@ -8,7 +8,9 @@ use futures::poll;
 use trine::sync::{BroadcastReceiver, BroadcastSender, Heard, Missed, broadcast};
 use trine::{CancelScope, Result, checkpoint, nursery};
 
-use super::{Ending, Random, State, cases, inside, is_cancelled};
+use crate::common::random::Random;
+
+use super::{Ending, State, cases, inside, is_cancelled};
 use crate::common::fewer;
 
 // J1, J2, C4, J8: a wait for the next value in every state.

@@ -8,7 +8,9 @@ use trine::sync::{Receiver, Sender, channel};
 use trine::time::sleep;
 use trine::{Nursery, Result, checkpoint, move_on_after, nursery, yield_shielded};
 
-use super::{Item, Random, Store};
+use crate::common::random::Random;
+
+use super::{Item, Store};
 use crate::common::fewer;
 
 const PRODUCERS: u32 = 4;

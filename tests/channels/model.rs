@@ -8,7 +8,9 @@ use futures::poll;
 use trine::sync::{Receiver, Sender, TryRecvError, TrySendError, channel};
 use trine::{CancelScope, Error, Result, yield_shielded};
 
-use super::{Item, Pending, Random, Store};
+use crate::common::random::Random;
+
+use super::{Item, Pending, Store};
 use crate::common::fewer;
 
 const PROGRAMS: u64 = fewer(300, 4);

@@ -2,6 +2,10 @@
 
 #[allow(dead_code, reason = "not every test file needs it")]
 mod peer;
+#[allow(dead_code, reason = "not every test file needs it")]
+pub mod random;
+#[allow(dead_code, reason = "not every test file needs it")]
+pub mod wakers;
 
 use std::process;
 use std::sync::mpsc;

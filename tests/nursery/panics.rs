@@ -1,6 +1,5 @@
 //! A panic cancels the siblings, everything is joined, and then it goes on in the parent (N20).
 
-use std::any::Any;
 use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,18 +13,8 @@ use trine::{
     yield_shielded,
 };
 
+use crate::common::wakers::{text, thrown};
 use crate::{LONG, Story, clean_up, line_of_failed, reason_of, run, sorted, why, with_prelude};
-
-/// What a future panics with.
-async fn thrown<T>(future: impl Future<Output = T>) -> String {
-    let thrown = AssertUnwindSafe(future).catch_unwind().await.map(drop).unwrap_err();
-    text(&*thrown)
-}
-
-fn text(thrown: &(dyn Any + Send)) -> String {
-    let text = thrown.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| thrown.downcast_ref::<String>().cloned()).expect("a text")
-}
 
 /// A nursery in which somebody panics in the middle of things: with a sibling that cleans up, a
 /// sibling in the kernel, and a body that waits. Says what it panicked with.

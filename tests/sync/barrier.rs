@@ -6,8 +6,9 @@ use futures::join;
 use trine::sync::Barrier;
 use trine::{Result, checkpoint, nursery};
 
+use crate::common::wakers::{Bell, poll_with, thrown};
 use crate::common::{BUDGET, fewer, turns};
-use crate::{Bell, Waiter, poll_with, shown, thrown};
+use crate::{Waiter, shown};
 
 // Nobody goes on before all have come, round after round, and one of each round was the last.
 #[trine::test(kernel = "both", runs = 5)]

@@ -9,8 +9,9 @@ use trine::sync::{Condition, Locked, Mutex, MutexGuard, Refused};
 use trine::time::sleep_forever;
 use trine::{CancelScope, Error, Result, checkpoint, nursery, shield};
 
+use crate::common::wakers::{Bell, poll_with, thrown};
 use crate::common::{fewer, turns};
-use crate::{Bell, Waiter, is_poisoned, poll_with, shown, thrown, would_block};
+use crate::{Waiter, is_poisoned, shown, would_block};
 
 type Waits<'a> = Waiter<'a, MutexGuard<'a, u32>>;
 

@@ -8,8 +8,9 @@ use trine::sync::Event;
 use trine::time::sleep_forever;
 use trine::{CancelScope, Result, checkpoint, nursery};
 
+use crate::common::wakers::{Bell, poll_with, thrown};
 use crate::common::{BUDGET, fewer, turns};
-use crate::{Bell, Waiter, poll_with, shown, thrown};
+use crate::{Waiter, shown};
 
 // J10: set wakes all who wait.
 #[trine::test(kernel = "both")]

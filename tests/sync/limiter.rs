@@ -5,8 +5,9 @@ use std::cell::Cell;
 use trine::sync::{CapacityLimiter, Token};
 use trine::{Result, checkpoint, nursery};
 
+use crate::common::random::Random;
 use crate::common::{fewer, turns};
-use crate::{Random, Waiter, shown, would_block};
+use crate::{Waiter, shown, would_block};
 
 /// Total, borrowed, waiting.
 fn counts(limiter: &CapacityLimiter) -> (usize, usize, usize) {

@@ -10,8 +10,9 @@ use trine::sync::{ParkingLot, Resource, wait_for};
 use trine::time::sleep_forever;
 use trine::{CancelScope, Error, Result, nursery};
 
+use crate::common::wakers::{Bell, poll_with, thrown};
 use crate::common::{fewer, turns};
-use crate::{Bell, Look, Waiter, poll_with, shown, thrown};
+use crate::{Look, Waiter, shown};
 
 /// A door that lets one through each time that somebody opens it, and notes who came to nothing.
 #[derive(Default)]

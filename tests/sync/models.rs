@@ -6,8 +6,9 @@ use std::ops::Range;
 use trine::sync::{CapacityLimiter, Permit, ReadGuard, RwLock, Semaphore, Token, WriteGuard};
 use trine::{Error, Result};
 
+use crate::common::random::Random;
 use crate::common::{fewer, turns};
-use crate::{Look, Random, Waiter};
+use crate::{Look, Waiter};
 
 const PROGRAMS: u64 = fewer(120, 3);
 const STEPS: usize = fewer(250, 60);

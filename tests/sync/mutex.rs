@@ -8,7 +8,8 @@ use trine::time::sleep_forever;
 use trine::{Result, checkpoint, nursery};
 
 use crate::common::fewer;
-use crate::{Waiter, is_poisoned, shown, thrown, would_block};
+use crate::common::wakers::thrown;
+use crate::{Waiter, is_poisoned, shown, would_block};
 
 // One at a time, also across an await.
 #[trine::test(kernel = "both", runs = 5)]

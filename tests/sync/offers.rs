@@ -6,7 +6,8 @@ use std::result;
 use trine::sync::{ParkingLot, Resource, wait_for};
 use trine::{Result, checkpoint, nursery};
 
-use crate::{Waiter, thrown};
+use crate::Waiter;
+use crate::common::wakers::thrown;
 
 /// Somebody who waits for a multiple of a number, and counts what it was offered.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use trine::sync::{
 };
 use trine::{Builder, Error, Result};
 
+use crate::common::wakers::{Bell, poll_with};
 use crate::common::within;
 use crate::lot::Turnstile;
-use crate::{Bell, poll_with};
 
 /// A run of its own. What nothing can wake any more is an error here, and not a hang.
 #[track_caller]

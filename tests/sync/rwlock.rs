@@ -7,8 +7,9 @@ use trine::sync::{ReadGuard, RwLock};
 use trine::time::sleep_forever;
 use trine::{CancelScope, Result, checkpoint, nursery};
 
+use crate::common::wakers::thrown;
 use crate::common::{fewer, turns};
-use crate::{Waiter, is_poisoned, shown, thrown, would_block};
+use crate::{Waiter, is_poisoned, shown, would_block};
 
 /// Readers, whether there is a writer, who waits.
 fn counts<T>(lock: &RwLock<T>) -> (usize, bool, usize) {

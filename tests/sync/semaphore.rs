@@ -7,7 +7,8 @@ use trine::sync::{Permit, Semaphore};
 use trine::{CancelScope, Error, Result, checkpoint, nursery};
 
 use crate::common::fewer;
-use crate::{Waiter, shown, text, would_block};
+use crate::common::wakers::text;
+use crate::{Waiter, shown, would_block};
 
 fn counts(semaphore: &Semaphore) -> (usize, usize) {
     let statistics = semaphore.statistics();

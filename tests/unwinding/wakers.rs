@@ -6,8 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Wake, Waker};
 
 use futures::poll;
 use trine::net::TcpListener;
@@ -17,36 +16,8 @@ use trine::{
     nop, nursery, tree,
 };
 
+use crate::common::wakers::{Bell, poll_with};
 use crate::{LONG, MOMENT, in_kernel, pair, run};
-
-/// Polls a future under a waker of the test's own.
-fn poll_with<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
-    future.poll(&mut Context::from_waker(waker))
-}
-
-/// A waker that counts, and panics if told to.
-struct Bell {
-    rung: AtomicU32,
-    panics: bool,
-}
-
-impl Bell {
-    fn new(panics: bool) -> (Arc<Bell>, Waker) {
-        let bell = Arc::new(Bell { rung: AtomicU32::new(0), panics });
-        (Arc::clone(&bell), Waker::from(bell))
-    }
-
-    fn rung(&self) -> u32 {
-        self.rung.load(Ordering::Relaxed)
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.rung.fetch_add(1, Ordering::Relaxed);
-        assert!(!self.panics, "a waker panics");
-    }
-}
 
 // P2, B5: a panic is kept until everybody has been woken and asked, and comes out of `cancel` then.
 #[trine::test(kernel = "both")]
