@@ -273,7 +273,7 @@ fn a_map_keeps_the_order_the_limit_and_takes_no_item_too_early() {
         }
         let error = map_concurrent(0..ITEMS, 2, async |n| match n {
             5 => Err(Error::other("five")),
-            7.. => panic!("nothing is begun after the failure"),
+            6.. => panic!("nothing is begun after the failure"),
             _ => Ok(()),
         });
         assert_eq!(text(&error.await.unwrap_err()), "five");

@@ -174,6 +174,12 @@ fn a_shield_hides_a_drain_until_it_is_taken_away() {
                     assert!(poll!(waiting.as_mut()).is_pending());
                     yield_shielded().await;
                 }
+                // Nor does a later one get through, which finds it waiting.
+                scope.drain(GRACE);
+                for _ in 0..3 {
+                    assert!(poll!(waiting.as_mut()).is_pending());
+                    yield_shielded().await;
+                }
                 inner.set_shield(false);
                 assert!(waiting.await?.expect("not cancelled").is_none());
                 Ok(())

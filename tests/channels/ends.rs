@@ -1,13 +1,17 @@
 //! The ends of a channel come and go; and what each end says.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::task::Poll;
 
 use futures::poll;
 use trine::sync::{
     Receiver, Refused, Sender, TryRecvError, TrySendError, channel, oneshot, unbounded,
 };
 use trine::{CancelScope, Error, Result, nursery};
+
+use crate::common::wakers::{Bell, poll_with, text};
 
 use super::{Item, OnDrop, Store, inside, is_cancelled};
 
@@ -403,5 +407,27 @@ async fn whoever_asked_a_server_that_goes_away_is_told() -> Result {
     drop(server);
     let told = wait.await;
     assert!(!is_cancelled(&told) && matches!(told, Err(Error::Closed("the oneshot"))), "{told:?}");
+    Ok(())
+}
+
+// P2: a waker that panics while a value is taken loses neither that one nor the one whose sender it wakes.
+#[trine::test(kernel = "both")]
+async fn a_waker_that_panics_takes_no_value_with_it() -> Result {
+    for capacity in [0, 1] {
+        let (sender, receiver) = channel(capacity);
+        for number in 0..capacity {
+            sender.try_send(number)?;
+        }
+        let (bell, waker) = Bell::new(true);
+        let mut sending = Box::pin(sender.send(capacity));
+        assert!(poll_with(sending.as_mut(), &waker).is_pending());
+        let thrown = catch_unwind(AssertUnwindSafe(|| receiver.try_recv())).unwrap_err();
+        assert_eq!((text(&*thrown), bell.rung()), ("a waker panics".to_owned(), 1));
+        assert!(matches!(poll!(&mut sending), Poll::Ready(Ok(()))), "it was sent");
+        for number in 0..=capacity {
+            assert_eq!(receiver.try_recv(), Ok(number), "capacity {capacity}");
+        }
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+    }
     Ok(())
 }

@@ -226,3 +226,34 @@ fn a_waker_may_spawn_in_the_middle_of_a_sweep() {
         Ok(())
     });
 }
+
+// F13: a schedule point counts as a wait until its turn is over, also if it was dropped. Then the body that
+// has nothing else to wait for has to be looked at again, though nobody wakes it.
+#[trine::test(kernel = "both")]
+fn a_cancelled_body_whose_schedule_point_was_dropped_does_not_wait_for_ever() {
+    run(async || {
+        for in_child in [false, true] {
+            let abandoned = trine::stats().abandoned;
+            let body = async {
+                let polled = poll_with(pin!(trine::yield_shielded()), Waker::noop());
+                assert!(polled.is_pending());
+                std::future::pending::<Result>().await
+            };
+            let scope = CancelScope::new();
+            scope.cancel();
+            let outcome = scope.run(async |_| match in_child {
+                false => body.await,
+                true => {
+                    nursery(async |n| {
+                        n.spawn(body);
+                        Ok(())
+                    })
+                    .await
+                }
+            });
+            assert!(outcome.await?.is_none());
+            assert_eq!(trine::stats().abandoned, abandoned + 1, "{in_child}");
+        }
+        Ok(())
+    });
+}
