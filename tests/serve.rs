@@ -173,16 +173,17 @@ fn a_cancelled_server_ends_all_connections() {
     run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
+        let scope = CancelScope::new();
         nursery(async |n| {
             n.spawn(async {
-                let serving = move_on_after(20 * MS, async |_| {
-                    serve(&listener, 3, async |stream, _peer| echo(stream).await).await
-                });
+                let serving = scope
+                    .run(async |_| serve(&listener, 3, async |stream, _| echo(stream).await).await);
                 assert!(serving.await?.is_none());
                 Ok(())
             });
             let client = TcpStream::connect_addr(address).await?;
             ask(&client, "there?").await?;
+            scope.cancel();
             assert!(client.recv().await?.is_none());
             Ok(())
         })
