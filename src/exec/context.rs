@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::Context;
 
 use crate::cancel::{Node, Whom};
+use crate::clock::{Clock, Instant};
 use crate::error::Error;
 use crate::slots::Key;
 
@@ -50,6 +51,11 @@ pub(crate) fn current() -> Result<Rc<Run>, Error> {
 /// The run of this thread; `None` if there is none, or while the thread is being torn down.
 pub(crate) fn current_or_none() -> Option<Rc<Run>> {
     with_thread(|thread| thread.run.borrow().clone()).flatten()
+}
+
+/// Now, on the clock of this thread's run, or on the machine's monotonic clock outside of one.
+pub(crate) fn now() -> Instant {
+    current_or_none().map_or_else(|| Clock::Monotonic.now(), |run| run.now())
 }
 
 /// An object is used in the run that it belongs to, and nowhere else (rule P6).

@@ -41,7 +41,7 @@ pub(crate) use checkpoint::PATIENCE;
 pub use checkpoint::{checkpoint, checkpoint_if_cancelled, yield_shielded};
 use context::TaskContext;
 pub(crate) use context::{
-    Entered, check_run, check_running, current, current_or_none, with_current,
+    Entered, check_run, check_running, current, current_or_none, now, with_current,
 };
 pub use dump::tree;
 #[cfg(feature = "testing")]

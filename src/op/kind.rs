@@ -37,12 +37,16 @@ pub(crate) struct Kind {
     pub(crate) polled: bool,
     /// Results of a multishot that may wait to be taken before it is paused.
     pub(crate) unread: usize,
+    /// And what these may add up to: bytes, where a result is a number of them.
+    pub(crate) unread_bytes: usize,
 }
 
 impl Kind {
     pub(crate) const NOP: Kind = Kind { polled: false, ..Kind::total("nop", Disposer::Forget) };
     pub(crate) const ACCEPT: Kind = Kind::total("accept", Disposer::CloseDescriptor);
-    pub(crate) const RECV: Kind = Kind::total("recv", Disposer::ReturnBuffer);
+    /// Of messages as large as a buffer of the largest kind one may wait while the next one comes.
+    pub(crate) const RECV: Kind =
+        Kind { unread_bytes: 512 << 10, ..Kind::total("recv", Disposer::ReturnBuffer) };
     pub(crate) const READ: Kind = Kind::total("read", Disposer::Forget);
     pub(crate) const SEND: Kind =
         Kind { class: CancelClass::Partial, ..Kind::total("send", Disposer::Forget) };
@@ -66,6 +70,7 @@ impl Kind {
             disposer,
             polled: true,
             unread: 16,
+            unread_bytes: usize::MAX,
         }
     }
 }

@@ -468,6 +468,11 @@ impl Slot {
         usize::from(self.answer.is_some()) + self.later.as_ref().map_or(0, |later| later.len())
     }
 
+    fn unread_bytes(&self) -> usize {
+        let answers = self.answer.iter().chain(self.later.iter().flat_map(|later| later.iter()));
+        answers.map(|answer| usize::try_from(answer.result).unwrap_or(0)).sum()
+    }
+
     /// Reads a completion: from now on the pool knows that the kernel has picked the buffer, and the
     /// storage what is in it.
     #[inline]
@@ -500,7 +505,9 @@ impl Slot {
     /// A multishot that nobody reads is paused: its owner starts it anew when it has caught up. So
     /// one slow reader does not take the whole pool, nor an idle listener all descriptors.
     fn is_to_be_paused(&mut self) -> bool {
-        self.unread() >= self.kind.unread && self.state.step(Event::Cancel) == Step::QueueCancel
+        let Kind { unread, unread_bytes, .. } = *self.kind;
+        let is_too_much = self.unread() >= unread || self.unread_bytes() >= unread_bytes;
+        is_too_much && self.state.step(Event::Cancel) == Step::QueueCancel
     }
 }
 

@@ -193,7 +193,7 @@ impl CancelScope {
     #[track_caller]
     pub fn drain(&self, grace: Duration) {
         let at = Location::caller();
-        let end = Instant::now() + grace;
+        let end = exec::now() + grace;
         let earlier = self.deadline.get().is_none_or(|deadline| end < deadline);
         if let Some(timeout) = self.timeout.get() {
             // It begins to count at the entry.

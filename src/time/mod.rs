@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::cancel::{Due, Subject, Timer};
-use crate::clock::Clock;
 use crate::error::Result;
 use crate::exec::{self, Park, Pause, Run};
 use crate::slots::Key;
@@ -22,7 +21,7 @@ pub use interval::{Interval, MissedTicks, interval, interval_at};
 impl Instant {
     /// Now, on the clock of this thread's run, or on the machine's monotonic clock outside of one.
     pub fn now() -> Instant {
-        exec::current_or_none().map_or_else(|| Clock::Monotonic.now(), |run| run.now())
+        exec::now()
     }
 
     /// How long ago this was; zero if it is to come.

@@ -129,6 +129,47 @@ fn a_stream_that_nobody_reads_takes_a_few_buffers_only() {
     });
 }
 
+// The same by bytes, for a few large buffers are as much as many small ones.
+#[trine::test(kernel = "both")]
+#[cfg_attr(miri, ignore = "the kernel's buffers are smaller there")]
+fn a_stream_that_nobody_reads_takes_little_of_large_buffers() {
+    const PIECE: usize = 256 << 10;
+    const LEN: usize = 16 * PIECE;
+    run_with(Builder::new().pool_least(64), async || {
+        let (slow, peer) = Peer::pair().await?;
+        nursery(async |n| {
+            n.spawn(async {
+                for piece in pattern(0, LEN).chunks(PIECE) {
+                    peer.write_all(piece).await?;
+                    turns(3).await;
+                }
+                Ok(())
+            });
+            let mut receive = Box::pin(slow.recv());
+            assert!(poll!(&mut receive).is_pending());
+            let mut leased = 0;
+            for _ in 0..100 {
+                turns(1).await;
+                leased = leased.max(stats().pool_leased);
+            }
+            let first = receive.as_mut().await?.unwrap();
+            drop(receive);
+            // A kernel that does not fill buffers in pieces has smaller ones, and more of them. What is on
+            // its way when the pause is asked for comes on top.
+            let most = if first.len() > 16 << 10 { 5 } else { 80 };
+            assert!((1..=most).contains(&leased), "{leased} of {most}");
+            let mut at = first.len();
+            while at < LEN {
+                let chunk = slow.recv().await?.unwrap();
+                assert_pattern(at, &chunk);
+                at += chunk.len();
+            }
+            Ok(())
+        })
+        .await
+    });
+}
+
 /// A page to a buffer, which is filled piece by piece where the kernel can.
 fn in_pieces() -> Builder {
     Builder::new().pool_incremental(true).pool_buffer(4096).pool_least(2).pool_most(8)
