@@ -31,6 +31,8 @@
 //! clean-up code, until the scope is left or a [shield] is entered. What has happened has happened:
 //! an operation whose effect took place returns its result, and the cancellation waits for the next
 //! cancel point. After `Cancelled`, pass it on with `?`; only the scope that was cancelled absorbs it.
+//! A cancelled task that waits for a future of another crate is dropped where it stands, unless that is
+//! wrapped in [`cancellable`], which makes it an operation like ours.
 //!
 //! # Dropping a future
 //! Rust lets anyone drop a future at any time, and `select!` does. Here that is always sound and loses
@@ -40,6 +42,7 @@
 //!
 //! # Features
 //! - `macros`, on unless said otherwise: [`#[trine::main]`](macro@main).
+//! - `stream`: [`stream`](stream()), which makes a `futures_core::Stream` of what comes one after another.
 //! - `testing`: a simulated kernel, virtual time, and [`#[trine::test]`](macro@test); see [`testing`].
 //!
 //! # The floors of the source tree
@@ -48,6 +51,7 @@
 //!
 //! ```text
 //!  8  testing < fuzzing < prelude           what you test with, what you import
+//!  7  compat                                other ecosystems
 //!  6  net                                   devices
 //!  5  sync < combine | time                 tools built on waiting
 //!  4  scope < nursery < runtime             structured concurrency: the public promise
@@ -85,6 +89,8 @@ pub mod time;
 
 pub mod net;
 
+mod compat;
+
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -95,6 +101,9 @@ pub mod fuzzing;
 pub mod prelude;
 
 pub use combine::{Limit, Race, join_all, map_concurrent, race, race_ok, try_join_all};
+pub use compat::cancellable;
+#[cfg(feature = "stream")]
+pub use compat::stream;
 pub use error::{Cancelled, Error, Group, Reason, Result, Unavailable, Unwind};
 pub use exec::{Stats, checkpoint, checkpoint_if_cancelled, stats, tree, yield_shielded};
 pub use nursery::{Child, Nursery, Started, nursery};

@@ -60,6 +60,8 @@ fn what_belongs_to_a_run_cannot_be_sent_to_a_thread() {
     assert!(!of(&trine::nursery(async |_| Ok(()))).is_send());
     assert!(!of(&trine::move_on_after(Duration::ZERO, async |_| Ok(()))).is_send());
     assert!(!of(&trine::shield(async {})).is_send());
+    assert!(!of(&trine::cancellable(async {})).is_send());
+    assert!(!of(&trine::stream(async || Ok(None::<u32>))).is_send());
 }
 
 #[test]
