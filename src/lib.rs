@@ -53,12 +53,12 @@
 //!  8  testing < fuzzing < prelude           what you test with, what you import
 //!  7  compat                                other ecosystems
 //!  6  net                                   devices
-//!  5  sync < combine | time                 tools built on waiting
+//!  5  local | sync < combine | thread | time   tools built on waiting
 //!  4  scope < nursery < runtime             structured concurrency: the public promise
 //!  3  exec                                  the one loop, the one way to wait
 //!  2  op | cancel                           what the kernel holds | who may stop whom
 //!  1  clock < ring                          the two doors: time, kernel; each with a twin
-//!  0  error | slots                         what goes wrong | places with generations
+//!  0  error | slots | primitives            what goes wrong | keyed places | what threads share
 //! ```
 //!
 //! Unsafe code lives on three islands: `ring`, `op`, and `nursery/shared.rs`.
@@ -69,6 +69,7 @@
 #![warn(missing_docs, unreachable_pub, missing_debug_implementations)]
 
 mod error;
+mod primitives;
 mod slots;
 
 mod clock;
@@ -84,7 +85,9 @@ mod runtime;
 mod scope;
 
 mod combine;
+pub mod local;
 pub mod sync;
+pub mod thread;
 pub mod time;
 
 pub mod net;
@@ -99,6 +102,12 @@ pub mod testing;
 pub mod fuzzing;
 
 pub mod prelude;
+
+/// The behaviour tests' random numbers, for the unit tests.
+#[cfg(test)]
+#[expect(unreachable_pub, reason = "the behaviour tests have it public")]
+#[path = "../tests/common/random.rs"]
+mod random;
 
 pub use combine::{Limit, Race, join_all, map_concurrent, race, race_ok, try_join_all};
 pub use compat::cancellable;

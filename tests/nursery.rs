@@ -14,6 +14,8 @@ mod finishing;
 mod forks;
 #[path = "nursery/panics.rs"]
 mod panics;
+#[path = "nursery/services.rs"]
+mod services;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

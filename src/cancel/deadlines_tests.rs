@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::*;
+use crate::random::Random;
 
 const PROGRAMS: u64 = if cfg!(miri) { 4 } else { 300 };
 const STEPS: usize = if cfg!(miri) { 150 } else { 600 };
@@ -22,7 +23,7 @@ fn the_heap_agrees_with_a_sorted_vector_after_every_step_of_random_programs() {
             let story = format!("seed {seed}, step {step}");
             match random.below(8) {
                 // Programs that mostly set and programs that mostly take out.
-                0..=3 if seed % 2 == 0 || random.below(2) == 0 => {
+                0..=3 if seed % 2 == 0 || random.one_in(2) => {
                     set(&mut heap, &mut twin, &gone, instant(&mut random), step);
                 }
                 4 | 5 if !twin.is_empty() => {
@@ -119,17 +120,4 @@ fn what_was_taken_back_does_not_gather() {
 /// Those that are stale too.
 fn entries(heap: &Deadlines) -> usize {
     heap.heap.len() + heap.lines.iter().map(VecDeque::len).sum::<usize>()
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end as u64) as usize
-    }
 }

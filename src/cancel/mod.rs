@@ -9,4 +9,4 @@ mod tree;
 
 pub(crate) use deadlines::{Deadlines, Due, Timer};
 pub(crate) use sweep::Sweep;
-pub(crate) use tree::{Label, Node, Outcome, Subject, Tree, Wait, What, Whom};
+pub(crate) use tree::{Closed, Label, Node, Outcome, Subject, Tree, Wait, What, Whom};

@@ -64,6 +64,23 @@ pub(crate) enum What {
     Nursery,
     Child,
     Daemon,
+    /// A child that is cancelled after all others have ended.
+    Service,
+}
+
+impl What {
+    /// Whether it is polled on its own.
+    pub(crate) fn is_child(self) -> bool {
+        matches!(self, What::Child | What::Daemon | What::Service)
+    }
+}
+
+/// What a node leaves behind.
+#[derive(Default)]
+pub(crate) struct Closed {
+    pub(crate) timer: Option<Key<Timer>>,
+    /// Where those who waited in it for the next turn wait now, if there are any.
+    pub(crate) pauses_in: Option<Key<Node>>,
 }
 
 struct Cause {
@@ -107,6 +124,8 @@ pub(crate) enum Subject {
     Park,
     /// Something that a cancellation does not end: the children.
     Shielded,
+    /// A thread at work, which a cancellation does not end either; but whoever waits for it is to tell it.
+    Thread,
 }
 
 /// How far a wait is.
@@ -160,21 +179,26 @@ impl Tree {
     }
 
     /// Takes a node out. What still waits in it and what is still open below it moves up to its
-    /// parent; orphans are asked to end (rules E11, F12). Its timer comes back.
-    pub(crate) fn close(&mut self, key: Key<Node>, sweep: &mut Sweep) -> Option<Key<Timer>> {
-        let node = self.nodes.get(key)?;
+    /// parent; orphans are asked to end (rules E11, F12).
+    pub(crate) fn close(&mut self, key: Key<Node>, sweep: &mut Sweep) -> Closed {
+        let Some(node) = self.nodes.get(key) else { return Closed::default() };
+        let (pauses, mut pauses_in) = (node.pauses, None);
         if let Some(parent) = node.parent {
             if node.first_child.is_some() || node.first_wait.is_some() {
                 self.hand_up(key, parent, sweep);
             }
             self.unlink_node(key);
+            if pauses > 0 {
+                self.node_mut(parent).pauses += pauses;
+                pauses_in = Some(parent);
+            }
             self.lost_a_wait(parent, sweep);
         }
-        let node = self.nodes.get_mut(key)?;
+        let node = self.node_mut(key);
         sweep.bury(node.body.take());
         let timer = node.timer;
         self.nodes.discard(key);
-        timer
+        Closed { timer, pauses_in }
     }
 
     fn hand_up(&mut self, key: Key<Node>, parent: Key<Node>, sweep: &mut Sweep) {
@@ -362,6 +386,10 @@ impl Tree {
                 self.node_mut(node).pending -= 1;
                 false
             }
+            (Subject::Thread, Outcome::Waiting) => {
+                sweep.wake(wait.whom.take());
+                false
+            }
             _ => false,
         }
     }
@@ -510,8 +538,8 @@ impl Tree {
             return;
         }
         debug_assert!(
-            matches!(wait.subject, Subject::Operation(_)),
-            "only operations are orphaned"
+            matches!(wait.subject, Subject::Operation(_) | Subject::Thread),
+            "only what goes on by itself is orphaned"
         );
         wait.orphan = orphan;
         let (node, waiting) = (wait.node, wait.outcome == Outcome::Waiting);

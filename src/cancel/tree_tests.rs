@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Wake;
 
 use super::*;
+use crate::random::Random;
 
 #[path = "tree_twin.rs"]
 mod twin;
@@ -17,6 +18,16 @@ const PROGRAMS: u64 = if cfg!(miri) { 1 } else { 200 };
 const STEPS: usize = if cfg!(miri) { 40 } else { 250 };
 /// More nodes only make the programs slower, not stranger.
 const MOST: usize = 16;
+const KINDS: [What; 8] = [
+    What::Scope,
+    What::Scope,
+    What::Idle,
+    What::Idle,
+    What::Nursery,
+    What::Child,
+    What::Daemon,
+    What::Service,
+];
 
 #[test]
 fn the_tree_agrees_with_its_twin_after_every_step_of_random_programs() {
@@ -40,10 +51,12 @@ struct Pair {
     /// The tree's name of each node and wait of the twin, also of those that have gone.
     nodes: Vec<Key<Node>>,
     waits: Vec<Key<Wait>>,
+    /// Beside the twin's pauses.
+    pauses: Vec<Whom>,
     sweep: Sweep,
     asked: Asked,
     log: Arc<Mutex<Log>>,
-    /// Numbers of operations, tasks and wakers; none is used twice.
+    /// Numbers of operations, tasks and wakers; none is given to two of them.
     next: u64,
 }
 
@@ -79,6 +92,7 @@ impl Pair {
             twin: Twin::default(),
             nodes: Vec::new(),
             waits: Vec::new(),
+            pauses: Vec::new(),
             sweep: Sweep::default(),
             asked: Asked::default(),
             log: Arc::default(),
@@ -93,7 +107,14 @@ impl Pair {
         self.next
     }
 
+    /// Somebody new, or the task that polls a body: mostly that waits itself.
     fn who(&mut self) -> (Who, Whom) {
+        if self.random.one_in(4) {
+            let node = self.node();
+            if let Some(Who::Task(task)) = self.twin.nodes[&node].body {
+                return (Who::Task(task), Whom::Task(task));
+            }
+        }
         let number = self.number();
         if self.random.one_in(2) {
             return (Who::Task(number), Whom::Task(number));
@@ -122,9 +143,10 @@ impl Pair {
         Some(living[self.random.below(living.len())])
     }
 
-    fn is_operation(&self, wait: usize) -> bool {
+    /// An operation, or a thread.
+    fn goes_on_by_itself(&self, wait: usize) -> bool {
         let wait = self.twin.waits.get(&wait);
-        wait.is_none_or(|wait| matches!(wait.subject, Subject::Operation(_)))
+        wait.is_none_or(|wait| matches!(wait.subject, Subject::Operation(_) | Subject::Thread))
     }
 
     fn open(&mut self, parent: Option<usize>, what: What, shield: bool) {
@@ -134,8 +156,8 @@ impl Pair {
         let (deadline, timer) = (self.deadline(), self.number() as u32);
         let node = self.tree.get_mut(key).unwrap();
         (node.deadline, node.timer) = (deadline, Some(Key::new(timer, NonZeroU32::MIN)));
-        let (closing, body, cause) = (false, None, None);
-        let twin = TwinNode { parent, what, shield, cause, deadline, closing, body };
+        let (drained, cause, closing, body) = (None, None, false, None);
+        let twin = TwinNode { parent, what, shield, drained, cause, deadline, closing, body };
         self.twin.nodes.insert(self.nodes.len(), twin);
         self.nodes.push(key);
     }
@@ -146,9 +168,10 @@ impl Pair {
     }
 
     fn attach(&mut self, node: usize) {
-        let subject = match self.random.below(5) {
+        let subject = match self.random.below(6) {
             0 => Subject::Shielded,
-            1 | 2 => Subject::Park,
+            1 => Subject::Thread,
+            2 | 3 => Subject::Park,
             _ => Subject::Operation(self.number()),
         };
         let (who, whom) = (!self.random.one_in(5)).then(|| self.who()).unzip();
@@ -163,29 +186,35 @@ impl Pair {
     /// Does one random thing to both, and compares what that asks of others.
     fn step(&mut self, story: &str) {
         let before = self.twin.clone();
-        self.act();
+        self.act(story);
         self.compare_asked(&before, story);
     }
 
-    fn act(&mut self) {
+    fn act(&mut self, story: &str) {
         let node = self.any_node();
         let key = self.nodes[node];
-        let choice = self.random.below(16);
+        let choice = self.random.below(20);
         let wait = if choice < 8 { None } else { self.any_wait() };
         match (choice, wait) {
+            (16..=18, _) => self.pause_or_go_on(node),
+            (19, _) => self.drain(node, story),
             (0 | 1, _) if self.twin.nodes.len() < MOST => {
-                let kinds = [What::Scope, What::Scope, What::Nursery, What::Child, What::Daemon];
-                let (parent, what) = (self.node(), kinds[self.random.below(kinds.len())]);
+                let (parent, what) = (self.node(), KINDS[self.random.below(KINDS.len())]);
                 let shield = self.random.one_in(5);
                 self.open(Some(parent), what, shield);
             }
             // The root is closed last.
             (0..=2, _) if node > 0 => {
                 let timer = self.tree.get(key).and_then(|node| node.timer);
-                assert_eq!(self.tree.close(key, &mut self.sweep), timer);
+                let waits_for_its_turn = self.twin.pauses(node) > 0;
+                let parent = self.twin.nodes.get(&node).and_then(|node| node.parent);
+                let closed = self.tree.close(key, &mut self.sweep);
+                assert_eq!(closed.timer, timer, "{story}: timer (F7)");
+                let heir = parent.filter(|_| waits_for_its_turn).map(|parent| self.nodes[parent]);
+                assert_eq!(closed.pauses_in, heir, "{story}: schedule points go on in the parent");
                 self.twin.close(node, &mut self.asked);
             }
-            (3, _) if self.random.one_in(3) => self.cancel(node),
+            (3, _) if self.random.one_in(3) => self.cancel(node, story),
             (4, _) => {
                 let shield = self.random.one_in(2);
                 self.tree.set_shield(key, shield, &mut self.sweep);
@@ -208,7 +237,8 @@ impl Pair {
             }
             (7, _) if self.twin.nodes.contains_key(&node) => {
                 let orphans = self.tree.end_orphans(key, &mut self.sweep) as usize;
-                assert_eq!(orphans, self.twin.end_orphans(node, &mut self.asked));
+                let expected = self.twin.end_orphans(node, &mut self.asked);
+                assert_eq!(orphans, expected, "{story}: orphans of node {node} (E11)");
             }
             (8, Some(wait)) if self.twin.waits.len() > MOST || self.random.one_in(2) => {
                 self.tree.detach(self.waits[wait], &mut self.sweep);
@@ -225,7 +255,7 @@ impl Pair {
                 self.twin.polled(wait, here, who, &mut self.asked);
             }
             // Only operations are ever orphans (E11).
-            (13, Some(wait)) if self.is_operation(wait) => {
+            (13, Some(wait)) if self.goes_on_by_itself(wait) => {
                 let orphan = !self.random.one_in(4);
                 self.tree.set_orphan(self.waits[wait], orphan, &mut self.sweep);
                 self.twin.set_orphan(wait, orphan, &mut self.asked);
@@ -238,18 +268,51 @@ impl Pair {
         }
     }
 
-    fn cancel(&mut self, node: usize) {
+    fn cancel(&mut self, node: usize, story: &str) {
         let (key, now) = (self.nodes[node], Instant::MIN + std::time::Duration::from_nanos(7));
         let because = Some(Arc::from(self.number().to_string()));
         let reason = Reason::Explicit { at: Location::caller(), because };
         let first = self.twin.nodes.get(&node).is_some_and(|node| node.cause.is_none());
         let timer = self.tree.get(key).and_then(|node| node.timer).filter(|_| first);
         // F7: its timer comes back, once.
-        assert_eq!(self.tree.cancel(key, reason.clone(), now, &mut self.sweep), timer);
+        let given_back = self.tree.cancel(key, reason.clone(), now, &mut self.sweep);
+        assert_eq!(given_back, timer, "{story}: timer of node {node}");
         self.twin.change(&mut self.asked, |twin| {
             // L2: the first reason stays.
             twin.nodes.get_mut(&node).map(|node| node.cause.get_or_insert(reason));
         });
+    }
+
+    fn pause_or_go_on(&mut self, node: usize) {
+        if self.pauses.len() < MOST && self.random.one_in(2) {
+            let (who, whom) = self.who();
+            self.tree.pause(self.nodes[node]);
+            self.twin.pauses.push((node, who));
+            self.pauses.push(whom);
+        } else if !self.pauses.is_empty() {
+            let number = self.random.below(self.pauses.len());
+            self.end_pause(number);
+        }
+    }
+
+    fn end_pause(&mut self, number: usize) {
+        let node = self.nodes[self.twin.pauses[number].0];
+        self.tree.end_pause(node, self.pauses.swap_remove(number), &mut self.sweep);
+        self.twin.end_pause(number, &mut self.asked);
+    }
+
+    fn drain(&mut self, node: usize, story: &str) {
+        let places = [Location::caller(), Location::caller(), Location::caller()];
+        let (at, now) = (places[self.random.below(places.len())], Instant::MIN);
+        let timer = |&key: &Key<Node>| self.tree.get(key)?.timer;
+        let timers: Vec<_> = self.nodes.iter().map(timer).collect();
+        let mut given_back = self.tree.drain(self.nodes[node], at, now, &mut self.sweep);
+        let ended = self.twin.drain(node, at, &mut self.asked);
+        let mut expected: Vec<_> = ended.iter().filter_map(|&node| timers[node]).collect();
+        given_back.sort_by_key(|timer| timer.index());
+        expected.sort_by_key(|timer| timer.index());
+        // F7: the timers of those that it ended come back, each once.
+        assert_eq!(given_back, expected, "{story}: timers of what was idle in node {node}");
     }
 
     fn compare_asked(&mut self, before: &Twin, story: &str) {
@@ -333,7 +396,11 @@ impl Pair {
         let deadline = twin.effective_deadline(node);
         assert_eq!(tree.effective_deadline(key), deadline, "{story}: deadline (H1)");
         assert_eq!(actual.cause().map(|(r, _)| r), expected.cause.as_ref(), "{story}: cause (L2)");
+        assert_eq!(actual.timer.is_none(), expected.cause.is_some(), "{story}: timer (F7)");
         assert_eq!(actual.is_shielded(), expected.shield, "{story}: shield");
+        assert_eq!(actual.drained, expected.drained, "{story}: drained itself");
+        assert_eq!(tree.drained(key), twin.drained(node), "{story}: drained");
+        assert_eq!(actual.pauses as usize, twin.pauses(node), "{story}: pauses");
         assert_eq!(actual.pending as usize, twin.pending(node), "{story}: pending");
         assert_eq!(actual.orphans as usize, twin.orphans(node), "{story}: orphans");
         assert_eq!(actual.closing, expected.closing, "{story}: closing");
@@ -374,6 +441,13 @@ impl Pair {
             self.twin.detach(wait, &mut self.asked);
             self.compare_asked(&before, story);
         }
+        // Pauses end with the turn, wherever they were.
+        while !self.pauses.is_empty() {
+            let before = self.twin.clone();
+            self.end_pause(0);
+            self.compare_asked(&before, story);
+            self.compare(story);
+        }
         self.tree.close(self.nodes[0], &mut self.sweep);
         assert_eq!((self.tree.len(), self.tree.waits.len()), (0, 0), "{story}");
     }
@@ -412,29 +486,9 @@ fn is_gone(tree: &Tree, key: Key<Node>) -> bool {
         && tree.is_effective(key)
         && tree.is_outer(key)
         && !tree.has_wait(key, false, |_| false)
+        && tree.drained(key).is_none()
         && tree.effective_deadline(key) == Some(Instant::MIN)
         && tree.waits_of(key).next().is_none()
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn one_in(&mut self, odds: usize) -> bool {
-        self.below(odds) == 0
-    }
 }
 
 // Depth.
@@ -530,6 +584,20 @@ fn moving_a_deep_tree_needs_no_recursion() {
         tree.adopt(first, leaf, &mut sweep);
         assert_eq!(tree.parent(first), Some(cancelled));
         tree.adopt(first, root, &mut sweep);
+        assert_eq!(count_effective(&tree, &nodes), 0);
+    });
+}
+
+#[test]
+fn a_hundred_thousand_nested_nodes_are_drained_without_recursion() {
+    on_a_small_stack(|| {
+        let mut sweep = Sweep::default();
+        let (mut tree, nodes) = nested(&mut sweep);
+        let (root, leaf, at) = (nodes[0], nodes[DEEP - 1], Location::caller());
+        let idle = tree.open(Some(leaf), Label { what: What::Idle, at }, false);
+        tree.drain(root, at, Instant::MIN, &mut sweep);
+        assert_eq!(tree.drained(idle), Some(at));
+        assert_eq!(tree.get(idle).unwrap().cause(), Some((&Reason::Drained { at }, Instant::MIN)));
         assert_eq!(count_effective(&tree, &nodes), 0);
     });
 }

@@ -1,6 +1,7 @@
 //! The naive twin of the tree.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::Location;
 
 use crate::cancel::tree::{Outcome, Subject, What};
 use crate::clock::Instant;
@@ -12,6 +13,8 @@ use crate::error::Reason;
 pub(super) struct Twin {
     pub(super) nodes: BTreeMap<usize, TwinNode>,
     pub(super) waits: BTreeMap<usize, TwinWait>,
+    /// Everybody who waits for the next turn, and in which node; it may have gone.
+    pub(super) pauses: Vec<(usize, Who)>,
 }
 
 #[derive(Clone)]
@@ -19,6 +22,7 @@ pub(super) struct TwinNode {
     pub(super) parent: Option<usize>,
     pub(super) what: What,
     pub(super) shield: bool,
+    pub(super) drained: Option<&'static Location<'static>>,
     pub(super) cause: Option<Reason>,
     pub(super) deadline: Option<Instant>,
     pub(super) closing: bool,
@@ -122,13 +126,17 @@ impl Twin {
         self.count(key, |wait| wait.orphan)
     }
 
-    /// *Own wait* of F13: something attached below, a shielded section, a child.
+    pub(super) fn pauses(&self, key: usize) -> usize {
+        self.pauses.iter().filter(|&&(node, _)| node == key).count()
+    }
+
+    /// *Own wait* of F13: something attached below, a schedule point, a shielded section, a child.
     pub(super) fn has_wait(&self, key: usize, but_children: bool) -> bool {
-        self.pending(key) > 0
+        self.pending(key) + self.pauses(key) > 0
             || self.children(key).into_iter().any(|child| {
                 let node = &self.nodes[&child];
                 match node.what {
-                    What::Child | What::Daemon => !but_children,
+                    What::Child | What::Daemon | What::Service => !but_children,
                     _ => node.shield || self.has_wait(child, false),
                 }
             })
@@ -167,6 +175,8 @@ impl Twin {
                 wait.outcome = Outcome::Cancelled;
                 asked.wake(wait.whom.take());
             }
+            // It goes on; whoever waits is to tell it.
+            (Outcome::Waiting, Subject::Thread) => asked.wake(wait.whom.take()),
             _ => {}
         }
     }
@@ -221,6 +231,9 @@ impl Twin {
                 self.ask_orphan(wait, asked);
                 self.move_wait(wait, parent, asked);
             }
+            for (node, _) in self.pauses.iter_mut().filter(|(node, _)| *node == key) {
+                *node = parent;
+            }
             self.nodes.get_mut(&key).unwrap().parent = None;
             self.lost_a_wait(parent, asked);
         }
@@ -261,6 +274,52 @@ impl Twin {
             }
             self.lost_a_wait(node, asked);
         }
+    }
+
+    /// A schedule point is over: whoever waited goes on, wherever that was.
+    pub(super) fn end_pause(&mut self, number: usize, asked: &mut Asked) {
+        let (node, who) = self.pauses.swap_remove(number);
+        asked.wake(Some(who));
+        if self.nodes.contains_key(&node) {
+            self.lost_a_wait(node, asked);
+        }
+    }
+
+    /// Cancels what is idle in `top`, as far as no shield is between, and says what that was; what had
+    /// been cancelled before keeps its reason (L2).
+    pub(super) fn drain(
+        &mut self,
+        top: usize,
+        at: &'static Location<'static>,
+        asked: &mut Asked,
+    ) -> BTreeSet<usize> {
+        let Some(node) = self.nodes.get_mut(&top) else { return BTreeSet::new() };
+        node.drained.get_or_insert(at);
+        let is_ended = |key: &usize| {
+            let node = &self.nodes[key];
+            node.what == What::Idle && node.cause.is_none() && self.is_open_to(*key, top)
+        };
+        let ended: BTreeSet<_> = self.nodes.keys().copied().filter(is_ended).collect();
+        self.change(asked, |twin| {
+            for key in &ended {
+                twin.nodes.get_mut(key).unwrap().cause = Some(Reason::Drained { at });
+            }
+        });
+        ended
+    }
+
+    /// Whether a node is in `top`, and no shield between hides it; that of `top` hides it from what is
+    /// further out.
+    fn is_open_to(&self, key: usize, top: usize) -> bool {
+        let node = &self.nodes[&key];
+        key == top || (!node.shield && node.parent.is_some_and(|up| self.is_open_to(up, top)))
+    }
+
+    /// Where it was said to the innermost node around that is drained.
+    pub(super) fn drained(&self, key: usize) -> Option<&'static Location<'static>> {
+        let node = self.nodes.get(&key)?;
+        let inherited = node.parent.filter(|_| !node.shield);
+        node.drained.or_else(|| self.drained(inherited?))
     }
 
     pub(super) fn polled(&mut self, key: usize, node: usize, whom: Who, asked: &mut Asked) {

@@ -16,7 +16,7 @@ use super::{Run, current};
 /// that waits for something foreign (rule F14).
 ///
 /// Under Miri a thousand rounds take minutes, and the tests of that rule have many.
-pub(crate) const PATIENCE: u32 = if cfg!(miri) { 20 } else { 1000 };
+pub(crate) const PATIENCE: u16 = if cfg!(miri) { 20 } else { 1000 };
 
 impl Run {
     /// The cancel point. Every delivery of `Cancelled` goes through here and is counted.
@@ -33,7 +33,7 @@ impl Run {
         else {
             return Poll::Ready(Ok(()));
         };
-        let strikes = self.context.strikes() + 1;
+        let strikes = self.context.strikes().saturating_add(1);
         if strikes >= PATIENCE {
             return Poll::Pending;
         }
@@ -50,7 +50,7 @@ impl Run {
 
     /// A cancellation that reaches a task in another way than by a cancel point: it counts too.
     pub(crate) fn strike(&self, node: Key<Node>) -> Cancelled {
-        self.context.set_strikes(self.context.strikes() + 1);
+        self.context.set_strikes(self.context.strikes().saturating_add(1));
         self.cancelled(node)
     }
 
@@ -59,7 +59,7 @@ impl Run {
         if self.is_exhausted() && self.is_cancelled() {
             return Poll::Pending;
         }
-        self.context.set_strikes(self.context.strikes() + 1);
+        self.context.set_strikes(self.context.strikes().saturating_add(1));
         Poll::Ready(())
     }
 
@@ -69,11 +69,11 @@ impl Run {
         self.context.points()
     }
 
-    pub(crate) fn strikes(&self) -> u32 {
+    pub(crate) fn strikes(&self) -> u16 {
         self.context.strikes()
     }
 
-    pub(crate) fn set_strikes(&self, strikes: u32) {
+    pub(crate) fn set_strikes(&self, strikes: u16) {
         self.context.set_strikes(strikes);
     }
 
@@ -84,7 +84,7 @@ impl Run {
 
     /// Whether the task has swallowed more than it may.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.context.strikes() + 1 >= PATIENCE
+        self.context.strikes().saturating_add(1) >= PATIENCE
     }
 
     /// The schedule half of an operation that did not need to wait: now and then it does (rule A2).

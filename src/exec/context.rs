@@ -10,7 +10,7 @@ use crate::clock::{Clock, Instant};
 use crate::error::Error;
 use crate::slots::Key;
 
-use super::{Run, Task};
+use super::{Bindings, Employer, Run, Task};
 
 thread_local! {
     /// The one thread-local of the crate.
@@ -19,6 +19,8 @@ thread_local! {
 
 pub(super) struct Thread {
     run: RefCell<Option<Rc<Run>>>,
+    /// For whom it works, if it is one of a run's threads.
+    pub(super) employer: RefCell<Option<Employer>>,
     #[cfg(feature = "testing")]
     pub(super) stage: RefCell<Option<super::Stage>>,
     /// Panics are expected, and not printed.
@@ -30,6 +32,7 @@ impl Thread {
     const fn new() -> Thread {
         Thread {
             run: RefCell::new(None),
+            employer: RefCell::new(None),
             #[cfg(feature = "testing")]
             stage: RefCell::new(None),
             #[cfg(feature = "testing")]
@@ -105,7 +108,9 @@ pub(crate) struct TaskContext {
     /// Operations that may still return at once in this poll (rule A2).
     budget: Cell<u32>,
     /// How often `Cancelled` was delivered without anything in between (rule F14).
-    strikes: Cell<u32>,
+    strikes: Cell<u16>,
+    /// The values that the task was given since its poll began; `None`: it has those of its birth.
+    bindings: RefCell<Bindings>,
     /// Cancel points and schedule points passed so far, by any task.
     #[cfg(feature = "testing")]
     points: Cell<(u64, u64)>,
@@ -124,6 +129,7 @@ impl TaskContext {
             waker: Cell::new(ptr::null()),
             budget: Cell::new(BUDGET),
             strikes: Cell::new(0),
+            bindings: RefCell::new(None),
             #[cfg(feature = "testing")]
             points: Cell::new((0, 0)),
         }
@@ -144,7 +150,7 @@ impl TaskContext {
         &self,
         node: Key<Node>,
         task: Key<Task>,
-        strikes: u32,
+        strikes: u16,
         cx: &Context<'_>,
     ) -> Entered<'_> {
         let former = Former {
@@ -152,6 +158,7 @@ impl TaskContext {
             waker: self.waker.replace(cx.waker().data()),
             budget: self.budget.replace(BUDGET),
             strikes: self.strikes.replace(strikes),
+            bindings: self.bindings.take(),
         };
         Entered { context: self, node: self.node.replace(node), task: Some(former) }
     }
@@ -163,8 +170,17 @@ impl TaskContext {
             waker: self.waker.replace(ptr::null()),
             budget: self.budget.get(),
             strikes: self.strikes.get(),
+            bindings: self.bindings.take(),
         };
         Entered { context: self, node: self.node.replace(self.root), task: Some(former) }
+    }
+
+    pub(super) fn bindings(&self) -> Bindings {
+        self.bindings.borrow().clone()
+    }
+
+    pub(super) fn replace_bindings(&self, bindings: Bindings) -> Bindings {
+        self.bindings.replace(bindings)
     }
 
     pub(super) fn task(&self) -> Option<Key<Task>> {
@@ -205,11 +221,11 @@ impl TaskContext {
         self.points.get()
     }
 
-    pub(crate) fn strikes(&self) -> u32 {
+    pub(crate) fn strikes(&self) -> u16 {
         self.strikes.get()
     }
 
-    pub(super) fn set_strikes(&self, strikes: u32) {
+    pub(super) fn set_strikes(&self, strikes: u16) {
         self.strikes.set(strikes);
     }
 }
@@ -221,22 +237,23 @@ pub(crate) struct Entered<'a> {
     task: Option<Former>,
 }
 
-#[derive(Clone, Copy)]
 struct Former {
     task: Option<Key<Task>>,
     waker: *const (),
     budget: u32,
-    strikes: u32,
+    strikes: u16,
+    bindings: Bindings,
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         self.context.node.set(self.node);
-        if let Some(former) = self.task {
+        if let Some(former) = self.task.take() {
             self.context.task.set(former.task);
             self.context.waker.set(former.waker);
             self.context.budget.set(former.budget);
             self.context.strikes.set(former.strikes);
+            self.context.replace_bindings(former.bindings);
         }
     }
 }

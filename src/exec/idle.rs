@@ -44,6 +44,10 @@ struct Exchanged {
 /// How long a run whose kernel is simulated waits, in real time, for a thread that could wake it.
 const FOREIGN: Duration = Duration::from_secs(10);
 
+/// How long virtual time waits in real time for a thread that is at work. Longer under Miri, where
+/// everything is slow.
+const AT_WORK: Duration = Duration::from_secs(if cfg!(miri) { 30 } else { 1 });
+
 impl Run {
     /// Has virtual time jump to the next deadline after this much quiet. On a simulated kernel there
     /// is no need to wait for quiet.
@@ -90,6 +94,9 @@ impl Run {
             return Ok(rung);
         }
         self.act(|core| core.idle.busy = 0);
+        if self.is_simulated() && self.await_threads() {
+            return Ok(true);
+        }
         let quiet = if self.is_simulated() { Duration::MAX } else { began.elapsed() };
         if self.wake_those_who_wait_for_quiet(quiet) || self.jump(quiet, drive.limits) {
             return Ok(false);
@@ -157,18 +164,28 @@ impl Run {
         let Clock::Virtual(clock) = &self.clock else { return false };
         let next = self.look(|core| {
             core.idle.waiting.is_empty().then_some(())?;
-            core.idle.jump_after.filter(|&after| after <= quiet)?;
+            core.jump_after().filter(|&after| after <= quiet)?;
             [core.deadlines.next(), core.next_event()].into_iter().flatten().min()
         });
         let until = limits.time.unwrap_or(Instant::MAX);
         next.inspect(|&at| clock.advance_to(at.min(until))).is_some()
     }
 
+    /// Virtual time stands still while threads are at work, but not for ever: they may wait for it.
+    fn await_threads(&self) -> bool {
+        self.look(|core| core.threads > 0) && self.wait_for_bell(AT_WORK)
+    }
+
+    /// Waits in real time until another thread rings; `false`: none has.
+    fn wait_for_bell(&self, patience: Duration) -> bool {
+        let bell = self.look(|core| core.ring.as_ref().map(|ring| ring.bell()));
+        bell.is_some_and(|bell| bell.wait(patience))
+    }
+
     /// Nothing in the simulated world will happen by itself any more: only another thread can help.
     fn wait_for_others(&self, drive: &Drive) -> Result<bool, Error> {
         self.check_deadlock(drive)?;
-        let bell = self.look(|core| core.ring.as_ref().map(|ring| ring.bell()));
-        match bell.is_some_and(|bell| bell.wait(FOREIGN)) || drive.deadlock.is_none() {
+        match self.wait_for_bell(FOREIGN) || drive.deadlock.is_none() {
             true => Ok(true),
             false => Err(Error::Deadlock(super::dump::dump(self))),
         }
@@ -187,7 +204,12 @@ impl Run {
             None if self.look(|core| core.table.in_kernel() > 0 && !core.table.has_queued()) => {
                 Err(io::Error::other("the simulated kernel holds an operation that never ends"))
             }
-            None => Ok(()),
+            None => {
+                if self.look(|core| core.threads > 0) {
+                    self.wait_for_bell(FOREIGN);
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -200,9 +222,7 @@ impl Core {
         let due = [self.deadlines.next(), limits.time].into_iter().flatten().min();
         let deadline = match clock {
             Clock::Monotonic => due.map(|at| at.saturating_duration_since(clock.now())),
-            Clock::Virtual(_) => {
-                self.idle.jump_after.filter(|_| due.is_some() && cushion.is_none())
-            }
+            Clock::Virtual(_) => self.jump_after().filter(|_| due.is_some() && cushion.is_none()),
         };
         [cushion, deadline].into_iter().flatten().min()
     }
@@ -211,6 +231,12 @@ impl Core {
     fn forget_what_has_ended(&mut self) {
         let Core { idle, tree, .. } = self;
         idle.waiting.retain(|(_, wait)| tree.outcome(*wait) == Some(Outcome::Waiting));
+    }
+
+    /// How long it must be quiet before time jumps: longer while threads are at work.
+    fn jump_after(&self) -> Option<Duration> {
+        let least = if self.threads > 0 { AT_WORK } else { Duration::ZERO };
+        self.idle.jump_after.map(|after| after.max(least))
     }
 
     fn waits_for_no_time(&self) -> bool {

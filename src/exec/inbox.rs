@@ -1,14 +1,16 @@
-//! Wakes from other threads.
+//! What other threads want of a run: that it wakes tasks, and that it calls something.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::Arc;
 
+use crate::primitives::{AtomicBool, Mutex, Ordering, lock};
 use crate::ring::Bell;
 
+use super::Run;
 use super::tasks::TaskWaker;
 
-/// Where other threads leave the tasks they wake. Every waker owns a share of it, and with it of the
-/// bell (rule P6).
+/// Where other threads leave the tasks they wake and the calls they want made. Every waker owns a share
+/// of it, and with it of the bell (rule P6).
 #[derive(Debug)]
 pub(super) struct Inbox {
     letters: Mutex<Letters>,
@@ -20,50 +22,129 @@ pub(super) struct Inbox {
 
 #[derive(Debug, Default)]
 struct Letters {
-    tasks: Vec<Arc<TaskWaker>>,
+    mail: Mail,
+    accepts: Accepts,
+}
+
+/// What has come.
+#[derive(Default)]
+pub(super) struct Mail {
+    pub(super) tasks: Vec<Arc<TaskWaker>>,
+    pub(super) calls: Vec<Call>,
+}
+
+/// Something to be called on the run's thread.
+pub(crate) type Call = Box<dyn FnOnce() + Send>;
+
+/// Who may call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Caller {
+    /// Anybody.
+    Anyone,
+    /// A thread that the run waits for.
+    Worker,
+}
+
+/// What may still be put in. Whatever was accepted is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Accepts {
+    #[default]
+    Everything,
+    /// The main future has ended: no more calls but those of threads that the run waits for.
+    Workers,
     /// The run has ended and will not look again.
-    closed: bool,
+    Nothing,
+}
+
+/// A share in the inbox of somebody who may call: as long as there is one, somebody may wake the run.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    inbox: Arc<Inbox>,
+    held: Arc<()>,
+}
+
+impl Door {
+    pub(super) fn new(inbox: &Arc<Inbox>) -> Door {
+        Door { inbox: Arc::clone(inbox), held: Arc::default() }
+    }
+
+    /// Whether somebody else has a share.
+    pub(super) fn is_held_elsewhere(&self) -> bool {
+        Arc::strong_count(&self.held) > 1
+    }
+
+    /// Leaves a call, from any thread. One that will not be made any more comes back.
+    pub(crate) fn call(&self, caller: Caller, call: Call) -> Result<(), Call> {
+        self.inbox.call(caller, call)
+    }
+
+    pub(crate) fn is_of(&self, run: &Run) -> bool {
+        Arc::ptr_eq(&self.inbox, &run.inbox)
+    }
 }
 
 impl Inbox {
     pub(super) fn new(bell: Arc<Bell>) -> Inbox {
-        Inbox { letters: Mutex::default(), rung: AtomicBool::new(false), bell }
+        Inbox { letters: Mutex::new(Letters::default()), rung: AtomicBool::new(false), bell }
     }
 
     /// Leaves a task, from any thread.
-    pub(super) fn put(&self, task: Arc<TaskWaker>) {
-        let mut letters = self.letters();
-        if letters.closed {
+    pub(super) fn wake(&self, task: Arc<TaskWaker>) {
+        let mut letters = lock(&self.letters);
+        if letters.accepts == Accepts::Nothing {
             return;
         }
-        letters.tasks.push(task);
+        letters.mail.tasks.push(task);
         drop(letters);
+        self.ring();
+    }
+
+    fn call(&self, caller: Caller, call: Call) -> Result<(), Call> {
+        let mut letters = lock(&self.letters);
+        match (letters.accepts, caller) {
+            (Accepts::Everything, _) | (Accepts::Workers, Caller::Worker) => {
+                letters.mail.calls.push(call);
+            }
+            _ => return Err(call),
+        }
+        drop(letters);
+        self.ring();
+        Ok(())
+    }
+
+    fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {
             self.bell.ring();
         }
     }
 
     /// Empties the box.
-    pub(super) fn take(&self) -> Vec<Arc<TaskWaker>> {
+    pub(super) fn take(&self) -> Mail {
         self.rung.store(false, Ordering::SeqCst);
-        std::mem::take(&mut self.letters().tasks)
+        std::mem::take(&mut lock(&self.letters).mail)
     }
 
-    /// Whether a wake is under way.
+    /// Whether something is in it, or under way.
     pub(super) fn is_rung(&self) -> bool {
         self.rung.load(Ordering::Acquire)
     }
 
+    /// From now on calls are refused, but for those of threads that the run waits for.
+    pub(super) fn refuse_calls(&self) {
+        lock(&self.letters).accepts = Accepts::Workers;
+    }
+
     pub(super) fn close(&self) {
-        let mut letters = self.letters();
-        letters.closed = true;
-        let late = std::mem::take(&mut letters.tasks);
+        let mut letters = lock(&self.letters);
+        letters.accepts = Accepts::Nothing;
+        let late = std::mem::take(&mut letters.mail);
         drop(letters);
         drop(late);
     }
+}
 
-    /// Nothing panics while it holds the lock, so a poisoned one is as good as another.
-    fn letters(&self) -> MutexGuard<'_, Letters> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+impl fmt::Debug for Mail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} wakes, {} calls", self.tasks.len(), self.calls.len())
     }
 }

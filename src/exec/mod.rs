@@ -5,12 +5,16 @@
 //! inside [`Run::act`], which carries out what the change asks of others after the borrow has ended:
 //! wakers and resources are other people's code (rule P2).
 
+mod attendant;
 mod checkpoint;
 mod context;
 mod dump;
+mod employer;
+mod end;
 #[cfg(feature = "testing")]
 mod idle;
 mod inbox;
+mod locals;
 mod operation;
 mod panics;
 mod park;
@@ -20,6 +24,7 @@ mod stats;
 mod tasks;
 mod turn;
 mod watch;
+mod worker;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -30,13 +35,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use crate::cancel::{Deadlines, Due, Label, Node, Outcome, Subject, Sweep, Tree, Wait, Whom};
+use crate::cancel::{
+    Closed, Deadlines, Due, Label, Node, Outcome, Subject, Sweep, Tree, Wait, Whom,
+};
 use crate::clock::{Clock, Instant};
 use crate::error::{Cancelled, Reason};
 use crate::op::{Action, Home, Pool, Remains, Shelf, Slot, Sole, Submission, Table};
 use crate::ring::{Capabilities, Host, Ring};
 use crate::slots::Key;
 
+use attendant::Attendant;
 pub(crate) use checkpoint::PATIENCE;
 pub use checkpoint::{checkpoint, checkpoint_if_cancelled, yield_shielded};
 use context::TaskContext;
@@ -44,9 +52,13 @@ pub(crate) use context::{
     Entered, check_run, check_running, current, current_or_none, now, with_current,
 };
 pub use dump::tree;
+pub(crate) use employer::{Employer, Wish, enter_employer, with_employer};
 #[cfg(feature = "testing")]
 use idle::Idle;
 use inbox::Inbox;
+pub(crate) use inbox::{Caller, Door};
+use locals::RunValues;
+pub(crate) use locals::{Binding, Bindings, Variable};
 pub(crate) use operation::{Finished, Operation, Verdict, is_interruption, judge, submit_plain};
 pub(crate) use panics::{Panics, Payload};
 pub(crate) use park::{Park, Pause};
@@ -55,7 +67,7 @@ pub(crate) use stage::{Stage, StageSet, silence_panics, stage};
 pub use stats::{Stats, stats};
 use tasks::Tasks;
 pub(crate) use tasks::{Nest, Ready, Task};
-pub(crate) use turn::{Drive, Limits, Strictness};
+pub(crate) use turn::{Draining, Drive, Limits, Strictness};
 pub(crate) use watch::Watch;
 
 /// Everything one run has.
@@ -65,10 +77,15 @@ pub(crate) struct Run {
     clock: Clock,
     host: Host,
     inbox: Arc<Inbox>,
+    door: Door,
     pool: Rc<Pool>,
     shelf: Shelf,
     root: Key<Node>,
+    /// Of the main future, and of the attendant.
+    nest: Key<Nest>,
+    attendant: RefCell<Option<Attendant>>,
     context: TaskContext,
+    values: RunValues,
     /// Somebody is carrying chores out; whoever comes meanwhile leaves theirs to that one.
     carrying: Cell<bool>,
     finished: Cell<bool>,
@@ -111,6 +128,8 @@ pub(crate) struct Core {
     began: Duration,
     /// Tasks that were dropped because they were stuck (rule F13).
     abandoned: u64,
+    /// Threads that work for the run, and that it waits for.
+    threads: usize,
     #[cfg(feature = "testing")]
     idle: Idle,
 }
@@ -136,12 +155,14 @@ impl Run {
         let inbox = Arc::new(Inbox::new(ring.bell()));
         let mut tree = Tree::new();
         let root = tree.open(None, at, false);
+        let mut tasks = Tasks::new(shuffle);
+        let nest = tasks.open_nest();
         let core = Core {
             ring: Some(ring),
             table: Table::new(Rc::clone(&pool), host.clone()),
             tree,
             deadlines: Deadlines::new(),
-            tasks: Tasks::new(shuffle),
+            tasks,
             sweep: Sweep::default(),
             paused: VecDeque::new(),
             wake_later: VecDeque::new(),
@@ -149,6 +170,7 @@ impl Run {
             turn: 1,
             began: Duration::ZERO,
             abandoned: 0,
+            threads: 0,
             #[cfg(feature = "testing")]
             idle: Idle::default(),
         };
@@ -157,11 +179,15 @@ impl Run {
             core: RefCell::new(core),
             clock,
             host,
+            door: Door::new(&inbox),
             inbox,
             pool,
             shelf: Shelf::default(),
             root,
+            nest,
+            attendant: RefCell::new(None),
             context: TaskContext::new(root),
+            values: RunValues::new(),
             carrying: Cell::new(false),
             finished: Cell::new(false),
             on_abandoned,
@@ -205,6 +231,11 @@ impl Run {
         &self.host
     }
 
+    /// What other threads reach it by.
+    pub(crate) fn door(&self) -> &Door {
+        &self.door
+    }
+
     /// What this kernel can do beyond the floor.
     pub(crate) fn capabilities(&self) -> Capabilities {
         self.look(|core| core.ring.as_ref().map(Ring::capabilities)).unwrap_or_default()
@@ -230,7 +261,7 @@ impl Run {
         &self,
         node: Key<Node>,
         task: Key<Task>,
-        strikes: u32,
+        strikes: u16,
         cx: &Context<'_>,
     ) -> Entered<'_> {
         self.context.enter_task(node, task, strikes, cx)
@@ -326,7 +357,7 @@ impl Run {
             let waits = core.has_wait(node, but_children);
             let queued = core.tasks.is_queued(task);
             let Some(task) = core.tasks.get_mut(task) else { return false };
-            task.restless = if waits || !queued { 0 } else { task.restless + 1 };
+            task.restless = if waits || !queued { 0 } else { task.restless.saturating_add(1) };
             !waits && (!queued || task.restless >= checkpoint::PATIENCE)
         })
     }
@@ -383,10 +414,17 @@ impl Core {
         }
     }
 
-    /// Takes a node out of the tree, and its timer out of the heap (rule F7).
+    /// Takes a node out of the tree, and its timer out of the heap (rule F7). Schedule points in it go
+    /// on in its parent.
     pub(crate) fn close_node(&mut self, node: Key<Node>) {
-        if let Some(timer) = self.tree.close(node, &mut self.sweep) {
+        let Closed { timer, pauses_in } = self.tree.close(node, &mut self.sweep);
+        if let Some(timer) = timer {
             self.deadlines.remove(timer);
+        }
+        if let Some(parent) = pauses_in {
+            for (place, _) in self.paused.iter_mut().filter(|(place, _)| *place == node) {
+                *place = parent;
+            }
         }
     }
 

@@ -31,6 +31,8 @@ pub struct Stats {
     /// Tasks, scope bodies and nursery bodies that were dropped because they were cancelled and went
     /// on waiting for something foreign (rules F13, F14).
     pub abandoned: u64,
+    /// Threads at work for the run, but for those that it does not wait for.
+    pub threads: usize,
     /// Turns of the loop.
     pub turns: u64,
     /// System calls into the ring.
@@ -77,6 +79,7 @@ pub fn stats() -> Stats {
             cancels_missed: traffic.cancels_missed,
             cancels_running: traffic.cancels_running,
             abandoned: core.abandoned,
+            threads: core.threads,
             turns: core.turn(),
             enters: traffic.enters,
             timers: core.deadlines.len(),

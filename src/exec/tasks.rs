@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
-use crate::cancel::{Label, Node, Sweep, Tree, Whom};
+use crate::cancel::{Label, Node, Sweep, Tree, What, Whom};
 use crate::slots::{Key, Slots};
 
 use super::inbox::Inbox;
-use super::{Core, Run, RunId, Shuffle, context};
+use super::{Bindings, Core, Run, RunId, Shuffle, context};
 
 /// One child, one nursery's body, or the main future: what is polled on its own.
 pub(crate) struct Task {
@@ -27,17 +27,19 @@ pub(crate) struct Task {
     /// In which turn it was last woken.
     woken: u64,
     /// Rule F14, kept while the task is not polled.
-    pub(crate) strikes: u32,
+    pub(crate) strikes: u16,
     /// How often it woke itself while it was cancelled and waited for nothing of ours (rule F14).
-    pub(crate) restless: u32,
+    pub(crate) restless: u16,
     waker: Option<Arc<TaskWaker>>,
+    /// The values that it has inherited.
+    bindings: Bindings,
 }
 
 /// A task whose turn has come.
 pub(crate) struct Ready {
     /// Which one of its nest.
     pub(crate) place: u64,
-    pub(crate) strikes: u32,
+    pub(crate) strikes: u16,
     /// Its scope is cancelled, as its poll begins.
     pub(crate) cancelled: bool,
 }
@@ -76,7 +78,13 @@ impl Tasks {
         }
     }
 
-    fn add(&mut self, node: Key<Node>, nest: Key<Nest>, place: u64) -> Key<Task> {
+    fn add(
+        &mut self,
+        node: Key<Node>,
+        nest: Key<Nest>,
+        place: u64,
+        bindings: Bindings,
+    ) -> Key<Task> {
         self.tasks.insert(Task {
             node,
             nest,
@@ -86,18 +94,28 @@ impl Tasks {
             strikes: 0,
             restless: 0,
             waker: None,
+            bindings,
         })
     }
 
-    /// A task has ended. Its waker is used again unless somebody else has a share; else it comes back.
-    fn remove(&mut self, key: Key<Task>, waker: Waker) -> Option<Waker> {
-        match self.tasks.remove(key).and_then(|task| task.waker) {
+    /// A task has ended. Its waker is used again unless somebody else has a share. The rest comes back:
+    /// dropping it may run other people's code.
+    fn remove(&mut self, key: Key<Task>, waker: Waker) -> (Option<Waker>, Bindings) {
+        let Some(Task { waker: shared, bindings, .. }) = self.tasks.remove(key) else {
+            return (Some(waker), None);
+        };
+        match shared {
             Some(shared) if Arc::strong_count(&shared) == OURS && self.retired.len() < RETIRED => {
                 self.retired.push((shared, waker));
-                None
+                (None, bindings)
             }
-            _ => Some(waker),
+            _ => (Some(waker), bindings),
         }
+    }
+
+    /// The values that a task has inherited.
+    pub(super) fn bindings(&self, key: Key<Task>) -> Bindings {
+        self.tasks.get(key)?.bindings.clone()
     }
 
     /// Wakes a task, and whoever polls it, and so on up. One that is awake, or has ended, is left alone.
@@ -236,7 +254,7 @@ impl Wake for TaskWaker {
         }
         if !self.posted.swap(true, Ordering::AcqRel) {
             let inbox = Arc::clone(&self.inbox);
-            inbox.put(self);
+            inbox.wake(self);
         }
     }
 
@@ -262,7 +280,7 @@ impl TaskWaker {
 }
 
 impl Run {
-    /// Opens a child's node, and a task for it that is woken.
+    /// Opens a child's node, and a task for it that is woken. A service is behind a shield.
     #[inline]
     pub(crate) fn add_child(
         &self,
@@ -271,9 +289,10 @@ impl Run {
         place: u64,
         label: Label,
     ) -> (Key<Node>, Key<Task>, Waker) {
+        let bindings = self.bindings();
         self.act(|core| {
-            let node = core.tree.open(Some(nursery), label, false);
-            let (task, waker) = self.add(core, node, nest, place);
+            let node = core.tree.open(Some(nursery), label, label.what == What::Service);
+            let (task, waker) = self.add(core, node, nest, place, bindings);
             core.tree.set_body(node, Whom::Task(task.to_bits()), &mut core.sweep);
             core.tasks.wake(task, core.turn, &mut core.sweep);
             (node, task, waker)
@@ -287,8 +306,9 @@ impl Run {
         nest: Key<Nest>,
         place: u64,
     ) -> (Key<Task>, Waker) {
+        let bindings = self.bindings();
         self.act(|core| {
-            let (task, waker) = self.add(core, nursery, nest, place);
+            let (task, waker) = self.add(core, nursery, nest, place, bindings);
             core.tree.set_body(nursery, Whom::Task(task.to_bits()), &mut core.sweep);
             (task, waker)
         })
@@ -301,8 +321,9 @@ impl Run {
         node: Key<Node>,
         nest: Key<Nest>,
         place: u64,
+        bindings: Bindings,
     ) -> (Key<Task>, Waker) {
-        let key = core.tasks.add(node, nest, place);
+        let key = core.tasks.add(node, nest, place, bindings);
         let (shared, waker) = core.tasks.retired.pop().unwrap_or_else(|| {
             let shared = Arc::new(TaskWaker {
                 run: self.id,

@@ -1,33 +1,45 @@
 //! The loop, on one page.
 
-use std::any::Any;
 use std::future::Future;
 use std::io;
-use std::panic::{self, AssertUnwindSafe};
-use std::pin::pin;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::cancel::Due;
 use crate::clock::{Clock, Instant};
 use crate::error::{Error, Reason};
 use crate::op::{Pushed, Table};
-use crate::ring::{CtrlC, Ring, TokenKind};
+use crate::ring::{Ring, Signals, TokenKind};
 use crate::slots::Key;
 
+use super::attendant::{ATTENDANT, MAIN};
+use super::inbox::Mail;
 use super::tasks::{Nest, Ready, Task};
 use super::{Core, Hands, Panics, Run, context};
 
 /// How a run is driven.
 #[derive(Default)]
 pub(crate) struct Drive {
-    /// Catches the first Ctrl-C (rule P5).
-    pub(crate) ctrl_c: Option<CtrlC>,
+    /// Catches the first signals (rule P5).
+    pub(crate) signals: Option<Signals>,
+    /// What the first one does, instead of cancelling.
+    pub(crate) drain: Option<Draining>,
     /// Reports a deadlock instead of sleeping for ever (rule P4).
     pub(crate) deadlock: Option<Strictness>,
     /// How long it may go on.
     pub(crate) limits: Limits,
+}
+
+/// Ending what is idle first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draining {
+    /// How long what is in hand may take.
+    pub(crate) grace: Duration,
+    /// Where that was asked for.
+    pub(crate) at: &'static Location<'static>,
 }
 
 /// What a run under test must not go beyond.
@@ -41,7 +53,7 @@ pub(crate) struct Limits {
 /// What counts as something that could still wake the run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Strictness {
-    /// A waker of ours that somebody outside holds.
+    /// A waker of ours, or a door, that somebody outside holds.
     Lenient,
     /// Nothing outside.
     Strict,
@@ -65,44 +77,58 @@ impl Run {
     }
 
     fn poll_to_end<T>(&self, drive: &Drive, main: impl Future<Output = T>) -> Result<T, Error> {
-        let nest = self.act(|core| core.tasks.open_nest());
-        let (task, waker) = self.add_body(self.root, nest, 0);
+        let (task, waker) = self.add_body(self.root, self.nest, MAIN);
         self.wake_task(task);
         let mut main = pin!(Some(main));
-        let mut cx = Context::from_waker(&waker);
-        loop {
-            self.turn(drive, nest)?;
-            let turn = self.turn_number();
-            let Some(Ready { strikes, cancelled, .. }) = self.next_task(nest, turn) else {
-                continue;
-            };
-            let entered = self.context.enter_task(self.root, task, strikes, &cx);
-            let polled = main.as_mut().as_pin_mut().map(|main| main.poll(&mut cx));
-            self.keep_strikes(task, strikes);
-            drop(entered);
-            match polled {
-                Some(Poll::Ready(value)) => {
-                    main.set(None);
-                    return Ok(value);
-                }
-                _ if cancelled && self.is_stuck(self.root, task, false) => {
-                    self.report_stuck(self.root);
-                    main.set(None);
-                    return Err(self.cancelled(self.root).into());
-                }
-                _ => {}
+        let mut outcome = None;
+        while outcome.is_none() || self.has_attendant() {
+            self.turn(drive)?;
+            let Some(ready) = self.next_task(self.nest, self.turn_number()) else { continue };
+            if ready.place == ATTENDANT {
+                self.poll_attendant(ready);
+            } else if let Poll::Ready(ended) = self.poll_main(main.as_mut(), task, &waker, ready) {
+                outcome = Some(ended);
+                self.inbox.refuse_calls();
+                self.collect_mail();
+                self.dismiss_attendant();
             }
         }
+        outcome.expect("it has ended")
+    }
+
+    fn poll_main<T>(
+        &self,
+        mut main: Pin<&mut Option<impl Future<Output = T>>>,
+        task: Key<Task>,
+        waker: &Waker,
+        Ready { strikes, cancelled, .. }: Ready,
+    ) -> Poll<Result<T, Error>> {
+        let Some(future) = main.as_mut().as_pin_mut() else { return Poll::Pending };
+        let mut cx = Context::from_waker(waker);
+        let entered = self.context.enter_task(self.root, task, strikes, &cx);
+        let polled = future.poll(&mut cx);
+        self.keep_strikes(task, strikes);
+        drop(entered);
+        let ended = match polled {
+            Poll::Ready(value) => Ok(value),
+            Poll::Pending if cancelled && self.is_stuck(self.root, task, false) => {
+                self.report_stuck(self.root);
+                Err(self.cancelled(self.root).into())
+            }
+            Poll::Pending => return Poll::Pending,
+        };
+        main.set(None);
+        Poll::Ready(ended)
     }
 
     /// One turn (rule P2): hand everything over and wait, in one system call; drain the completions
     /// into the table; expire deadlines. Tasks run after it, and whatever wakes them from now on
     /// wakes them in the turn after.
-    fn turn(&self, drive: &Drive, root: Key<Nest>) -> Result<(), Error> {
+    fn turn(&self, drive: &Drive) -> Result<(), Error> {
         if self.inbox.is_rung() {
             self.collect_mail();
         }
-        let rung = self.pass(drive, root)?;
+        let rung = self.pass(drive, self.nest)?;
         self.act(|core| {
             core.began = core.coarse_now();
             core.expire(&self.clock);
@@ -112,12 +138,26 @@ impl Run {
             self.collect_mail();
         }
         // Asked in every turn: a program that never waits does not drain the bell.
-        if drive.ctrl_c.as_ref().is_some_and(CtrlC::take) {
-            self.cancel(self.root, Reason::Interrupt);
+        let signals = drive.signals.as_ref().map_or(0, Signals::take);
+        for _ in 0..signals {
+            self.heed_signal(drive);
         }
         // What is woken from now on is woken in this turn, and runs in the next.
         self.core.borrow_mut().turn += 1;
         self.check_limits(drive.limits)
+    }
+
+    /// Rule P5: the first one drains the main scope if that was asked for, the next one cancels it.
+    fn heed_signal(&self, drive: &Drive) {
+        let is_drained = self.look(|core| core.tree.drained(self.root)).is_some();
+        match drive.drain.filter(|_| !is_drained) {
+            Some(Draining { grace, at }) => {
+                let end = self.now() + grace;
+                self.act(|core| core.set_deadline(self.root, Some(end)));
+                self.drain(self.root, at);
+            }
+            None => self.cancel(self.root, Reason::Interrupt),
+        }
     }
 
     /// Hands over, waits, and drains. Says whether the bell was rung.
@@ -149,18 +189,25 @@ impl Run {
         Ok(())
     }
 
-    /// Wakes what other threads have woken.
-    fn collect_mail(&self) {
-        for waker in self.inbox.take() {
+    /// Wakes what other threads have woken, and makes the calls that they want made. A panic in one of
+    /// them is kept until all have been made (rule K5).
+    pub(super) fn collect_mail(&self) {
+        let Mail { tasks, calls } = self.inbox.take();
+        for waker in tasks {
             waker.collected();
             if let Some(task) = waker.task() {
                 self.wake_task(task);
             }
         }
+        let mut panics = Panics::default();
+        for call in calls {
+            panics.catch(call);
+        }
+        panics.resume();
     }
 
     /// Notes how many cancellations the task has swallowed so far; it came with `former`.
-    pub(crate) fn keep_strikes(&self, task: Key<Task>, former: u32) {
+    pub(crate) fn keep_strikes(&self, task: Key<Task>, former: u16) {
         let strikes = self.context.strikes();
         if strikes == former {
             return;
@@ -171,54 +218,11 @@ impl Run {
     }
 
     fn is_deadlocked(&self, drive: &Drive, how: Strictness) -> bool {
-        let idle = self.look(|core| !core.may_complete() && !core.table.has_queued());
-        let hope = how == Strictness::Lenient && self.look(|core| core.tasks.has_foreign_wakers());
-        idle && !hope && drive.ctrl_c.is_none()
-    }
-
-    /// Ends the run: waits until the kernel has let go of everything, then closes the ring (rule P1).
-    /// A panic of other people's code meanwhile comes back.
-    fn end(self: &Rc<Self>) -> Option<Box<dyn Any + Send>> {
-        let mut panics = Panics::default();
-        let reaped = loop {
-            match panic::catch_unwind(AssertUnwindSafe(|| self.reap())) {
-                Ok(reaped) => break reaped,
-                // What panicked is gone; the rest still has to be reaped.
-                Err(payload) => panics.keep(payload),
-            }
-        };
-        self.finished.set(true);
-        self.inbox.close();
-        match (self.act(|core| core.ring.take()), reaped) {
-            (Some(ring), Ok(())) => {
-                ring.close();
-                self.pool.close();
-            }
-            // The kernel may still have memory of ours: it stays, for ever.
-            (ring, _) => {
-                std::mem::forget(ring);
-                std::mem::forget(Rc::clone(self));
-            }
-        }
-        panics.into_first()
-    }
-
-    /// Cancels everything that is left, and waits for it.
-    fn reap(&self) -> io::Result<()> {
-        self.cancel(self.root, Reason::Shutdown);
-        self.act(|core| {
-            let left: Vec<_> = core.table.iter().map(|(key, _)| key).collect();
-            for key in left {
-                let action = core.table.cancel(key);
-                core.follow(action);
-            }
-        });
-        while self.look(|core| core.table.in_kernel() > 0 || core.table.has_queued()) {
-            self.act(|core| core.exchange(None))?;
-            #[cfg(feature = "testing")]
-            self.let_time_pass()?;
-        }
-        Ok(())
+        let idle =
+            self.look(|core| !core.may_complete() && !core.table.has_queued() && core.threads == 0);
+        let hope = how == Strictness::Lenient
+            && (self.door.is_held_elsewhere() || self.look(|core| core.tasks.has_foreign_wakers()));
+        idle && !hope && drive.signals.is_none()
     }
 }
 

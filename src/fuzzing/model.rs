@@ -345,7 +345,8 @@ impl Model {
 
     /// Whether a task may have swallowed so many cancellations that it is to be dropped (rule F14).
     pub(super) fn may_be_exhausted(&self) -> bool {
-        self.with(|inner| inner.delivered > exec::PATIENCE - exec::PATIENCE / 10)
+        let patience = u32::from(exec::PATIENCE);
+        self.with(|inner| inner.delivered > patience - patience / 10)
     }
 
     // What was found.

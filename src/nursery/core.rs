@@ -23,6 +23,7 @@ pub(super) struct Core<T, E: 'static> {
     /// Children that keep it open.
     living: Cell<usize>,
     daemons: Cell<usize>,
+    services: Cell<usize>,
     /// Real errors, in order of arrival.
     errors: RefCell<Vec<E>>,
     /// The first cancellation that arrived when the nursery was cancelled (rule E12).
@@ -48,6 +49,8 @@ pub(super) struct Home {
 pub(super) enum Role<E: 'static> {
     Ordinary,
     Daemon,
+    /// Cancelled when all others have ended, and not before.
+    Service,
     /// Its end before it is ready concerns only whoever waits in `start`.
     Starting(Rc<Starting<E>>),
 }
@@ -78,6 +81,7 @@ impl<T, E> Core<T, E> {
             children: RefCell::new(Slots::new()),
             living: Cell::new(0),
             daemons: Cell::new(0),
+            services: Cell::new(0),
             errors: RefCell::new(Vec::new()),
             cancelled: RefCell::new(None),
             cut_short: Cell::new(false),
@@ -113,8 +117,15 @@ impl<T, E> Core<T, E> {
         self.living.get() > 0
     }
 
-    pub(super) fn has_daemons(&self) -> bool {
-        self.daemons.get() > 0
+    /// Those that do not keep it open are to end now, first the daemons, then the services (rule N18).
+    /// Whether there are any left.
+    pub(super) fn dismisses_somebody(&self) -> bool {
+        match (self.daemons.get(), self.services.get()) {
+            (0, 0) => return false,
+            (0, _) => self.dismiss(|role| matches!(role, Role::Service)),
+            _ => self.dismiss(|role| matches!(role, Role::Daemon)),
+        }
+        true
     }
 
     pub(super) fn spawn<'a>(
@@ -154,14 +165,17 @@ impl<T, E> Core<T, E> {
         match role {
             Role::Ordinary | Role::Starting(_) => &self.living,
             Role::Daemon => &self.daemons,
+            Role::Service => &self.services,
         }
     }
 
-    /// Only daemons are left: their scopes are cancelled (rule N18).
-    pub(super) fn dismiss_daemons(&self) {
+    fn dismiss(&self, is_dismissed: impl Fn(&Role<E>) -> bool) {
         let Some(home) = self.home() else { return };
-        let nodes: Vec<_> =
-            self.children.borrow().iter().filter_map(|(_, child)| child.node()).collect();
+        let nodes: Vec<_> = {
+            let children = self.children.borrow();
+            let dismissed = children.iter().filter(|(_, child)| is_dismissed(&child.role));
+            dismissed.filter_map(|(_, child)| child.node()).collect()
+        };
         for node in nodes {
             home.run.cancel(node, Reason::Finished);
         }
@@ -253,9 +267,11 @@ impl<T, E: Unwind> Core<T, E> {
         };
         let count = self.count(&role);
         count.set(count.get() - 1);
-        // A daemon runs in a scope of its own, which absorbs its own cancellation.
+        // Daemons and services run in scopes of their own, which absorb their own cancellation.
         let end = match (end, &role) {
-            (Ok(Err(error)), Role::Daemon) => Ok(absorb(run, seat.node, error).map_or(Ok(()), Err)),
+            (Ok(Err(error)), Role::Daemon | Role::Service) => {
+                Ok(absorb(run, seat.node, error).map_or(Ok(()), Err))
+            }
             (end, _) => end,
         };
         self.unseat(Some(seat));
@@ -351,7 +367,11 @@ impl<T, E: Unwind> Core<T, E> {
 
 impl<E> ChildEntry<E> {
     fn label(&self) -> Label {
-        let what = if matches!(self.role, Role::Daemon) { What::Daemon } else { What::Child };
+        let what = match self.role {
+            Role::Ordinary | Role::Starting(_) => What::Child,
+            Role::Daemon => What::Daemon,
+            Role::Service => What::Service,
+        };
         Label { what, at: self.at }
     }
 

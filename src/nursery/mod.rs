@@ -151,6 +151,55 @@ impl<'scope, 'env, T, E: Unwind> Nursery<'scope, 'env, T, E> {
         self.handle.core().spawn(child, Role::Daemon, Location::caller());
     }
 
+    /// Starts a child that outlives the others: it is cancelled when they all, daemons too, have ended,
+    /// and not before, also where the nursery is cancelled. For what others need to the last: a logger, a
+    /// pool of connections, a counter.
+    ///
+    /// It does not keep the nursery open. Its error cancels the siblings like any child's; its own
+    /// cancellation is no error. It is behind a shield until then, so what is cancelled or
+    /// [drained](crate::CancelScope::drain) around it does not concern it; and an end of its own takes as
+    /// long as it takes, so give what may hang a deadline.
+    ///
+    /// ```
+    /// use trine::sync::unbounded;
+    ///
+    /// trine::run(async || {
+    ///     let (log, lines) = unbounded();
+    ///     let written = std::cell::RefCell::new(Vec::new());
+    ///     trine::nursery(async |n| {
+    ///         n.spawn_service(async {
+    ///             let ended = loop {
+    ///                 match lines.recv().await {
+    ///                     Ok(line) => written.borrow_mut().extend(line),
+    ///                     Err(error) => break Err(error),
+    ///                 }
+    ///             };
+    ///             // All others have ended; what they said last is still to be taken.
+    ///             while let Ok(line) = lines.try_recv() {
+    ///                 written.borrow_mut().push(line);
+    ///             }
+    ///             ended
+    ///         });
+    ///         n.spawn(async {
+    ///             let ended = trine::time::sleep_forever().await;
+    ///             log.try_send("cancelled, and still heard")?;
+    ///             ended
+    ///         });
+    ///         trine::checkpoint().await?;
+    ///         n.cancel();
+    ///         Ok(())
+    ///     })
+    ///     .await?;
+    ///     assert_eq!(written.into_inner(), ["cancelled, and still heard"]);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn spawn_service(self, child: impl Future<Output = Result<(), E>> + 'scope) {
+        self.handle.core().spawn(child, Role::Service, Location::caller());
+    }
+
     /// Starts a child that yields a value: awaiting the handle gives it (rule N19). The child's error
     /// goes to the nursery, as any child's.
     ///

@@ -141,10 +141,8 @@ where
                 }
             }
             let ended = state.ended && !state.core.has_living();
-            if ended && state.core.has_daemons() {
-                state.core.dismiss_daemons();
-            }
-            if !ended || state.core.has_daemons() || state.keeper.poll_leave(cx).is_pending() {
+            let ended = ended && !state.core.dismisses_somebody();
+            if !ended || state.keeper.poll_leave(cx).is_pending() {
                 state.sleep(&home, run.whom(cx));
                 return Poll::Pending;
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::op::{Action, Fd, Home, Pushed, Shelf, Sole, Storage, Submission, Table};
+use crate::random::Random;
 use crate::ring::{Ring, RingSize};
 use crate::slots::Key;
 
@@ -307,17 +308,4 @@ fn a_chunk_is_cut_as_its_bytes_are() {
 #[should_panic(expected = "cannot advance by 3: 2 bytes are left")]
 fn a_chunk_is_not_advanced_beyond_its_end() {
     Chunk::from_vec(vec![1, 2]).advance(3);
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end as u64) as usize
-    }
 }

@@ -13,6 +13,7 @@ use std::rc::Weak;
 
 use super::*;
 use crate::op::{Home, IoBuf, IoBufMut, PoolLimits, Shelf};
+use crate::random::Random;
 use crate::ring::{Host, Region};
 
 const PROGRAMS: u64 = if cfg!(miri) { 3 } else { 300 };
@@ -195,7 +196,7 @@ impl Pair {
                 let op = self.any();
                 // Only a single receive is taken for its bytes.
                 if self.twins.get(op).is_some_and(|twin| twin.kind == &Kind::READ)
-                    && self.random.below(2) == 0
+                    && self.random.one_in(2)
                 {
                     self.take_bytes(op);
                 } else {
@@ -210,7 +211,7 @@ impl Pair {
         let twins = self.twins.iter().enumerate();
         let living: Vec<_> =
             twins.filter(|(_, twin)| twin.place != Place::Gone).map(|(op, _)| op).collect();
-        if living.is_empty() || self.random.below(12) == 0 {
+        if living.is_empty() || self.random.one_in(12) {
             return self.random.below(self.twins.len() + 1);
         }
         living[self.random.below(living.len())]
@@ -373,7 +374,7 @@ impl Pair {
     /// What the kernel does with the memory that it has; the result, and the other end of a
     /// descriptor in it.
     fn work(&mut self, op: usize, request: Request) -> (i32, Option<File>) {
-        let fails = self.random.below(4) == 0;
+        let fails = self.random.one_in(4);
         let twin = &mut self.twins[op];
         match request {
             _ if fails => (-libc::ECANCELED, None),
@@ -497,7 +498,7 @@ impl Pair {
 
     /// Takes a descriptor, or takes it in order to dispose of it: it is closed either way.
     fn take_descriptor(&mut self, op: usize, key: Key<Slot>) {
-        let for_nobody = self.random.below(3) == 0;
+        let for_nobody = self.random.one_in(3);
         let twin = &mut self.twins[op];
         let Some(Expected { result, more, peer }) = twin.unread.pop_front() else {
             let nothing = self.table.take_nothing(key).is_none();
@@ -610,7 +611,7 @@ impl Pair {
             self.compare();
         }
         for op in 0..self.twins.len() {
-            if self.random.below(2) == 0 {
+            if self.random.one_in(2) {
                 self.orphan(op);
             }
             while !self.twins[op].unread.is_empty() {
@@ -654,17 +655,4 @@ fn names(twins: &[Twin], ops: &[usize]) -> Vec<(u32, u32)> {
 fn meant(table: &Table, queue: &Queue, phase: Phase) -> Vec<(u32, u32)> {
     let is_meant = |key: &Key<Slot>| table.get(*key).is_some_and(|slot| slot.state.phase == phase);
     queue.keys.iter().copied().filter(is_meant).map(|key| name(token(key))).collect()
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end as u64) as usize
-    }
 }

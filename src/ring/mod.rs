@@ -46,7 +46,7 @@ pub(crate) use buffers::Provided;
 pub(crate) use host::{Descriptor, Host};
 pub(crate) use limits::raise_descriptor_limit;
 pub(crate) use request::{Region, Request};
-pub(crate) use signal::CtrlC;
+pub(crate) use signal::{Catch, Signals};
 pub(crate) use socket::{ListenOptions, SocketOption};
 
 use kernel::Kernel;

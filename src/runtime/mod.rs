@@ -8,15 +8,16 @@ use std::future::Future;
 use std::ops::AsyncFnOnce;
 use std::panic::Location;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::cancel::{Label, What};
 use crate::clock::Clock;
 use crate::error::{Error, Result, Unavailable, Unwind};
 #[cfg(feature = "testing")]
 use crate::exec::Stage;
-use crate::exec::{self, Drive, Limits, Run, Setting, Strictness};
+use crate::exec::{self, Draining, Drive, Limits, Run, Setting, Strictness};
 use crate::op::{Pool, PoolLimits};
-use crate::ring::{CtrlC, Ring, RingSize};
+use crate::ring::{Catch, Ring, RingSize, Signals};
 
 /// Runs `main` to its end on this thread, on a ring of its own.
 ///
@@ -76,6 +77,7 @@ pub struct Builder {
     ring: RingSize,
     pool: PoolSize,
     ctrl_c: bool,
+    drain: Option<Draining>,
     deadlock: Option<Strictness>,
     on_abandoned: Option<Abandoned>,
 }
@@ -110,6 +112,7 @@ impl Builder {
             ring: RingSize { submissions: 256, completions: 8192 },
             pool: PoolSize { incremental: true, buffer: None, least: None, most: None },
             ctrl_c: false,
+            drain: None,
             deadlock: None,
             on_abandoned: None,
         }
@@ -167,6 +170,33 @@ impl Builder {
     /// the process (rule P5). Off unless said otherwise.
     pub fn ctrl_c(mut self, catch: bool) -> Builder {
         self.ctrl_c = catch;
+        self
+    }
+
+    /// Has signals end the program gracefully: the first SIGTERM or Ctrl-C
+    /// [drains](crate::CancelScope::drain) the main scope with this grace, the second one cancels it, and a
+    /// third one kills the process (rule P5).
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use trine::net::{TcpListener, serve};
+    /// use trine::{Builder, idle};
+    ///
+    /// Builder::new().drain_on_signal(Duration::from_secs(30)).run(async || {
+    ///     let listener = TcpListener::bind("127.0.0.1:7000").await?;
+    ///     serve(&listener, 1000, async |stream, _peer| {
+    ///         while let Some(Some(request)) = idle(stream.recv()).await? {
+    ///             stream.write_all(request).await?;
+    ///         }
+    ///         stream.close().await
+    ///     })
+    ///     .await
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn drain_on_signal(mut self, grace: Duration) -> Builder {
+        self.drain = Some(Draining { grace, at: Location::caller() });
         self
     }
 
@@ -256,10 +286,16 @@ impl Builder {
         if !pool.has_buffers() {
             return Err(no_memory(limits));
         }
-        let ctrl_c = if self.ctrl_c { Some(CtrlC::catch(ring.bell())?) } else { None };
+        let catch = match (self.drain, self.ctrl_c) {
+            (Some(_), _) => Some(Catch::Termination),
+            (None, true) => Some(Catch::Interrupt),
+            (None, false) => None,
+        };
+        let signals = catch.map(|what| Signals::catch(what, ring.bell())).transpose()?;
         let label = Label { what: What::Run, at };
         let run = Run::new(ring, pool, label, setting, self.on_abandoned);
-        Ok((run, Drive { ctrl_c, deadlock: self.deadlock, limits: Limits::default() }))
+        let (drain, deadlock, limits) = (self.drain, self.deadlock, Limits::default());
+        Ok((run, Drive { signals, drain, deadlock, limits }))
     }
 }
 
@@ -292,6 +328,7 @@ impl fmt::Debug for Builder {
             .field("ring", &self.ring)
             .field("pool", &self.pool)
             .field("ctrl_c", &self.ctrl_c)
+            .field("drain_on_signal", &self.drain.map(|drain| drain.grace))
             .field("deadlock", &self.deadlock)
             .finish_non_exhaustive()
     }

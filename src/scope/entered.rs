@@ -61,7 +61,7 @@ pub(super) struct Entered<S: Deref<Target = CancelScope>, X, T, E> {
     has_timer: bool,
     /// How the body ended; the scope is being left.
     outcome: Option<Result<Option<T>, E>>,
-    restless: u32,
+    restless: u16,
     /// The body has had to wait, so going on is a schedule point already.
     waited: bool,
     pause: Option<Pause>,

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::rc::Rc;
 use std::result;
 
 use crate::error::{Error, Result};
@@ -61,6 +62,19 @@ impl CapacityLimiter {
     /// `Cancelled`; [`Error::NoRun`] outside of a run.
     pub fn acquire(&self) -> impl Future<Output = Result<Token<'_>>> + use<'_> {
         ask(self, || (), |()| Ok(Token { limiter: self }))
+    }
+
+    /// As [`acquire`](CapacityLimiter::acquire), with a token that keeps the limiter alive.
+    ///
+    /// # Errors
+    /// As [`acquire`](CapacityLimiter::acquire).
+    pub fn acquire_owned(self: &Rc<Self>) -> impl Future<Output = Result<OwnedToken>> + use<> {
+        let limiter = Rc::clone(self);
+        async move {
+            let token = limiter.acquire().await?;
+            std::mem::forget(token);
+            Ok(OwnedToken { limiter })
+        }
     }
 
     /// Borrows a token if one is free and nobody waits.
@@ -137,6 +151,19 @@ pub struct Token<'a> {
 }
 
 impl Drop for Token<'_> {
+    fn drop(&mut self) {
+        self.limiter.give_back();
+    }
+}
+
+/// A [`Token`] that keeps its limiter alive.
+#[derive(Debug)]
+#[must_use = "a token that is dropped is given back at once"]
+pub struct OwnedToken {
+    limiter: Rc<CapacityLimiter>,
+}
+
+impl Drop for OwnedToken {
     fn drop(&mut self) {
         self.limiter.give_back();
     }

@@ -38,7 +38,7 @@ pub use channel::{
 };
 pub use condition::{Condition, ConditionStatistics, Locked};
 pub use event::{Event, EventStatistics};
-pub use limiter::{CapacityLimiter, CapacityLimiterStatistics, Token};
+pub use limiter::{CapacityLimiter, CapacityLimiterStatistics, OwnedToken, Token};
 pub use lot::{ParkingLot, Refused, Resource, WaitFor, wait_for};
 pub use mutex::{Mutex, MutexGuard, MutexStatistics};
 pub use oneshot::{OneshotReceiver, OneshotSender, oneshot};

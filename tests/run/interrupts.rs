@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use trine::time::sleep_forever;
-use trine::{Builder, Error, Reason, checkpoint, nop, nursery, shield};
+use trine::{Builder, Error, Reason, checkpoint, idle, nop, nursery, shield};
 
 use super::{LONG, common};
 
@@ -79,6 +79,37 @@ fn be(role: &str) {
             say("ready");
             sleep_forever().await
         }),
+        // Two connections' worth: one that waits for its next request, and one with work in hand.
+        "serves" => Builder::new().drain_on_signal(LONG).run(async || {
+            nursery(async |n| {
+                n.spawn(async {
+                    assert!(idle(sleep_forever()).await?.is_none());
+                    say("idle ended");
+                    Ok(())
+                });
+                n.spawn(async {
+                    let error = sleep_forever().await.unwrap_err();
+                    say(&error.to_string());
+                    shield(sleep_forever()).await?;
+                    Err(error)
+                });
+                checkpoint().await?;
+                say("ready");
+                Ok(())
+            })
+            .await
+        }),
+        "serves for a moment" => {
+            Builder::new().drain_on_signal(Duration::from_millis(20)).run(async || {
+                say("ready");
+                assert!(idle(sleep_forever()).await?.is_none());
+                let error = sleep_forever().await.unwrap_err();
+                let reason = error.cancelled().map(|cancelled| cancelled.reason());
+                assert!(matches!(reason, Some(Reason::Deadline { .. })), "{reason:?}");
+                say("the grace is over");
+                Ok(())
+            })
+        }
         "deadlocks" => catching().detect_deadlock_strictly(true).run(async || {
             say("ready");
             sleep_forever().await
@@ -114,9 +145,11 @@ impl Victim {
             .stdout(Stdio::piped());
         // A shell that starts something in the background has it ignore Ctrl-C, and that is inherited.
         let default = || {
-            // SAFETY: there is no handler that could be missed.
-            let former = unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
-            assert_ne!(former, libc::SIG_ERR);
+            for signal in [libc::SIGINT, libc::SIGTERM] {
+                // SAFETY: there is no handler that could be missed.
+                let former = unsafe { libc::signal(signal, libc::SIG_DFL) };
+                assert_ne!(former, libc::SIG_ERR);
+            }
             Ok(())
         };
         // SAFETY: between fork and exec it makes one system call, and touches no memory.
@@ -140,8 +173,12 @@ impl Victim {
     }
 
     fn interrupt(&self) {
+        self.send(libc::SIGINT);
+    }
+
+    fn send(&self, signal: libc::c_int) {
         // SAFETY: the process is a child that has not been waited for, so the number is its own.
-        assert_eq!(unsafe { libc::kill(self.process.id() as i32, libc::SIGINT) }, 0);
+        assert_eq!(unsafe { libc::kill(self.process.id() as i32, signal) }, 0);
     }
 
     /// Waits until the first signal has arrived: its handler is gone then.
@@ -162,8 +199,13 @@ impl Victim {
 
     #[track_caller]
     fn was_killed(&mut self) {
+        self.was_killed_by(libc::SIGINT);
+    }
+
+    #[track_caller]
+    fn was_killed_by(&mut self, signal: libc::c_int) {
         assert_eq!(self.said(), None, "a killed process says nothing more");
-        assert_eq!(self.end().signal(), Some(libc::SIGINT));
+        assert_eq!(self.end().signal(), Some(signal));
     }
 }
 
@@ -268,6 +310,36 @@ fn a_run_that_ctrl_c_can_wake_is_not_deadlocked() {
         victim.expect("ready");
         victim.interrupt();
         victim.expect(INTERRUPTED);
+        assert!(victim.end().success());
+    });
+}
+
+// P5: the first one of either kind ends what is idle, the second cancels the rest, the third kills.
+#[test]
+fn signals_drain_then_cancel_then_kill() {
+    const ORDERS: [[libc::c_int; 3]; 2] =
+        [[libc::SIGTERM, libc::SIGINT, libc::SIGTERM], [libc::SIGINT, libc::SIGINT, libc::SIGINT]];
+    for [first, second, third] in ORDERS {
+        victim("serves", |victim| {
+            victim.expect("ready");
+            victim.send(first);
+            victim.expect("idle ended");
+            victim.send(second);
+            victim.expect(INTERRUPTED);
+            victim.send(third);
+            victim.was_killed_by(third);
+        });
+    }
+}
+
+// What is still in hand when the grace is over is cancelled.
+#[test]
+fn a_drain_by_signal_has_an_end() {
+    victim("serves for a moment", |victim| {
+        victim.expect("ready");
+        victim.send(libc::SIGTERM);
+        victim.expect("the grace is over");
+        victim.expect("ended well");
         assert!(victim.end().success());
     });
 }

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::poll;
+use trine::sync::Event;
 use trine::time::{Instant, sleep, sleep_forever};
 use trine::{
-    Builder, CancelScope, Error, Result, Stats, checkpoint, move_on_after, nop, nursery, shield,
-    stats, tree, yield_shielded,
+    Builder, CancelScope, Error, Result, Started, Stats, checkpoint, move_on_after, nop, nursery,
+    shield, stats, tree, yield_shielded,
 };
 
 use super::common::spin_until;
@@ -223,6 +224,47 @@ fn the_tree_shows_schedule_points_and_what_cannot_be_interrupted() {
         assert!(line.starts_with(&format!("waits for close fd {fd} since ")), "{line}");
         assert!(line.ends_with(" (cannot be interrupted)"), "{line}");
         close.await
+    });
+}
+
+// N56: a cancelled `start` waits until its child has cleaned up.
+#[trine::test(kernel = "both")]
+fn the_tree_shows_who_waits_for_a_child_to_end() {
+    const WAITS: &str = "waits for a child to end";
+    run(async || {
+        let (scope, cleaned) = (&CancelScope::new(), &Event::new());
+        nursery(async |n| {
+            n.spawn(async move {
+                let left = scope.run(async |_| {
+                    n.start(async |_started: Started<()>| {
+                        let cancelled = sleep_forever().await;
+                        shield(cleaned.wait()).await?;
+                        cancelled
+                    })
+                    .await
+                });
+                assert!(left.await?.is_none());
+                Ok(())
+            });
+            while stats().tasks < 4 {
+                checkpoint().await?;
+            }
+            assert!(!tree().contains(WAITS), "until it is cancelled it waits to be woken");
+            scope.cancel();
+            for _ in 0..10 {
+                checkpoint().await?;
+            }
+            let tree = tree();
+            let mut below = tree.lines().skip_while(|line| !line.trim_start().starts_with("scope"));
+            let scope = below.next().expect("the scope around the start");
+            let indent = scope.len() - scope.trim_start().len() + 2;
+            assert_eq!(below.next(), Some(format!("{:indent$}{WAITS}", "").as_str()), "{tree}");
+            cleaned.set();
+            Ok(())
+        })
+        .await?;
+        assert_eq!(tree().lines().count(), 1);
+        Ok(())
     });
 }
 

@@ -5,15 +5,16 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures::poll;
 use trine::net::TcpListener;
 use trine::time::sleep_forever;
 use trine::{
     CancelScope, Error, Result, checkpoint, checkpoint_if_cancelled, is_cancelled, move_on_after,
-    nop, nursery, tree,
+    nop, nursery, stats, tree, yield_shielded,
 };
 
 use crate::common::wakers::{Bell, poll_with};
@@ -254,6 +255,72 @@ fn a_cancelled_body_whose_schedule_point_was_dropped_does_not_wait_for_ever() {
             assert!(outcome.await?.is_none());
             assert_eq!(trine::stats().abandoned, abandoned + 1, "{in_child}");
         }
+        Ok(())
+    });
+}
+
+/// Polls a future the first time, and then only when that one has been woken.
+struct WhenWoken<F> {
+    inner: Pin<Box<F>>,
+    woken: Arc<Doorbell>,
+}
+
+struct Doorbell {
+    rung: AtomicBool,
+    outer: Mutex<Option<Waker>>,
+}
+
+impl Wake for Doorbell {
+    fn wake(self: Arc<Self>) {
+        self.rung.store(true, Ordering::SeqCst);
+        let outer = self.outer.lock().unwrap().take();
+        outer.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<F: Future> WhenWoken<F> {
+    fn new(inner: F) -> Self {
+        let woken = Doorbell { rung: AtomicBool::new(true), outer: Mutex::new(None) };
+        WhenWoken { inner: Box::pin(inner), woken: Arc::new(woken) }
+    }
+}
+
+impl<F: Future> Future for WhenWoken<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        *self.woken.outer.lock().unwrap() = Some(cx.waker().clone());
+        if !self.woken.rung.swap(false, Ordering::SeqCst) {
+            return Poll::Pending;
+        }
+        let waker = Waker::from(Arc::clone(&self.woken));
+        self.inner.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+}
+
+// B2, F13: a schedule point that was polled in a scope goes on when that is left, and whoever waits for it is
+// not stuck.
+#[trine::test(kernel = "both")]
+fn a_schedule_point_outlives_the_scope_that_it_was_polled_in() {
+    run(async || {
+        let went_on = Cell::new(false);
+        let scope = CancelScope::new();
+        scope.cancel();
+        let body = scope.run(async |_| {
+            let mut turn = pin!(WhenWoken::new(yield_shielded()));
+            let inner = CancelScope::new();
+            let polled = inner.run(async |_| {
+                assert!(poll!(turn.as_mut()).is_pending());
+                Ok(())
+            });
+            polled.await?;
+            turn.await;
+            went_on.set(true);
+            Ok(())
+        });
+        assert!(body.await?.is_some());
+        assert!(went_on.get());
+        assert_eq!(stats().abandoned, 0);
         Ok(())
     });
 }

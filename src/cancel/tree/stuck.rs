@@ -18,7 +18,7 @@ impl Tree {
         let mut at = key;
         loop {
             let Some(node) = self.nodes.get(at) else { return false };
-            let is_task = matches!(node.what, What::Child | What::Daemon);
+            let is_task = node.what.is_child();
             let skip = at != key && is_task && but_children && node.parent == Some(key);
             if node.pending + node.pauses > 0 && !skip {
                 return true;
@@ -47,7 +47,7 @@ impl Tree {
         let mut at = key;
         loop {
             let Some(node) = self.nodes.get(at) else { return false };
-            let is_task = matches!(node.label().what, What::Child | What::Daemon);
+            let is_task = node.what.is_child();
             let skip = at != key && is_task && but_children && node.parent == Some(key);
             let is_nursery = at != key && node.label().what == What::Nursery;
             if is_nursery && node.is_task_that(&is_awake) {
