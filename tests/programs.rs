@@ -102,6 +102,19 @@ fn the_parts_agree_with_their_naive_accounts() {
 }
 
 #[test]
+fn the_tools_that_tasks_wait_at_agree_with_their_naive_twins() {
+    let first = number("TRINE_SEED").unwrap_or(0);
+    let runs = number("TRINE_RUNS").unwrap_or(2000);
+    let marks = fuzzing::tools_from_seeds(first..first + runs);
+    println!("{marks:?}");
+    let happens =
+        ["got although cancelled", "dropped when handed something", "asks anew", "missed"];
+    for what in happens.into_iter().filter(|_| runs >= 2000) {
+        assert!(marks.count(what) > 0, "never {what}: {marks:?}");
+    }
+}
+
+#[test]
 #[ignore = "measures; run it with --release"]
 fn speed() {
     println!("{}", fuzzing::speed());

@@ -25,6 +25,7 @@ mod program;
 mod real;
 mod speed;
 mod timers;
+mod tools;
 mod trial;
 mod watched;
 
@@ -35,4 +36,5 @@ pub use op_state::op_state;
 pub use real::{Differential, cancel_real, differential};
 pub use speed::speed;
 pub use timers::timers;
+pub use tools::{Marks, tools, tools_from_seeds};
 pub use trial::{Figures, cancel_tree, check_seeds, check_tape, show, show_seed};

@@ -135,7 +135,7 @@ pub(super) fn report(tape: &Tape, bug: Option<Bug>, from: &str) -> String {
 
 const REPLAY: &str = "cargo test --test programs replay -- --ignored --nocapture";
 
-fn indented(text: &str) -> String {
+pub(super) fn indented(text: &str) -> String {
     text.lines().map(|line| format!("    {line}\n")).collect()
 }
 
