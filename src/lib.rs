@@ -42,7 +42,7 @@
 //!
 //! # Features
 //! - `macros`, on unless said otherwise: [`#[trine::main]`](macro@main).
-//! - `stream`: [`stream`](stream()), which makes a `futures_core::Stream` of what comes one after another.
+//! - `stream`: the function of that name, which makes a `futures_core::Stream` of what comes one after another.
 //! - `testing`: a simulated kernel, virtual time, and [`#[trine::test]`](macro@test); see [`testing`].
 //!
 //! # The floors of the source tree

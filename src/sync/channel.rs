@@ -105,9 +105,12 @@ impl<T> Shared<T> {
     }
 
     fn take(&self) -> Option<Numbered<T>> {
-        let first = self.queue.borrow_mut().pop_front();
-        let has_room = first.is_some() && self.queue.borrow().len() < self.capacity;
-        let mut taken = first;
+        let (mut taken, has_room) = {
+            let queue = &mut *self.queue.borrow_mut();
+            let first = queue.pop_front();
+            let has_room = first.is_some() && queue.len() < self.capacity;
+            (first, has_room)
+        };
         if self.sending.is_empty() {
             return taken;
         }

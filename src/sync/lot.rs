@@ -228,9 +228,16 @@ impl<R, G> ParkingLot<R, G> {
         self.queue.borrow_mut().as_deref_mut().map(act)
     }
 
+    /// Whether nobody is in the queue, cancelled or not.
+    #[inline]
+    fn is_deserted(&self) -> bool {
+        self.queue.borrow().as_ref().is_none_or(|queue| queue.len == 0)
+    }
+
     /// Whether nobody waits who could be handed something.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.with(Queue::first_waiting).flatten().is_none()
+        self.is_deserted() || self.with(Queue::first_waiting).flatten().is_none()
     }
 
     /// How many wait. Those count who were cancelled and have not been polled since.
@@ -251,7 +258,11 @@ impl<R, G> ParkingLot<R, G> {
 
     /// Hands the first one that waits what `deal` makes of its request, and wakes it; `false`: nobody
     /// waits. `deal` may not touch the lot.
+    #[inline]
     pub fn hand(&self, deal: impl FnOnce(R) -> G) -> bool {
+        if self.is_deserted() {
+            return false;
+        }
         let mut deal = Some(deal);
         self.hand_if(|_| deal.take()).is_some()
     }
@@ -259,7 +270,12 @@ impl<R, G> ParkingLot<R, G> {
     /// Hands something to one after another as long as `grant`, which is shown the request of the first
     /// one, has something for it; says to how many. A waker that panics does not keep the others from being
     /// woken. `grant` may not touch the lot.
-    pub fn hand_while(&self, mut grant: impl FnMut(&R) -> Option<G>) -> usize {
+    #[inline]
+    pub fn hand_while(&self, grant: impl FnMut(&R) -> Option<G>) -> usize {
+        if self.is_deserted() { 0 } else { self.hand_to_those_who_wait(grant) }
+    }
+
+    fn hand_to_those_who_wait(&self, mut grant: impl FnMut(&R) -> Option<G>) -> usize {
         let mut panics = Panics::default();
         let mut handed = 0;
         let mut go_on = true;
@@ -300,7 +316,12 @@ impl<R, G> ParkingLot<R, G> {
 
     /// Hands something to all that wait now, and says to how many. A waker that panics does not keep
     /// the others from being woken.
-    pub fn hand_all(&self, mut deal: impl FnMut(R) -> G) -> usize {
+    #[inline]
+    pub fn hand_all(&self, deal: impl FnMut(R) -> G) -> usize {
+        if self.is_deserted() { 0 } else { self.hand_to_each(deal) }
+    }
+
+    fn hand_to_each(&self, mut deal: impl FnMut(R) -> G) -> usize {
         let mut panics = Panics::default();
         let mut left = self.len();
         let mut handed = 0;

@@ -135,7 +135,7 @@ impl<T> OneshotReceiver<T> {
         let make = |value: Option<T>| {
             // Nothing is left for others who wait here.
             self.end.0.receiving.hand_all(|()| None);
-            value.ok_or(Error::Closed(ONESHOT))
+            found(value)
         };
         ask(&self.end, || (), make)
     }
@@ -146,13 +146,21 @@ impl<T> OneshotReceiver<T> {
     /// [`Error::WouldBlock`] if it may still come, [`Error::Closed`] if not.
     pub fn try_recv(&self) -> Result<T> {
         match self.end.try_grant(()) {
-            Ok(value) => value.ok_or(Error::Closed(ONESHOT)),
+            Ok(value) => found(value),
             Err(()) => Err(Error::WouldBlock),
         }
     }
 }
 
 const ONESHOT: &str = "the oneshot";
+
+/// The value that was sent.
+fn found<T>(value: Option<T>) -> Result<T> {
+    match value {
+        Some(value) => Ok(value),
+        None => Err(Error::Closed(ONESHOT)),
+    }
+}
 
 impl<T> Resource for Receiving<T> {
     type Request = ();

@@ -3,9 +3,11 @@
 //! `.ci/instructions` runs this under callgrind, twice as often the second time, so that what a run
 //! costs by itself drops out.
 
+use std::hint::black_box;
 use std::time::Duration;
 
 use trine::net::{TcpListener, TcpStream};
+use trine::sync::{Mutex, channel, oneshot};
 use trine::{CancelScope, Result, checkpoint, move_on_after, nop, nursery};
 
 fn main() -> Result {
@@ -25,6 +27,9 @@ fn main() -> Result {
         "cancel" => cancelled(times).await,
         "echo" => echo(1, times).await,
         "echo-64" => echo(64, times / 64).await,
+        "lock" => locks(times).await,
+        "oneshot" => oneshots(times).await,
+        "channel" => values(times).await,
         other => panic!("what is `{other}`?"),
     })
 }
@@ -71,6 +76,43 @@ async fn timeouts(times: u32) -> Result {
         move_on_after(Duration::from_secs(60), async |_| nop().await).await?;
     }
     Ok(())
+}
+
+/// Of a lock that nobody else wants.
+async fn locks(times: u32) -> Result {
+    let mutex = Mutex::new(0);
+    for _ in 0..times {
+        *mutex.lock().await? += 1;
+    }
+    Ok(())
+}
+
+/// Sent before somebody waits.
+async fn oneshots(times: u32) -> Result {
+    for _ in 0..times {
+        let (sender, receiver) = oneshot();
+        sender.send(black_box(1)).expect("the receiver is there");
+        black_box(receiver.recv().await?);
+    }
+    Ok(())
+}
+
+/// From one task to another.
+async fn values(times: u32) -> Result {
+    let (sender, receiver) = channel(64);
+    nursery(async |n| {
+        n.spawn(async move {
+            for value in 0..times {
+                sender.send(value).await?;
+            }
+            Ok(())
+        });
+        while let Some(value) = receiver.recv().await? {
+            black_box(value);
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Receives that wait until they are cancelled, a hundred at a time.
