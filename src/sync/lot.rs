@@ -580,21 +580,12 @@ fn at_once<S: Resource + ?Sized>(
     resource: &S,
     request: S::Request,
 ) -> result::Result<S::Grant, S::Request> {
-    let mut request = Some(request);
-    let grant = exec::with_current(|run| {
-        if run.is_cancelled() || !run.spend_budget() {
-            return None;
-        }
-        match resource.try_grant(request.take()?) {
-            Ok(grant) => {
-                run.progress();
-                Some(grant)
-            }
-            Err(refused) => {
-                request = Some(refused);
-                None
-            }
-        }
-    });
-    grant.flatten().ok_or_else(|| request.expect("it was not granted"))
+    if exec::with_current(|run| !run.is_cancelled() && run.spend_budget()) != Some(true) {
+        return Err(request);
+    }
+    let granted = resource.try_grant(request);
+    if granted.is_ok() {
+        exec::with_current(Run::progress);
+    }
+    granted
 }

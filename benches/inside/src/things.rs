@@ -312,6 +312,14 @@ pub const THINGS: &[Thing] = &[
         &[Ratio(Trine, Tokio, 0.5)],
     ),
     thing(
+        "thread",
+        "call something in another thread and get its value",
+        1,
+        20_000,
+        &[(Trine, tools::thread_by_trine), (Tokio, tools::thread_by_tokio)],
+        &[Ratio(Trine, Tokio, 1.0)],
+    ),
+    thing(
         "oneshot",
         "make a oneshot and send through it",
         1,

@@ -57,6 +57,23 @@ pub fn oneshot_by_tokio(times: u64) -> Duration {
     }))
 }
 
+pub fn thread_by_trine(times: u64) -> Duration {
+    runs::trine(async || {
+        Ok(timed(times, async || {
+            let value = trine::thread::run(|| black_box(1_u64)).await;
+            assert_eq!(value.expect("a value"), 1);
+        })
+        .await)
+    })
+}
+
+pub fn thread_by_tokio(times: u64) -> Duration {
+    runs::tokio(timed(times, async || {
+        let value = tokio::task::spawn_blocking(|| black_box(1_u64)).await;
+        assert_eq!(value.expect("a value"), 1);
+    }))
+}
+
 /// Values that fit into the channel.
 const CAPACITY: usize = 64;
 
