@@ -119,7 +119,7 @@ pub use nursery::{Child, Nursery, Started, nursery};
 pub use op::{BufError, Chunk, IoBuf, IoBufMut, Slice};
 pub use runtime::{Builder, nop, raise_descriptor_limit, run};
 pub use scope::{
-    CancelScope, current_effective_deadline, fail_after, fail_at, idle, is_cancelled,
+    CancelScope, current_effective_deadline, fail_after, fail_at, idle, is_cancelled, is_draining,
     move_on_after, move_on_at, shield, shield_for,
 };
 

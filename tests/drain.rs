@@ -11,7 +11,8 @@ use trine::net::{TcpListener, TcpStream};
 use trine::sync::Event;
 use trine::time::{Instant, sleep, sleep_forever};
 use trine::{
-    CancelScope, Error, Reason, Result, checkpoint, idle, nursery, shield, tree, yield_shielded,
+    CancelScope, Error, Reason, Result, checkpoint, idle, is_draining, nursery, shield, tree,
+    yield_shielded,
 };
 
 use common::{Peer, fewer};
@@ -145,6 +146,39 @@ fn what_becomes_idle_later_ends_at_once_and_takes_nothing() {
         assert_eq!(stream.recv().await?.expect("bytes"), *b"abc");
         Ok(())
     });
+}
+
+// What would be ready at once again and again, from a buffer of its own, say, is not even polled.
+#[trine::test(kernel = "both")]
+fn what_is_ready_is_not_begun_where_everything_idle_is_ended() {
+    run(async || {
+        let polled = Cell::new(0);
+        let ready = async || {
+            polled.set(polled.get() + 1);
+            Ok(())
+        };
+        let scope = CancelScope::new();
+        let body = scope.run(async |scope| {
+            assert!(!is_draining());
+            while idle(ready()).await?.is_some() {
+                assert!(polled.get() < 4, "it goes on and on");
+                if polled.get() == 3 {
+                    scope.drain(GRACE);
+                }
+            }
+            assert!(is_draining());
+            // It is no cancellation: what is in hand goes on.
+            checkpoint().await?;
+            // Behind a shield the drain is not there.
+            shield(async { assert!(!is_draining()) }).await;
+            Ok(idle(ready()).await?.is_some())
+        });
+        assert_eq!(body.await?, Some(false));
+        assert_eq!(polled.get(), 3);
+        assert!(!is_draining());
+        Ok(())
+    });
+    assert!(!is_draining());
 }
 
 #[trine::test(kernel = "both")]

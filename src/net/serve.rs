@@ -22,7 +22,7 @@ use super::stream::TcpStream;
 ///   [`Serve::on_trouble`] says.
 /// - When no descriptor or no memory is left it says so and tries again after 100 ms.
 /// - Drained, it takes no more connections and waits for those that are served. The handler says what
-///   is [`idle`](crate::idle()) in them.
+///   is [`idle`](crate::idle()) in them. Those that nobody has taken are reset when the listener closes.
 ///
 /// Cancel class: that of the handlers. A connection is served or stays in the queue.
 ///

@@ -120,6 +120,12 @@ impl<S: Deref<Target = CancelScope>, X, T, E> Entered<S, X, T, E> {
         }
     }
 
+    /// What is idle does not even begin where everything idle is ended: it might be ready at once, again and
+    /// again. A cancellation from outside is the body's to raise.
+    fn is_over_already(&self, Place { run, node }: &Place) -> bool {
+        self.scope.idle.get() && run.look(|core| !core.tree.is_outer(*node))
+    }
+
     /// The body has to wait: now the deadline matters, and a sweep must know whom to wake.
     /// One that was cancelled while it was being polled looks once more (rule F13).
     fn park(&mut self, Place { run, node }: &Place, was_cancelled: bool, cx: &mut Context<'_>) {
@@ -210,15 +216,18 @@ where
         let place = state.keeper.follow()?;
         let mut outcome = state.outcome.take();
         if let Some(future) = body.as_mut().as_pin_mut() {
-            let place = match place {
-                Some(place) => place,
-                None => state.enter()?,
+            let (place, is_first) = match place {
+                Some(place) => (place, false),
+                None => (state.enter()?, true),
             };
             state.end_if_drained(&place);
             let inside = place.run.enter(place.node);
             let cancelled = place.run.is_cancelled();
             let watch = cancelled.then(|| Watch::new(&place.run, cx));
             let polled = match &watch {
+                Some(_) if is_first && state.is_over_already(&place) => {
+                    Poll::Ready(Err(place.run.cancelled(place.node).into()))
+                }
                 Some(watch) => future.poll(&mut Context::from_waker(watch.waker(cx.waker()))),
                 None => future.poll(cx),
             };

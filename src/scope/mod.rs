@@ -23,7 +23,7 @@ use crate::slots::Key;
 
 pub(crate) use entered::absorb;
 use entered::{Entered, Fail, MoveOn};
-pub use idle::idle;
+pub use idle::{idle, is_draining};
 pub(crate) use keeper::Keeper;
 pub use shield::shield;
 
