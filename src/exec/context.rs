@@ -109,8 +109,11 @@ pub(crate) struct TaskContext {
     budget: Cell<u32>,
     /// How often `Cancelled` was delivered without anything in between (rule F14).
     strikes: Cell<u16>,
-    /// The values that the task was given since its poll began; `None`: it has those of its birth.
-    bindings: RefCell<Bindings>,
+    /// Values that a task was given since its poll began, and that task: any other one has those of its
+    /// birth.
+    given: RefCell<(Bindings, Option<Key<Task>>)>,
+    /// Somebody was ever given a value; mostly nobody is.
+    is_used: Cell<bool>,
     /// Cancel points and schedule points passed so far, by any task.
     #[cfg(feature = "testing")]
     points: Cell<(u64, u64)>,
@@ -129,7 +132,8 @@ impl TaskContext {
             waker: Cell::new(ptr::null()),
             budget: Cell::new(BUDGET),
             strikes: Cell::new(0),
-            bindings: RefCell::new(None),
+            given: RefCell::default(),
+            is_used: Cell::new(false),
             #[cfg(feature = "testing")]
             points: Cell::new((0, 0)),
         }
@@ -158,7 +162,6 @@ impl TaskContext {
             waker: self.waker.replace(cx.waker().data()),
             budget: self.budget.replace(BUDGET),
             strikes: self.strikes.replace(strikes),
-            bindings: self.bindings.take(),
         };
         Entered { context: self, node: self.node.replace(node), task: Some(former) }
     }
@@ -170,17 +173,32 @@ impl TaskContext {
             waker: self.waker.replace(ptr::null()),
             budget: self.budget.get(),
             strikes: self.strikes.get(),
-            bindings: self.bindings.take(),
         };
         Entered { context: self, node: self.node.replace(self.root), task: Some(former) }
     }
 
-    pub(super) fn bindings(&self) -> Bindings {
-        self.bindings.borrow().clone()
+    /// Whether any task has values.
+    #[inline]
+    pub(super) fn has_bindings(&self) -> bool {
+        self.is_used.get()
     }
 
-    pub(super) fn replace_bindings(&self, bindings: Bindings) -> Bindings {
-        self.bindings.replace(bindings)
+    /// What the task that is being polled was given.
+    pub(super) fn given(&self) -> Bindings {
+        let given = self.given.borrow();
+        given.0.clone().filter(|_| given.1 == self.task.get())
+    }
+
+    /// Gives values to the task that is being polled; the former ones come back, and whose they are.
+    pub(super) fn give(&self, bindings: Bindings) -> (Bindings, Option<Key<Task>>) {
+        self.is_used.set(true);
+        self.given.replace((bindings, self.task.get()))
+    }
+
+    /// Puts the former ones back.
+    pub(super) fn take_back(&self, former: (Bindings, Option<Key<Task>>)) {
+        let given = self.given.replace(former);
+        drop(given);
     }
 
     pub(super) fn task(&self) -> Option<Key<Task>> {
@@ -237,23 +255,22 @@ pub(crate) struct Entered<'a> {
     task: Option<Former>,
 }
 
+#[derive(Clone, Copy)]
 struct Former {
     task: Option<Key<Task>>,
     waker: *const (),
     budget: u32,
     strikes: u16,
-    bindings: Bindings,
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         self.context.node.set(self.node);
-        if let Some(former) = self.task.take() {
+        if let Some(former) = self.task {
             self.context.task.set(former.task);
             self.context.waker.set(former.waker);
             self.context.budget.set(former.budget);
             self.context.strikes.set(former.strikes);
-            self.context.replace_bindings(former.bindings);
         }
     }
 }

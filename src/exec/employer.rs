@@ -62,3 +62,7 @@ impl Drop for AtWork {
         with_thread(|thread| thread.employer.take());
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "employer_loom.rs"]
+mod loom_tests;

@@ -68,9 +68,10 @@ impl Door {
         Door { inbox: Arc::clone(inbox), held: Arc::default() }
     }
 
-    /// Whether somebody else has a share.
-    pub(super) fn is_held_elsewhere(&self) -> bool {
-        Arc::strong_count(&self.held) > 1
+    /// Whether somebody else has a share, or has left something. In this order: whoever gave up a share
+    /// in between has left everything before.
+    pub(super) fn is_used_elsewhere(&self) -> bool {
+        Arc::strong_count(&self.held) > 1 || !self.inbox.is_empty()
     }
 
     /// Leaves a call, from any thread. One that will not be made any more comes back.
@@ -118,15 +119,22 @@ impl Inbox {
         }
     }
 
-    /// Empties the box.
+    /// Empties the box. Between lock and lock a store would do as well as a swap, but is no cheaper; and the
+    /// checker knows no order between a store and a swap of another thread, and so reports what cannot be.
     pub(super) fn take(&self) -> Mail {
-        self.rung.store(false, Ordering::SeqCst);
+        self.rung.swap(false, Ordering::AcqRel);
         std::mem::take(&mut lock(&self.letters).mail)
     }
 
     /// Whether something is in it, or under way.
     pub(super) fn is_rung(&self) -> bool {
         self.rung.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        let mail = &lock(&self.letters).mail;
+        mail.tasks.is_empty() && mail.calls.is_empty()
     }
 
     /// From now on calls are refused, but for those of threads that the run waits for.
@@ -148,3 +156,7 @@ impl fmt::Debug for Mail {
         write!(f, "{} wakes, {} calls", self.tasks.len(), self.calls.len())
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "inbox_loom.rs"]
+mod loom_tests;

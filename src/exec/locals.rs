@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
+use crate::slots::Key;
 
-use super::{Panics, Run, check_running};
+use super::{Panics, Run, Task, check_running};
 
 /// Tells variables apart, wherever they lie: a static is numbered when it is first asked.
 #[derive(Debug)]
@@ -107,29 +108,39 @@ impl Run {
         None
     }
 
-    /// All values of the task that is being polled: what a child inherits.
+    /// All values of the task that is being polled.
     pub(crate) fn bindings(&self) -> Bindings {
-        self.context.bindings().or_else(|| {
+        self.context.given().or_else(|| {
             let task = self.context.task()?;
             self.core.borrow().tasks.bindings(task)
         })
     }
 
+    /// A new task has what the task that is being polled has.
+    #[inline]
+    pub(super) fn inherit(&self, task: Key<Task>) {
+        if self.context.has_bindings() {
+            let bindings = self.bindings();
+            self.core.borrow_mut().tasks.set_bindings(task, bindings);
+        }
+    }
+
     /// Polls something with these values until the guard goes.
     pub(crate) fn bind(&self, bindings: Bindings) -> Bound<'_> {
-        Bound { run: self, former: self.context.replace_bindings(bindings) }
+        Bound { run: self, former: Some(self.context.give(bindings)) }
     }
 }
 
 /// Puts the former values back.
 pub(crate) struct Bound<'a> {
     run: &'a Run,
-    former: Bindings,
+    former: Option<(Bindings, Option<Key<Task>>)>,
 }
 
 impl Drop for Bound<'_> {
     fn drop(&mut self) {
-        let bound = self.run.context.replace_bindings(self.former.take());
-        drop(bound);
+        if let Some(former) = self.former.take() {
+            self.run.context.take_back(former);
+        }
     }
 }

@@ -15,6 +15,8 @@ mod end;
 mod idle;
 mod inbox;
 mod locals;
+#[cfg(all(test, loom))]
+pub(crate) mod loom_run;
 mod operation;
 mod panics;
 mod park;
@@ -139,6 +141,7 @@ enum Chore {
     Wake(Waker),
     Bury(#[expect(dead_code, reason = "held to be dropped")] Waker),
     Drop(#[expect(dead_code, reason = "held to be dropped")] Remains),
+    Unbind(#[expect(dead_code, reason = "held to be dropped")] Rc<Binding>),
 }
 
 impl Run {
@@ -339,6 +342,7 @@ impl Run {
     }
 
     /// Whether the node that is being polled is effectively cancelled.
+    #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
         let node = self.context.node();
         self.look(|core| core.tree.is_effective(node))
@@ -561,7 +565,7 @@ impl Chore {
     fn carry_out(self) {
         match self {
             Chore::Wake(waker) => waker.wake(),
-            Chore::Bury(_) | Chore::Drop(_) => {}
+            Chore::Bury(_) | Chore::Drop(_) | Chore::Unbind(_) => {}
         }
     }
 }

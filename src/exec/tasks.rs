@@ -7,14 +7,14 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
 use crate::cancel::{Label, Node, Sweep, Tree, What, Whom};
+use crate::primitives::{AtomicBool, AtomicU64, Ordering};
 use crate::slots::{Key, Slots};
 
 use super::inbox::Inbox;
-use super::{Bindings, Core, Run, RunId, Shuffle, context};
+use super::{Bindings, Chore, Core, Run, RunId, Shuffle, context};
 
 /// One child, one nursery's body, or the main future: what is polled on its own.
 pub(crate) struct Task {
@@ -78,13 +78,8 @@ impl Tasks {
         }
     }
 
-    fn add(
-        &mut self,
-        node: Key<Node>,
-        nest: Key<Nest>,
-        place: u64,
-        bindings: Bindings,
-    ) -> Key<Task> {
+    #[inline]
+    fn add(&mut self, node: Key<Node>, nest: Key<Nest>, place: u64) -> Key<Task> {
         self.tasks.insert(Task {
             node,
             nest,
@@ -94,28 +89,42 @@ impl Tasks {
             strikes: 0,
             restless: 0,
             waker: None,
-            bindings,
+            bindings: None,
         })
     }
 
-    /// A task has ended. Its waker is used again unless somebody else has a share. The rest comes back:
-    /// dropping it may run other people's code.
-    fn remove(&mut self, key: Key<Task>, waker: Waker) -> (Option<Waker>, Bindings) {
-        let Some(Task { waker: shared, bindings, .. }) = self.tasks.remove(key) else {
-            return (Some(waker), None);
-        };
+    /// A task has ended. Its waker is used again unless somebody else has a share; else it comes back. Its
+    /// values are other people's to drop.
+    fn remove(
+        &mut self,
+        key: Key<Task>,
+        waker: Waker,
+        chores: &mut VecDeque<Chore>,
+    ) -> Option<Waker> {
+        let Some(task) = self.tasks.remove(key) else { return Some(waker) };
+        let Task { waker: shared, bindings, .. } = task;
+        if let Some(bindings) = bindings {
+            chores.push_back(Chore::Unbind(bindings));
+        }
         match shared {
             Some(shared) if Arc::strong_count(&shared) == OURS && self.retired.len() < RETIRED => {
                 self.retired.push((shared, waker));
-                (None, bindings)
+                None
             }
-            _ => (Some(waker), bindings),
+            _ => Some(waker),
         }
     }
 
     /// The values that a task has inherited.
     pub(super) fn bindings(&self, key: Key<Task>) -> Bindings {
         self.tasks.get(key)?.bindings.clone()
+    }
+
+    /// It had none so far.
+    pub(super) fn set_bindings(&mut self, key: Key<Task>, bindings: Bindings) {
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.bindings = bindings;
+        }
     }
 
     /// Wakes a task, and whoever polls it, and so on up. One that is awake, or has ended, is left alone.
@@ -235,6 +244,19 @@ pub(super) struct TaskWaker {
 }
 
 impl TaskWaker {
+    pub(super) fn new(run: RunId, inbox: &Arc<Inbox>) -> TaskWaker {
+        TaskWaker {
+            run,
+            inbox: Arc::clone(inbox),
+            task: AtomicU64::new(0),
+            posted: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn belong_to(&self, task: Key<Task>) {
+        self.task.store(task.to_bits(), Ordering::Relaxed);
+    }
+
     pub(super) fn task(&self) -> Option<Key<Task>> {
         Key::from_bits(self.task.load(Ordering::Relaxed))
     }
@@ -289,14 +311,15 @@ impl Run {
         place: u64,
         label: Label,
     ) -> (Key<Node>, Key<Task>, Waker) {
-        let bindings = self.bindings();
-        self.act(|core| {
+        let (node, task, waker) = self.act(|core| {
             let node = core.tree.open(Some(nursery), label, label.what == What::Service);
-            let (task, waker) = self.add(core, node, nest, place, bindings);
+            let (task, waker) = self.add(core, node, nest, place);
             core.tree.set_body(node, Whom::Task(task.to_bits()), &mut core.sweep);
             core.tasks.wake(task, core.turn, &mut core.sweep);
             (node, task, waker)
-        })
+        });
+        self.inherit(task);
+        (node, task, waker)
     }
 
     /// Adds the task of a nursery's body, which is not woken: it is polled at once.
@@ -306,12 +329,13 @@ impl Run {
         nest: Key<Nest>,
         place: u64,
     ) -> (Key<Task>, Waker) {
-        let bindings = self.bindings();
-        self.act(|core| {
-            let (task, waker) = self.add(core, nursery, nest, place, bindings);
+        let (task, waker) = self.act(|core| {
+            let (task, waker) = self.add(core, nursery, nest, place);
             core.tree.set_body(nursery, Whom::Task(task.to_bits()), &mut core.sweep);
             (task, waker)
-        })
+        });
+        self.inherit(task);
+        (task, waker)
     }
 
     #[inline]
@@ -321,19 +345,13 @@ impl Run {
         node: Key<Node>,
         nest: Key<Nest>,
         place: u64,
-        bindings: Bindings,
     ) -> (Key<Task>, Waker) {
-        let key = core.tasks.add(node, nest, place, bindings);
+        let key = core.tasks.add(node, nest, place);
         let (shared, waker) = core.tasks.retired.pop().unwrap_or_else(|| {
-            let shared = Arc::new(TaskWaker {
-                run: self.id,
-                inbox: Arc::clone(&self.inbox),
-                task: AtomicU64::new(0),
-                posted: AtomicBool::new(false),
-            });
+            let shared = Arc::new(TaskWaker::new(self.id, &self.inbox));
             (Arc::clone(&shared), Waker::from(shared))
         });
-        shared.task.store(key.to_bits(), Ordering::Relaxed);
+        shared.belong_to(key);
         if let Some(task) = core.tasks.get_mut(key) {
             task.waker = Some(shared);
         }
@@ -344,14 +362,14 @@ impl Run {
     pub(crate) fn remove_child(&self, node: Key<Node>, task: Key<Task>, waker: Waker) {
         let unused = self.act(|core| {
             core.close_node(node);
-            core.tasks.remove(task, waker)
+            core.tasks.remove(task, waker, &mut core.chores)
         });
         drop(unused);
     }
 
     /// The body of a nursery has ended.
     pub(crate) fn remove_body(&self, task: Key<Task>, waker: Waker) {
-        let unused = self.core.borrow_mut().tasks.remove(task, waker);
+        let unused = self.act(|core| core.tasks.remove(task, waker, &mut core.chores));
         drop(unused);
     }
 
@@ -366,3 +384,7 @@ impl Run {
         core.tasks.next(nest, turn, &core.tree)
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "tasks_loom.rs"]
+mod loom_tests;

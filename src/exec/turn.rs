@@ -81,7 +81,7 @@ impl Run {
         self.wake_task(task);
         let mut main = pin!(Some(main));
         let mut outcome = None;
-        while outcome.is_none() || self.has_attendant() {
+        loop {
             self.turn(drive)?;
             let Some(ready) = self.next_task(self.nest, self.turn_number()) else { continue };
             if ready.place == ATTENDANT {
@@ -91,9 +91,14 @@ impl Run {
                 self.inbox.refuse_calls();
                 self.collect_mail();
                 self.dismiss_attendant();
+            } else {
+                continue;
+            }
+            match outcome {
+                Some(ended) if !self.has_attendant() => return ended,
+                unfinished => outcome = unfinished,
             }
         }
-        outcome.expect("it has ended")
     }
 
     fn poll_main<T>(
@@ -193,13 +198,13 @@ impl Run {
     /// them is kept until all have been made (rule K5).
     pub(super) fn collect_mail(&self) {
         let Mail { tasks, calls } = self.inbox.take();
+        let mut panics = Panics::default();
         for waker in tasks {
             waker.collected();
             if let Some(task) = waker.task() {
-                self.wake_task(task);
+                panics.catch(|| self.wake_task(task));
             }
         }
-        let mut panics = Panics::default();
         for call in calls {
             panics.catch(call);
         }
@@ -221,8 +226,9 @@ impl Run {
         let idle =
             self.look(|core| !core.may_complete() && !core.table.has_queued() && core.threads == 0);
         let hope = how == Strictness::Lenient
-            && (self.door.is_held_elsewhere() || self.look(|core| core.tasks.has_foreign_wakers()));
-        idle && !hope && drive.signals.is_none()
+            && (self.door.is_used_elsewhere() || self.look(|core| core.tasks.has_foreign_wakers()));
+        // Last: whoever gave up a waker in between has left a wake before.
+        idle && !hope && drive.signals.is_none() && self.inbox.is_empty()
     }
 }
 

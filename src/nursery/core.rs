@@ -119,6 +119,7 @@ impl<T, E> Core<T, E> {
 
     /// Those that do not keep it open are to end now, first the daemons, then the services (rule N18).
     /// Whether there are any left.
+    #[inline]
     pub(super) fn dismisses_somebody(&self) -> bool {
         match (self.daemons.get(), self.services.get()) {
             (0, 0) => return false,

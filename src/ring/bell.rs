@@ -3,9 +3,10 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 #[cfg(feature = "testing")]
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-#[cfg(feature = "testing")]
 use std::time::Duration;
+
+#[cfg(feature = "testing")]
+use crate::primitives::{Condvar, Mutex, lock, wait_while};
 
 /// Whoever may ring it owns a share, so that a late ring never writes into a descriptor number that
 /// has been given to something else.
@@ -28,6 +29,12 @@ impl Bell {
         }
         // SAFETY: just made, and nobody else has it.
         Ok(Bell::Event(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Without a kernel.
+    #[cfg(feature = "testing")]
+    pub(crate) fn twin() -> Bell {
+        Bell::Twin(Struck::default())
     }
 
     /// Ends the current or the next wait. Allowed on any thread.
@@ -77,23 +84,18 @@ pub(crate) struct Struck {
 #[cfg(feature = "testing")]
 impl Struck {
     fn strike(&self) {
-        *self.struck() = true;
+        *lock(&self.struck) = true;
         self.changed.notify_all();
     }
 
     /// Takes the stroke if there is one.
     pub(super) fn take(&self) -> bool {
-        std::mem::take(&mut *self.struck())
+        std::mem::take(&mut *lock(&self.struck))
     }
 
     /// Waits, in real time, until it is struck, and takes the stroke; `false`: it was not.
     fn wait(&self, timeout: Duration) -> bool {
-        let waiting = self.changed.wait_timeout_while(self.struck(), timeout, |struck| !*struck);
-        std::mem::take(&mut *waiting.unwrap_or_else(PoisonError::into_inner).0)
-    }
-
-    /// Nothing panics while it holds the lock, so a poisoned one is as good as another.
-    fn struck(&self) -> MutexGuard<'_, bool> {
-        self.struck.lock().unwrap_or_else(PoisonError::into_inner)
+        let struck = lock(&self.struck);
+        std::mem::take(&mut *wait_while(&self.changed, struck, timeout, |struck| !*struck))
     }
 }

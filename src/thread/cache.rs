@@ -107,3 +107,7 @@ impl Seat {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "cache_loom.rs"]
+mod loom_tests;

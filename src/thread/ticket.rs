@@ -53,3 +53,7 @@ impl<T> Ticket<T> {
         &self.wish
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "ticket_loom.rs"]
+mod loom_tests;

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::cancel::Wait;
 use crate::error::{Error, Reason, Result};
-use crate::exec::{self, Caller, Employer, Run};
+use crate::exec::{self, Caller, Door, Employer, Run};
 use crate::local::RunLocal;
 use crate::slots::{Key, Slots};
 use crate::sync::OwnedToken;
@@ -53,22 +53,31 @@ impl<T: Send + 'static> Working<T> {
         let wait = run.thread_began();
         let key = at_work.borrow_mut().insert(AtWork { wait: Some(wait), is_orphan: false, token });
         let ticket = Arc::new(Ticket::new());
-        let (door, shared) = (run.door().clone(), Arc::clone(&ticket));
-        let job = move || {
-            if !shared.begin() {
-                return;
-            }
-            let employer = Employer { door: door.clone(), wish: Arc::clone(shared.wish()) };
-            let entered = exec::enter_employer(employer);
-            let end = panic::catch_unwind(AssertUnwindSafe(work));
-            drop(entered);
-            shared.finish(end);
-            // Refused when the run has ended without it: then nobody is left to be told.
-            drop(door.call(Caller::Worker, Box::new(move || has_ended(key))));
-        };
+        let job = job(Arc::clone(&ticket), run.door().clone(), work, move || has_ended(key));
         let working = Working { run, ticket, key, wait, abandon, over: false };
         cache::start(Box::new(job)).map_err(no_thread)?;
         Ok(working)
+    }
+}
+
+/// What a thread does for a run: the work, unless that was withdrawn, and then it tells of its end.
+fn job<T: Send>(
+    ticket: Arc<Ticket<T>>,
+    door: Door,
+    work: impl FnOnce() -> T + Send,
+    tell: impl FnOnce() + Send + 'static,
+) -> impl FnOnce() + Send {
+    move || {
+        if !ticket.begin() {
+            return;
+        }
+        let employer = Employer { door: door.clone(), wish: Arc::clone(ticket.wish()) };
+        let entered = exec::enter_employer(employer);
+        let end = panic::catch_unwind(AssertUnwindSafe(work));
+        drop(entered);
+        ticket.finish(end);
+        // Refused when the run has ended without it: then nobody is left to be told.
+        drop(door.call(Caller::Worker, Box::new(tell)));
     }
 }
 
@@ -173,3 +182,7 @@ fn no_thread(error: io::Error) -> Error {
     );
     io::Error::new(error.kind(), text).into()
 }
+
+#[cfg(all(test, loom))]
+#[path = "work_loom.rs"]
+mod loom_tests;

@@ -55,7 +55,7 @@ use std::sync::Arc;
 use crate::clock::Instant;
 use crate::slots::Key;
 
-use super::bell::{Bell, Struck};
+use super::bell::Bell;
 use super::request::Request;
 use super::{Completion, RingSize, Token};
 
@@ -83,7 +83,7 @@ impl Twin {
         let refusal = machine.setup_refusal.map_or(Ok(()), Err);
         let state = refusal.and_then(|()| RingState::new(size)).map_err(error)?;
         let ring = machine.rings.insert(state);
-        let bell = Arc::new(Bell::Twin(Struck::default()));
+        let bell = Arc::new(Bell::twin());
         Ok(Twin { world: Rc::clone(world), ring, bell })
     }
 
