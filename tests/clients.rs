@@ -1,12 +1,12 @@
-//! The example server against clients that were not written here: Python's sockets, netcat, socat,
-//! and the kernel itself where a client is killed.
+//! The example servers as processes, against clients that were not written here: Python's sockets, netcat,
+//! socat, and the kernel itself where a client is killed.
 //!
-//! Whatever they do, a Ctrl-C afterwards leaves nothing behind. What is not installed is skipped,
-//! with a line that says so. A plain `cargo test` builds the example; `cargo test --test clients`
-//! does not, so run `cargo build --example echo` before it.
+//! Whatever they do, a Ctrl-C afterwards leaves nothing behind, and a SIGTERM loses no job. What is not
+//! installed is skipped, with a line that says so. A plain `cargo test` builds the examples;
+//! `cargo test --test clients` does not, so run `cargo build --examples` before it.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
@@ -44,7 +44,7 @@ fn rude_clients_do_not_end_the_server_and_its_end_leaves_nothing_behind() {
 
 #[test]
 fn a_server_without_free_descriptors_serves_its_clients_one_after_the_other() {
-    let Some(mut command) = example_after("ulimit -n 40") else { return };
+    let Some(mut command) = example_after("ulimit -n 40", "echo") else { return };
     let server = Server::listening(command.arg("127.0.0.1:0"));
     let served = python(PIECES, &[server.port, 100, 2_000, 3]);
     let report = server.interrupt();
@@ -55,7 +55,7 @@ fn a_server_without_free_descriptors_serves_its_clients_one_after_the_other() {
 
 #[test]
 fn the_demonstration_ends_with_nothing_left() {
-    let Some(example) = example() else { return };
+    let Some(example) = example("echo") else { return };
     let report = Process::start(&mut Command::new(example)).end();
     report.expect_clean();
     assert!(report.number("messages=") > 0, "{report:?}");
@@ -73,33 +73,73 @@ fn what_cannot_be_done_is_said() {
         (&["127.0.0.1:1", "127.0.0.1:2"], 2, "usage"),
         (&[&taken], 1, &in_use),
     ] {
-        let Some(mut command) = example_after(":") else { return };
+        let Some(mut command) = example_after(":", "echo") else { return };
         let report = Process::start(command.args(arguments)).end();
         assert_eq!(report.status.code(), Some(status), "{arguments:?}: {report:?}");
         assert!(report.lines[0].contains(words), "{arguments:?}: {report:?}");
     }
 }
 
-/// The example, which `cargo test` has built next to us. It is missing where only the tests were
+#[test]
+fn the_job_server_loses_nothing_when_it_is_stopped_under_load() {
+    let Some(example) = example("jobs") else { return };
+    let report = Process::start(&mut Command::new(example)).end();
+    report.expect_no_loss();
+    assert!(report.number("accepted=") > 0, "{report:?}");
+}
+
+// The clients of the demonstration are just coming.
+#[test]
+fn nor_when_it_is_stopped_at_once() {
+    let Some(example) = example("jobs") else { return };
+    let server = Server::listening(&mut Command::new(example));
+    signal("-TERM", server.process.child.id());
+    server.process.end().expect_no_loss();
+}
+
+#[test]
+fn a_job_in_hand_is_answered_and_a_client_without_one_is_sent_away() {
+    let Some(example) = example("jobs") else { return };
+    let server = Server::listening(Command::new(example).args(["serve", "127.0.0.1:0"]));
+    let connect = || BufReader::new(TcpStream::connect(("127.0.0.1", server.port as u16)).unwrap());
+    let (mut busy, mut silent) = (connect(), connect());
+    // Which of those behind the first are taken depends on when the signal comes; none gets half an answer.
+    busy.get_ref().write_all("a job\n".repeat(1000).as_bytes()).unwrap();
+    let mut answers = String::new();
+    busy.read_line(&mut answers).unwrap();
+    assert_eq!(answers, "accepted\n");
+    signal("-TERM", server.process.child.id());
+    busy.read_to_string(&mut answers).expect("the end, and no reset");
+    let answers: Vec<_> = answers.lines().collect();
+    assert!(answers.iter().step_by(2).all(|answer| *answer == "accepted"), "{answers:?}");
+    assert!(answers.len() % 2 == 0 && answers[1].starts_with("done "), "{answers:?}");
+    assert_eq!(silent.read_line(&mut String::new()).expect("the end, and no reset"), 0);
+    drop((busy, silent));
+    let report = server.process.end();
+    assert!(report.status.success(), "{report:?}");
+    assert_eq!(report.number("Stopped: "), answers.len() as u64 / 2, "{report:?}");
+}
+
+/// An example, which `cargo test` has built next to us. It is missing where only the tests were
 /// copied to.
-fn example() -> Option<PathBuf> {
+fn example(name: &str) -> Option<PathBuf> {
     let ourselves = std::env::current_exe().expect("we run, so we are somewhere");
-    let found = ourselves.ancestors().map(|above| above.join("examples/echo"));
+    let found = ourselves.ancestors().map(|above| above.join("examples").join(name));
     let found = found.into_iter().find(|path| path.is_file());
     if found.is_none() {
-        skipped(&format!("there is no examples/echo near {}", ourselves.display()));
+        skipped(&format!("there is no examples/{name} near {}", ourselves.display()));
     }
     found
 }
 
-/// The example, started by a shell that has done something before; its errors are in its output.
-fn example_after(preparation: &str) -> Option<Command> {
+/// An example, started by a shell that has done something before; its errors are in its output.
+fn example_after(preparation: &str, name: &str) -> Option<Command> {
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(format!("{preparation} && exec \"$0\" \"$@\" 2>&1")).arg(example()?);
+    shell.arg("-c").arg(format!("{preparation} && exec \"$0\" \"$@\" 2>&1")).arg(example(name)?);
     Some(shell)
 }
 
-/// The example as a server at a free port.
+/// An example as a server at a free port.
 struct Server {
     process: Process,
     port: u32,
@@ -107,7 +147,7 @@ struct Server {
 
 impl Server {
     fn start() -> Option<Server> {
-        Some(Server::listening(Command::new(example()?).arg("127.0.0.1:0")))
+        Some(Server::listening(Command::new(example("echo")?).arg("127.0.0.1:0")))
     }
 
     fn listening(command: &mut Command) -> Server {
@@ -121,7 +161,7 @@ impl Server {
         }
     }
 
-    /// Ctrl-C.
+    /// Ctrl-C, which leaves nothing behind.
     fn interrupt(self) -> Report {
         signal("-INT", self.process.child.id());
         let report = self.process.end();
@@ -143,6 +183,13 @@ impl Report {
         let last = self.lines.last().expect("it printed something");
         assert!(last.starts_with("ok: messages="), "{self:?}");
         assert!(last.ends_with(" in_kernel=0 leaked_fds=0"), "{self:?}");
+    }
+
+    fn expect_no_loss(&self) {
+        assert!(self.status.success(), "{self:?}");
+        let last = self.lines.last().expect("it printed something");
+        assert!(last.starts_with("ok: accepted=") && last.contains(" lost=0 "), "{self:?}");
+        assert_eq!(self.number("accepted="), self.number("answered="), "{self:?}");
     }
 
     /// The number behind the last occurrence of these words.
