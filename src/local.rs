@@ -17,8 +17,7 @@ use crate::op::Carry;
 
 /// One value per run, made when it is first asked for.
 ///
-/// The values are dropped when the main future has ended, before the kernel is waited for; then there are
-/// none any more.
+/// The values are dropped last, when everything else of the run has ended; then there are none any more.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -57,7 +56,12 @@ impl<T: 'static> RunLocal<T> {
         if let Some(value) = run.value(&self.variable) {
             return Ok(typed(value));
         }
+        run.check_values()?;
         let value = Rc::new((self.init)());
+        // `init` may have asked for it in a roundabout way: then there is one already.
+        if let Some(first) = run.value(&self.variable) {
+            return Ok(typed(first));
+        }
         let former = run.set_value(&self.variable, Rc::clone(&value) as Rc<dyn Any>)?;
         drop(former);
         Ok(value)
@@ -74,7 +78,9 @@ impl<T: 'static> RunLocal<T> {
 }
 
 /// One value per task, given for as long as a future runs. Children inherit the values that whoever spawns
-/// them has at that time; what they are given themselves does not come back.
+/// them has at that time (those that a nursery's body spawns before it first waits: whoever runs the nursery);
+/// what they are given themselves does not come back. It is there while the future is polled, and not when
+/// that is dropped half-way; nor has a [thread](crate::thread) any.
 ///
 /// ```
 /// use trine::local::TaskLocal;

@@ -58,6 +58,29 @@ fn a_value_that_is_set_takes_the_place_of_the_former() {
     });
 }
 
+// Whoever asks in a roundabout way, while the value is being made, has the one value too.
+#[trine::test(kernel = "both")]
+fn a_variable_whose_init_asks_for_it_has_one_value() {
+    static ONE: RunLocal<Cell<u32>> = RunLocal::new(|| {
+        let other = OTHER_ONE.get().map_or(0, |other| other.get());
+        Cell::new(other + 1)
+    });
+    static OTHER_ONE: RunLocal<Cell<u32>> = RunLocal::new(|| {
+        if !ASKED.replace(true) {
+            ONE.get().expect("there is a run").set(100);
+        }
+        Cell::new(10)
+    });
+    thread_local! {
+        static ASKED: Cell<bool> = const { Cell::new(false) };
+    }
+    ASKED.set(false);
+    run(async || {
+        assert_eq!(ONE.get()?.get(), 100);
+        Ok(())
+    });
+}
+
 /// Notes what it can still do when it is dropped.
 struct Last {
     listener: RefCell<Option<TcpListener>>,

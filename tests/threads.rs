@@ -4,18 +4,21 @@ mod common;
 #[path = "threads/remote.rs"]
 mod remote;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ops::AsyncFnOnce;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::poll;
+use futures::stream::{FuturesUnordered, StreamExt};
+use trine::local::RunLocal;
 use trine::sync::CapacityLimiter;
 use trine::thread::{self, Builder};
 use trine::time::{Instant, sleep, sleep_forever};
@@ -294,6 +297,29 @@ fn abandoned_work_goes_on_by_itself_and_keeps_its_token() {
     });
 }
 
+// C2: whoever polls it only when it was woken hears of the cancellation too.
+#[trine::test(kernel = "both")]
+fn in_a_crowd_of_futures_a_cancellation_wakes_whoever_waits_for_a_thread() {
+    run(async || {
+        let (mut gate, work) = Gate::new();
+        let scope = CancelScope::new();
+        nursery(async |n| {
+            let child = n.fork(scope.run(async |_| {
+                let mut crowd = FuturesUnordered::new();
+                crowd.push(Builder::new().abandon_on_cancel(true).run(work));
+                crowd.next().await.expect("there is one")
+            }));
+            gate.begun().await;
+            scope.cancel();
+            assert_eq!(child.await?, None);
+            Ok(())
+        })
+        .await?;
+        gate.open();
+        all_back(&*thread::limiter()?).await
+    });
+}
+
 // K3: a future that is dropped abandons too, and a run may end before its thread does.
 #[trine::test(kernel = "both")]
 fn a_run_ends_before_a_thread_that_it_has_abandoned() {
@@ -479,4 +505,136 @@ fn in_a_storm_of_cancellations_every_token_comes_back() {
         seen.iter().any(|&begun| begun < 40) && seen.iter().any(|&begun| begun > 0),
         "{seen:?}"
     );
+}
+
+// K3: a thread that has told of its end is not let go of a second time, whoever looks first.
+#[trine::test(kernel = "both")]
+fn abandoned_work_that_has_just_ended_counts_once() {
+    run(async || {
+        let (mut gate, work) = Gate::new();
+        {
+            let mut one = pin!(Builder::new().abandon_on_cancel(true).run(work));
+            assert!(poll!(one.as_mut()).is_pending());
+            gate.begun().await;
+            gate.open();
+            // It tells, and nobody polls it.
+            while stats().threads > 0 {
+                std::thread::yield_now();
+                checkpoint().await?;
+            }
+        }
+        assert_eq!(stats().threads, 0);
+        assert_eq!(thread::run(|| 5).await?, 5);
+        assert_eq!((stats().threads, thread::limiter()?.borrowed()), (0, 0));
+        Ok(())
+    });
+}
+
+// P6: a future that has outlived its run means nothing to another one.
+#[trine::test(kernel = "both")]
+fn a_future_of_a_former_run_is_dropped_in_another_without_a_trace() {
+    let (mut gate, work) = Gate::new();
+    let kept = run(async || {
+        let mut kept = Box::pin(Builder::new().abandon_on_cancel(true).run(work));
+        assert!(poll!(&mut kept).is_pending());
+        gate.begun().await;
+        Ok(kept)
+    });
+    let (mut other, work) = Gate::new();
+    run(async || {
+        let mut waiting = pin!(thread::run(work));
+        assert!(poll!(waiting.as_mut()).is_pending());
+        other.begun().await;
+        let mut kept = kept;
+        let polled = poll!(&mut kept);
+        assert!(matches!(polled, Poll::Ready(Err(Error::RunFinished))), "{polled:?}");
+        drop(kept);
+        assert_eq!(stats().threads, 1);
+        other.open();
+        assert_eq!(waiting.await?, "done");
+        Ok(())
+    });
+    gate.open();
+}
+
+// E11, F12, P1: nobody polls the future any more, and its thread hears all the same that it is to end.
+#[trine::test(kernel = "both")]
+fn a_thread_is_told_although_nobody_polls_its_future() {
+    type Work = Pin<Box<dyn Future<Output = Result>>>;
+    static KEPT: RunLocal<RefCell<Option<Work>>> = RunLocal::new(RefCell::default);
+    for how in 0..4 {
+        run(async || {
+            let (begin, begun) = oneshot::channel();
+            let until_cancelled = move || {
+                begin.send(()).expect("the test waits");
+                while !thread::is_cancelled() {
+                    std::thread::yield_now();
+                }
+            };
+            let options = Builder::new().abandon_on_cancel(how == 3);
+            let mut work: Work = Box::pin(options.run(until_cancelled));
+            let scope = CancelScope::new();
+            scope
+                .run(async |scope| {
+                    assert!(poll!(&mut work).is_pending());
+                    begun.await.expect("it begins");
+                    match how {
+                        // Forgotten, and cancelled by its scope or by the end of the run.
+                        0 => {
+                            std::mem::forget(work);
+                            scope.cancel();
+                        }
+                        1 => std::mem::forget(work),
+                        // Kept to the very end.
+                        _ => *KEPT.get()?.borrow_mut() = Some(work),
+                    }
+                    Ok(())
+                })
+                .await
+                .map(drop)
+        });
+    }
+}
+
+// P1, K5: a thread at work that waits for something of the run's does not keep an ending run from ending.
+#[trine::test(kernel = "both")]
+fn a_run_that_panics_answers_the_threads_that_call_it() {
+    let (told, answer) = mpsc::channel();
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        run(async || {
+            let (begin, begun) = oneshot::channel();
+            let remote = thread::Remote::current()?;
+            let mut work = pin!(thread::run(move || {
+                begin.send(()).expect("the test waits");
+                told.send(remote.run(async || checkpoint().await)).unwrap();
+            }));
+            assert!(poll!(work.as_mut()).is_pending());
+            begun.await.expect("it begins");
+            panic!("of the test");
+            #[expect(unreachable_code, reason = "it says what main yields")]
+            Ok(())
+        })
+    }));
+    assert_eq!(*panicked.unwrap_err().downcast::<&str>().unwrap(), "of the test");
+    let answer = answer.recv().unwrap();
+    assert!(matches!(answer, Err(Error::RunFinished)), "{answer:?}");
+}
+
+// Nothing is left of what was dropped when its thread had ended.
+#[trine::test(kernel = "both")]
+fn futures_that_are_dropped_after_their_threads_have_ended_leave_nothing() {
+    run(async || {
+        let before = trine::tree().lines().count();
+        for _ in 0..10 {
+            let mut work = Box::pin(thread::run(|| ()));
+            let _ = poll!(&mut work);
+            while stats().threads > 0 {
+                checkpoint().await?;
+            }
+            drop(work);
+        }
+        assert_eq!(trine::tree().lines().count(), before);
+        assert_eq!((stats().threads, thread::limiter()?.borrowed()), (0, 0));
+        Ok(())
+    });
 }

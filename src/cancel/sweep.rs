@@ -2,7 +2,9 @@
 
 use std::task::Waker;
 
-use super::tree::Whom;
+use crate::slots::Key;
+
+use super::tree::{Node, Whom};
 
 /// Collected while the tree is being marked, carried out afterwards. It lives in the run and is
 /// emptied as it is carried out, so a panic half-way loses nothing (rule P2).
@@ -10,6 +12,8 @@ use super::tree::Whom;
 pub(crate) struct Sweep {
     /// Operations to be asked to end.
     pub(crate) operations: Vec<u64>,
+    /// Threads to be asked to end, and the nodes whose cancellation asks.
+    pub(crate) workers: Vec<(u64, Key<Node>)>,
     /// Tasks to be polled again.
     pub(crate) tasks: Vec<u64>,
     /// Everybody else to be woken.
@@ -21,8 +25,8 @@ pub(crate) struct Sweep {
 impl Sweep {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        let Sweep { operations, tasks, wakers, dead } = self;
-        operations.len() | tasks.len() | wakers.len() | dead.len() == 0
+        let Sweep { operations, workers, tasks, wakers, dead } = self;
+        operations.len() | workers.len() | tasks.len() | wakers.len() | dead.len() == 0
     }
 
     #[inline]

@@ -124,8 +124,8 @@ pub(crate) enum Subject {
     Park,
     /// Something that a cancellation does not end: the children.
     Shielded,
-    /// A thread at work, which a cancellation does not end either; but whoever waits for it is to tell it.
-    Thread,
+    /// A thread at work, which a cancellation does not end either; but it is told, and so is its owner.
+    Thread(u64),
 }
 
 /// How far a wait is.
@@ -386,8 +386,9 @@ impl Tree {
                 self.node_mut(node).pending -= 1;
                 false
             }
-            (Subject::Thread, Outcome::Waiting) => {
+            (Subject::Thread(worker), Outcome::Waiting) => {
                 sweep.wake(wait.whom.take());
+                sweep.workers.push((worker, wait.node));
                 false
             }
             _ => false,
@@ -538,7 +539,7 @@ impl Tree {
             return;
         }
         debug_assert!(
-            matches!(wait.subject, Subject::Operation(_) | Subject::Thread),
+            matches!(wait.subject, Subject::Operation(_) | Subject::Thread(_)),
             "only what goes on by itself is orphaned"
         );
         wait.orphan = orphan;

@@ -146,7 +146,7 @@ impl Pair {
     /// An operation, or a thread.
     fn goes_on_by_itself(&self, wait: usize) -> bool {
         let wait = self.twin.waits.get(&wait);
-        wait.is_none_or(|wait| matches!(wait.subject, Subject::Operation(_) | Subject::Thread))
+        wait.is_none_or(|wait| matches!(wait.subject, Subject::Operation(_) | Subject::Thread(_)))
     }
 
     fn open(&mut self, parent: Option<usize>, what: What, shield: bool) {
@@ -170,7 +170,7 @@ impl Pair {
     fn attach(&mut self, node: usize) {
         let subject = match self.random.below(6) {
             0 => Subject::Shielded,
-            1 => Subject::Thread,
+            1 => Subject::Thread(self.number()),
             2 | 3 => Subject::Park,
             _ => Subject::Operation(self.number()),
         };
@@ -321,8 +321,10 @@ impl Pair {
         assert!(quiet, "{story}: a waker was used inside the tree");
         let sweep = std::mem::take(&mut self.sweep);
         assert_eq!(sweep.is_empty(), self.asked == Asked::default(), "{story}: emptiness");
+        let number = |key| self.nodes.iter().position(|&node| node == key).unwrap();
         let mut told = Asked {
             operations: sweep.operations.into_iter().collect(),
+            workers: sweep.workers.into_iter().map(|(worker, key)| (worker, number(key))).collect(),
             tasks: sweep.tasks.into_iter().collect(),
             ..Asked::default()
         };

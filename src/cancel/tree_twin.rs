@@ -49,6 +49,7 @@ pub(super) enum Who {
 #[derive(Default, PartialEq, Eq, Debug)]
 pub(super) struct Asked {
     pub(super) operations: BTreeSet<u64>,
+    pub(super) workers: BTreeSet<(u64, usize)>,
     pub(super) tasks: BTreeSet<u64>,
     pub(super) woken: BTreeSet<u64>,
     pub(super) dead: BTreeSet<u64>,
@@ -176,7 +177,10 @@ impl Twin {
                 asked.wake(wait.whom.take());
             }
             // It goes on; whoever waits is to tell it.
-            (Outcome::Waiting, Subject::Thread) => asked.wake(wait.whom.take()),
+            (Outcome::Waiting, Subject::Thread(worker)) => {
+                asked.wake(wait.whom.take());
+                asked.workers.insert((worker, wait.node));
+            }
             _ => {}
         }
     }

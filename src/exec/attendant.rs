@@ -30,7 +30,8 @@ impl Run {
         future: Pin<Box<dyn Future<Output = ()>>>,
         at: &'static Location<'static>,
     ) {
-        let label = Label { what: What::Daemon, at };
+        // Behind a shield: it ends when the main future has, and not before.
+        let label = Label { what: What::Service, at };
         let (node, task, waker) = self.add_child(self.root, self.nest, ATTENDANT, label);
         let former = self.attendant.replace(Some(Attendant { future, node, task, waker }));
         debug_assert!(former.is_none(), "there is at most one attendant");

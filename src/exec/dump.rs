@@ -104,11 +104,11 @@ impl Dump<'_> {
             (_, Outcome::Fired | Outcome::Cancelled) => return,
             (Subject::Park, _) => writeln!(self.text, "{:indent$}waits to be woken", ""),
             (Subject::Shielded, _) => writeln!(self.text, "{:indent$}waits for a child to end", ""),
-            (Subject::Thread, _) if wait.is_orphan() => {
+            (Subject::Thread(_), _) if wait.is_orphan() => {
                 let text = "waits for a thread (nobody wants its value)";
                 writeln!(self.text, "{:indent$}{text}", "")
             }
-            (Subject::Thread, _) => writeln!(self.text, "{:indent$}waits for a thread", ""),
+            (Subject::Thread(_), _) => writeln!(self.text, "{:indent$}waits for a thread", ""),
             (Subject::Operation(key), _) => {
                 let slot = Key::from_bits(key).and_then(|key| self.core.table.get(key));
                 slot.map_or(Ok(()), |slot| self.operation(slot, wait.is_orphan(), indent))

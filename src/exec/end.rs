@@ -16,13 +16,12 @@ impl Run {
         let mut panics = Panics::default();
         self.inbox.refuse_calls();
         self.drop_attendant(&mut panics);
-        // The values of the run go last, and may leave something to be reaped too. A last call may have
-        // asked for an attendant.
+        // The values of the run go last, and may leave something to be reaped too.
         let reaped = self.reap_whatever_panics(&mut panics).and_then(|()| {
-            self.drop_attendant(&mut panics);
             self.drop_values(&mut panics);
             self.reap_whatever_panics(&mut panics)
         });
+        self.drop_workers(&mut panics);
         self.finished.set(true);
         self.inbox.close();
         match (self.act(|core| core.ring.take()), reaped) {
@@ -59,15 +58,32 @@ impl Run {
                 core.follow(action);
             }
         });
-        self.collect_mail();
-        while self
-            .look(|core| core.table.in_kernel() > 0 || core.table.has_queued() || core.threads > 0)
-        {
-            self.act(|core| core.exchange(None))?;
+        self.dismiss_workers();
+        self.collect_last_mail();
+        while self.is_waited_for() {
+            let _rung = self.act(|core| core.exchange(None))?;
             #[cfg(feature = "testing")]
-            self.let_time_pass()?;
-            self.collect_mail();
+            if !_rung {
+                self.let_time_pass()?;
+            }
+            self.collect_last_mail();
         }
         Ok(())
+    }
+
+    /// Whether the kernel or a thread has something left.
+    fn is_waited_for(&self) -> bool {
+        self.look(|core| {
+            core.table.in_kernel() > 0 || core.table.has_queued() || core.workers.awaited() > 0
+        })
+    }
+
+    /// Calls that were accepted are made. What they want run finds nobody who would: it is dropped, so that
+    /// no thread waits for it.
+    fn collect_last_mail(&self) {
+        let mut panics = Panics::default();
+        panics.catch(|| self.collect_mail());
+        self.drop_attendant(&mut panics);
+        panics.resume();
     }
 }

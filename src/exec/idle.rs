@@ -173,7 +173,7 @@ impl Run {
 
     /// Virtual time stands still while threads are at work, but not for ever: they may wait for it.
     fn await_threads(&self) -> bool {
-        self.look(|core| core.threads > 0) && self.wait_for_bell(AT_WORK)
+        self.look(|core| core.workers.awaited() > 0) && self.wait_for_bell(AT_WORK)
     }
 
     /// Waits in real time until another thread rings; `false`: none has.
@@ -205,7 +205,7 @@ impl Run {
                 Err(io::Error::other("the simulated kernel holds an operation that never ends"))
             }
             None => {
-                if self.look(|core| core.threads > 0) {
+                if self.look(|core| core.workers.awaited() > 0) {
                     self.wait_for_bell(FOREIGN);
                 }
                 Ok(())
@@ -235,7 +235,7 @@ impl Core {
 
     /// How long it must be quiet before time jumps: longer while threads are at work.
     fn jump_after(&self) -> Option<Duration> {
-        let least = if self.threads > 0 { AT_WORK } else { Duration::ZERO };
+        let least = if self.workers.awaited() > 0 { AT_WORK } else { Duration::ZERO };
         self.idle.jump_after.map(|after| after.max(least))
     }
 

@@ -75,13 +75,19 @@ impl Run {
         self.values.0.borrow().as_ref()?.get(&variable.id()).cloned()
     }
 
+    /// Whether there may be any.
+    pub(crate) fn check_values(&self) -> Result<(), Error> {
+        check_running(self)?;
+        if self.values.0.borrow().is_some() { Ok(()) } else { Err(Error::RunFinished) }
+    }
+
     /// Sets it; the former value comes back. Refused while the run ends, when all values have gone.
     pub(crate) fn set_value(
         &self,
         variable: &Variable,
         value: Rc<dyn Any>,
     ) -> Result<Option<Rc<dyn Any>>, Error> {
-        check_running(self)?;
+        self.check_values()?;
         let mut values = self.values.0.borrow_mut();
         let values = values.as_mut().ok_or(Error::RunFinished)?;
         Ok(values.insert(variable.id(), value))

@@ -29,7 +29,7 @@ mod watch;
 mod worker;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,6 +71,8 @@ use tasks::Tasks;
 pub(crate) use tasks::{Nest, Ready, Task};
 pub(crate) use turn::{Draining, Drive, Limits, Strictness};
 pub(crate) use watch::Watch;
+pub(crate) use worker::Worker;
+use worker::Workers;
 
 /// Everything one run has.
 pub(crate) struct Run {
@@ -122,6 +124,8 @@ pub(crate) struct Core {
     pub(crate) sweep: Sweep,
     /// Whoever waits for the next turn, and where (schedule points).
     paused: VecDeque<(Key<Node>, Whom)>,
+    /// Where those wait now who did so in a node that has gone.
+    moved: HashMap<u64, Key<Node>>,
     /// Whoever is to be polled in the next turn for another reason.
     pub(crate) wake_later: VecDeque<Whom>,
     chores: VecDeque<Chore>,
@@ -130,8 +134,7 @@ pub(crate) struct Core {
     began: Duration,
     /// Tasks that were dropped because they were stuck (rule F13).
     abandoned: u64,
-    /// Threads that work for the run, and that it waits for.
-    threads: usize,
+    workers: Workers,
     #[cfg(feature = "testing")]
     idle: Idle,
 }
@@ -168,12 +171,13 @@ impl Run {
             tasks,
             sweep: Sweep::default(),
             paused: VecDeque::new(),
+            moved: HashMap::new(),
             wake_later: VecDeque::new(),
             chores: VecDeque::new(),
             turn: 1,
             began: Duration::ZERO,
             abandoned: 0,
-            threads: 0,
+            workers: Workers::new(),
             #[cfg(feature = "testing")]
             idle: Idle::default(),
         };
@@ -426,9 +430,7 @@ impl Core {
             self.deadlines.remove(timer);
         }
         if let Some(parent) = pauses_in {
-            for (place, _) in self.paused.iter_mut().filter(|(place, _)| *place == node) {
-                *place = parent;
-            }
+            self.moved.insert(node.to_bits(), parent);
         }
     }
 
@@ -497,6 +499,9 @@ impl Core {
             }
         }
         self.sweep.operations.clear();
+        for (worker, node) in self.sweep.workers.drain(..) {
+            self.workers.wish(worker, || self.tree.reason(node));
+        }
         at = 0;
         while let Some(&task) = self.sweep.tasks.get(at) {
             at += 1;

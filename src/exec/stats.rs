@@ -79,7 +79,7 @@ pub fn stats() -> Stats {
             cancels_missed: traffic.cancels_missed,
             cancels_running: traffic.cancels_running,
             abandoned: core.abandoned,
-            threads: core.threads,
+            threads: core.workers.awaited(),
             turns: core.turn(),
             enters: traffic.enters,
             timers: core.deadlines.len(),

@@ -116,7 +116,8 @@ impl Run {
         drop(entered);
         let ended = match polled {
             Poll::Ready(value) => Ok(value),
-            Poll::Pending if cancelled && self.is_stuck(self.root, task, false) => {
+            // The attendant is no wait of the main future's.
+            Poll::Pending if cancelled && self.is_stuck(self.root, task, true) => {
                 self.report_stuck(self.root);
                 Err(self.cancelled(self.root).into())
             }
@@ -223,8 +224,9 @@ impl Run {
     }
 
     fn is_deadlocked(&self, drive: &Drive, how: Strictness) -> bool {
-        let idle =
-            self.look(|core| !core.may_complete() && !core.table.has_queued() && core.threads == 0);
+        let idle = self.look(|core| {
+            !core.may_complete() && !core.table.has_queued() && core.workers.awaited() == 0
+        });
         let hope = how == Strictness::Lenient
             && (self.door.is_used_elsewhere() || self.look(|core| core.tasks.has_foreign_wakers()));
         // Last: whoever gave up a waker in between has left a wake before.
@@ -304,9 +306,13 @@ impl Core {
 
     /// Ends the schedule points of the last turn.
     fn end_pauses(&mut self) {
-        while let Some((node, whom)) = self.paused.pop_front() {
+        while let Some((mut node, whom)) = self.paused.pop_front() {
+            while let Some(&parent) = self.moved.get(&node.to_bits()) {
+                node = parent;
+            }
             self.tree.end_pause(node, whom, &mut self.sweep);
         }
+        self.moved.clear();
         while let Some(whom) = self.wake_later.pop_front() {
             self.sweep.wake(Some(whom));
         }

@@ -197,7 +197,13 @@ impl<T, E> Core<T, E> {
     pub(super) fn drop_children(&self) -> Option<Payload> {
         self.closing.set(true);
         let mut panics = Panics::default();
-        let left: Vec<_> = self.children.borrow().iter().map(|(key, _)| key).collect();
+        let is_service = |key| {
+            let children = self.children.borrow();
+            children.get(key).is_some_and(|child| matches!(child.role, Role::Service))
+        };
+        let mut left: Vec<_> = self.children.borrow().iter().map(|(key, _)| key).collect();
+        // Services last, as ever.
+        left.sort_by_key(|&key| is_service(key));
         for key in left {
             let entry = self.children.borrow_mut().remove(key);
             if let Some(ChildEntry { future, seat, .. }) = entry {

@@ -90,6 +90,8 @@ fn action(handler: usize) -> libc::sigaction {
     // SAFETY: all zeros is a valid sigaction: default handler, empty mask, no flags.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler;
+    // What blocks in another thread need not hear of it: the bell wakes the run.
+    action.sa_flags = libc::SA_RESTART;
     action
 }
 

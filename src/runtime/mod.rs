@@ -175,7 +175,8 @@ impl Builder {
 
     /// Has signals end the program gracefully: the first SIGTERM or Ctrl-C
     /// [drains](crate::CancelScope::drain) the main scope with this grace, the second one cancels it, and a
-    /// third one kills the process (rule P5).
+    /// third one kills the process (rule P5). One that comes when the main future has ended changes nothing
+    /// any more.
     ///
     /// ```no_run
     /// use std::time::Duration;

@@ -75,7 +75,8 @@ impl Builder {
     }
 
     /// Whether a cancelled or dropped one leaves its thread to itself: `Cancelled` comes at once, the
-    /// thread goes on to its end, and its token comes back then (rule K3). The run may end before.
+    /// thread goes on to its end, and its token comes back then (rule K3). The run may end before; then the
+    /// token comes back with it.
     pub fn abandon_on_cancel(mut self, abandon: bool) -> Builder {
         self.abandon = abandon;
         self

@@ -88,11 +88,12 @@ impl Remote {
     }
 
     /// Has a future run, and blocks this thread until it has ended. It runs beside the main future, in no
-    /// scope but that of the run; when the main future has ended it is cancelled, and awaited.
+    /// scope of its tasks, not even of the one that a thread of [`run`](super::run()) works for: give it a timeout
+    /// of its own if it may hang. When the main future has ended it is cancelled, and awaited.
     ///
     /// # Errors
-    /// What the future ends with; [`Error::RunFinished`]; [`Error::WouldBlock`] on the run's own thread, which
-    /// would wait for itself: spawn it in a nursery there.
+    /// What the future ends with; [`Error::RunFinished`], also where the run has panicked before its end;
+    /// [`Error::WouldBlock`] on the run's own thread, which would wait for itself: spawn it in a nursery there.
     ///
     /// # Panics
     /// With the panic of the future.

@@ -1,42 +1,26 @@
 //! The wait for a thread.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use crate::cancel::Wait;
 use crate::error::{Error, Reason, Result};
-use crate::exec::{self, Caller, Door, Employer, Run};
-use crate::local::RunLocal;
-use crate::slots::{Key, Slots};
+use crate::exec::{self, Caller, Door, Employer, Run, Worker};
+use crate::slots::Key;
 use crate::sync::OwnedToken;
 
 use super::cache;
 use super::ticket::Ticket;
 
-/// The threads of a run that have not told of their end, whether somebody waits for them or not.
-static AT_WORK: RunLocal<RefCell<Slots<AtWork>>> = RunLocal::new(|| RefCell::new(Slots::new()));
-
-struct AtWork {
-    /// `None`: it is abandoned.
-    wait: Option<Key<Wait>>,
-    /// Nobody wants its value.
-    is_orphan: bool,
-    /// Comes back when the thread really ends (rule K3).
-    token: OwnedToken,
-}
-
 /// One thread at work, and the future of its value.
 pub(super) struct Working<T> {
     run: Rc<Run>,
     ticket: Arc<Ticket<T>>,
-    key: Key<AtWork>,
-    wait: Key<Wait>,
+    worker: Key<Worker>,
     abandon: bool,
     /// The value is taken, or given up.
     over: bool,
@@ -49,12 +33,12 @@ impl<T: Send + 'static> Working<T> {
         token: OwnedToken,
         abandon: bool,
     ) -> Result<Working<T>> {
-        let (run, at_work) = (exec::current()?, AT_WORK.get()?);
-        let wait = run.thread_began();
-        let key = at_work.borrow_mut().insert(AtWork { wait: Some(wait), is_orphan: false, token });
+        let run = exec::current()?;
         let ticket = Arc::new(Ticket::new());
-        let job = job(Arc::clone(&ticket), run.door().clone(), work, move || has_ended(key));
-        let working = Working { run, ticket, key, wait, abandon, over: false };
+        // The token comes back when the thread really ends (rule K3).
+        let worker = run.add_worker(ticket.wish(), abandon, Box::new(token));
+        let job = job(Arc::clone(&ticket), run.door().clone(), work, move || has_ended(worker));
+        let working = Working { run, ticket, worker, abandon, over: false };
         cache::start(Box::new(job)).map_err(no_thread)?;
         Ok(working)
     }
@@ -82,26 +66,14 @@ fn job<T: Send>(
 }
 
 impl<T> Working<T> {
-    /// Nobody waits for it any more, and no scope either.
-    fn leave(&mut self) {
-        self.over = true;
-        self.run.thread_ended(self.wait, true);
-    }
-
     /// Takes it back from the thread that has not begun; `false`: it has.
     fn withdraw(&mut self) -> bool {
         let withdrawn = self.ticket.withdraw();
         if withdrawn {
-            self.leave();
-            forget(self.key);
+            self.over = true;
+            self.run.forget_worker(self.worker);
         }
         withdrawn
-    }
-
-    /// Leaves the thread to itself.
-    fn let_go(&mut self) {
-        self.leave();
-        change(self.key, |at_work| at_work.wait = None);
     }
 }
 
@@ -116,63 +88,41 @@ impl<T> Future for Working<T> {
         if let Some(end) = this.ticket.take() {
             this.over = true;
             this.run.progress();
-            match forget(this.key) {
-                // It has not told yet; what it will tell is known.
-                Some(at_work) => {
-                    this.run.thread_ended(this.wait, true);
-                    drop(at_work);
-                }
-                None => this.run.forget_thread(this.wait),
-            }
+            this.run.forget_worker(this.worker);
             return Poll::Ready(Ok(end.unwrap_or_else(|payload| panic::resume_unwind(payload))));
         }
-        if this.run.is_cancelled() {
-            if this.abandon {
-                let cancelled = ready!(this.run.cancel_point());
-                if !this.withdraw() {
-                    this.let_go();
-                }
-                return Poll::Ready(
-                    cancelled.map(|()| unreachable!("it is cancelled")).map_err(Error::from),
-                );
+        // One that has swallowed too many cancellations waits on: that is a wait, and not for ever (rule F14).
+        let raises = this.run.is_cancelled() && !this.run.is_exhausted();
+        if raises && (this.withdraw() || this.abandon) {
+            if !this.over {
+                this.over = true;
+                this.run.abandon_worker(this.worker);
             }
-            this.ticket.wish().make(this.run.cancelled(this.run.node()).reason().clone());
+            return Poll::Ready(Err(this.run.strike(this.run.node()).into()));
         }
-        this.run.await_thread(this.wait, cx);
+        this.run.await_worker(this.worker, cx);
         Poll::Pending
     }
 }
 
 impl<T> Drop for Working<T> {
     fn drop(&mut self) {
-        if self.over || self.withdraw() {
+        // The run that has ended waits for nobody, and knows nobody any more.
+        if self.over || self.run.is_finished() || self.withdraw() {
             return;
         }
         self.ticket.wish().make(Reason::Finished);
-        if self.abandon {
-            return self.let_go();
+        match self.abandon {
+            true => self.run.abandon_worker(self.worker),
+            false => self.run.orphan_worker(self.worker),
         }
-        change(self.key, |at_work| at_work.is_orphan = true);
-        self.run.orphan_thread(self.wait);
     }
 }
 
 /// Called on the run's thread when a thread has ended.
-fn has_ended(key: Key<AtWork>) {
-    let Some(AtWork { wait, is_orphan, token }) = forget(key) else { return };
-    if let (Some(wait), Ok(run)) = (wait, exec::current()) {
-        run.thread_ended(wait, is_orphan);
-    }
-    drop(token);
-}
-
-fn forget(key: Key<AtWork>) -> Option<AtWork> {
-    AT_WORK.get().ok()?.borrow_mut().remove(key)
-}
-
-fn change(key: Key<AtWork>, change: impl FnOnce(&mut AtWork)) {
-    if let Ok(at_work) = AT_WORK.get() {
-        at_work.borrow_mut().get_mut(key).map(change);
+fn has_ended(worker: Key<Worker>) {
+    if let Ok(run) = exec::current() {
+        run.worker_ended(worker);
     }
 }
 

@@ -249,3 +249,35 @@ fn a_nursery_that_is_dropped_drops_its_services() {
         Ok(())
     });
 }
+
+// N16: the one that was spawned first serves the others to the last also where all are dropped.
+#[trine::test(kernel = "both")]
+fn in_a_dropped_nursery_services_go_last() {
+    struct Noted<'a>(&'static str, &'a RefCell<Vec<&'static str>>);
+    impl Drop for Noted<'_> {
+        fn drop(&mut self) {
+            self.1.borrow_mut().push(self.0);
+        }
+    }
+    run(async || {
+        let dropped = &RefCell::new(Vec::new());
+        let pending = async |name: &'static str| {
+            let _noted = Noted(name, dropped);
+            sleep_forever().await
+        };
+        let pending = &pending;
+        {
+            let mut nursery = pin!(nursery(async |n| {
+                n.spawn_service(pending("service"));
+                n.spawn(pending("child"));
+                n.spawn_daemon(pending("daemon"));
+                sleep_forever().await
+            }));
+            assert!(poll!(nursery.as_mut()).is_pending());
+            checkpoint().await?;
+            assert!(poll!(nursery.as_mut()).is_pending());
+        }
+        assert_eq!(*dropped.borrow(), ["child", "daemon", "service"]);
+        Ok(())
+    });
+}
