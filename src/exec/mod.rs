@@ -499,8 +499,10 @@ impl Core {
             }
         }
         self.sweep.operations.clear();
-        for (worker, node) in self.sweep.workers.drain(..) {
-            self.workers.wish(worker, || self.tree.reason(node));
+        if !self.sweep.workers.is_empty() {
+            for (worker, node) in self.sweep.workers.drain(..) {
+                self.workers.wish(worker, || self.tree.reason(node));
+            }
         }
         at = 0;
         while let Some(&task) = self.sweep.tasks.get(at) {
