@@ -154,7 +154,8 @@ fn a_cancelled_one_drops_the_future_and_the_task_unwinds() {
     run(async || {
         let log = Log::default();
         let cleaned_up = Cell::new(false);
-        let outcome = move_on_after(MOMENT, async |_| {
+        let scope = CancelScope::new();
+        let outcome = scope.run(async |scope| {
             nursery(async |n| {
                 n.spawn(async {
                     let error = cancellable(log.of(pending::<()>())).await.unwrap_err();
@@ -164,6 +165,10 @@ fn a_cancelled_one_drops_the_future_and_the_task_unwinds() {
                     cleaned_up.set(true);
                     Err(error)
                 });
+                while log.seen().0 == 0 {
+                    checkpoint().await?;
+                }
+                scope.cancel();
                 Ok(())
             })
             .await
