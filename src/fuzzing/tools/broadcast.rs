@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::error::Result;
 use crate::sync::{BroadcastReceiver, BroadcastSender, BroadcastStatistics, Heard, broadcast};
 
+use super::ends::{Hand, TwoEnded};
 use super::judge::Judge;
 use super::line::{Line, Outcome, Twin};
 use super::task::{Family, Order};
@@ -80,62 +81,41 @@ impl Twin for Log {
 }
 
 /// A receiver, and how many values it has heard or missed.
-struct Listener {
+pub(super) struct Listener {
     end: BroadcastReceiver<u32>,
     heard: usize,
 }
 
-/// Ends that a task has.
-pub(super) struct Hand<'a> {
-    radio: &'a Radio,
-    senders: Vec<BroadcastSender<u32>>,
-    listeners: Vec<Listener>,
-}
+impl TwoEnded for Radio {
+    type Sender = BroadcastSender<u32>;
+    type Receiver = Listener;
 
-impl Drop for Hand<'_> {
-    fn drop(&mut self) {
-        while !self.senders.is_empty() {
-            self.drop_sender();
-        }
-        while !self.listeners.is_empty() {
-            self.drop_listener();
-        }
-    }
-}
-
-impl Hand<'_> {
-    fn compare(&self) {
-        let sender = self.senders.first().map(BroadcastSender::statistics);
-        let listener = || self.listeners.first().map(|listener| listener.end.statistics());
-        sender.or_else(listener).into_iter().for_each(|statistics| self.radio.compare(statistics));
+    fn judge(&self) -> &Judge {
+        &self.judge
     }
 
-    fn drop_sender(&mut self) {
-        self.compare();
-        if let Some(sender) = self.senders.pop() {
-            self.radio.judge.tell(|| "  drops a sender".to_owned());
-            drop(sender);
-            self.radio.twin.borrow_mut().sender_has_gone();
-        }
+    fn compare(&self, senders: &[BroadcastSender<u32>], listeners: &[Listener]) {
+        let sender = senders.first().map(BroadcastSender::statistics);
+        let listener = || listeners.first().map(|listener| listener.end.statistics());
+        sender.or_else(listener).into_iter().for_each(|statistics| self.compare_with(statistics));
     }
 
-    fn drop_listener(&mut self) {
-        self.compare();
-        if let Some(listener) = self.listeners.pop() {
-            self.radio.judge.tell(|| "  drops a receiver".to_owned());
-            drop(listener);
-            self.radio.twin.borrow_mut().receiver_has_gone();
-        }
+    fn sender_has_gone(&self) {
+        self.twin.borrow_mut().sender_has_gone();
     }
 
-    fn add(&mut self, end: BroadcastReceiver<u32>, heard: usize) {
-        self.radio.twin.borrow_mut().receivers += 1;
-        self.listeners.push(Listener { end, heard });
+    fn receiver_has_gone(&self) {
+        self.twin.borrow_mut().receiver_has_gone();
     }
 }
 
 impl Radio {
-    fn compare(&self, statistics: BroadcastStatistics) {
+    fn add(&self, hand: &mut Hand<'_, Radio>, end: BroadcastReceiver<u32>, heard: usize) {
+        self.twin.borrow_mut().receivers += 1;
+        hand.receivers.push(Listener { end, heard });
+    }
+
+    fn compare_with(&self, statistics: BroadcastStatistics) {
         let BroadcastStatistics { sent, kept, senders, receivers, waiting, .. } = statistics;
         let twin = self.twin.borrow();
         let expected = (twin.sent.len(), twin.kept, twin.senders, twin.receivers);
@@ -174,7 +154,7 @@ impl Radio {
 }
 
 impl Family for Radio {
-    type Hand<'a> = Hand<'a>;
+    type Hand<'a> = Hand<'a, Radio>;
 
     fn new(judge: &Rc<Judge>, shape: u8) -> Self {
         let capacity = usize::from(shape % 4);
@@ -188,12 +168,12 @@ impl Family for Radio {
         }
     }
 
-    fn hand(&self) -> Hand<'_> {
-        let mut hand = Hand { radio: self, senders: Vec::new(), listeners: Vec::new() };
+    fn hand(&self) -> Hand<'_, Radio> {
+        let mut hand = Hand::new(self);
         if let Some((sender, receiver)) = &*self.first.borrow() {
             self.twin.borrow_mut().senders += 1;
             hand.senders.push(sender.clone());
-            hand.add(receiver.clone(), 0);
+            self.add(&mut hand, receiver.clone(), 0);
         }
         hand
     }
@@ -205,10 +185,10 @@ impl Family for Radio {
         twin.receiver_has_gone();
     }
 
-    async fn act<'a>(&'a self, hand: &mut Hand<'a>, order: &Order<'a>) -> Result {
-        let which = order.choose(hand.listeners.len());
-        let has_room = hand.listeners.len() < 3;
-        match (order.act % 14, hand.senders.first(), hand.listeners.get_mut(which)) {
+    async fn act<'a>(&'a self, hand: &mut Hand<'a, Radio>, order: &Order<'a>) -> Result {
+        let which = order.choose(hand.receivers.len());
+        let has_room = hand.receivers.len() < 3;
+        match (order.act % 14, hand.senders.first(), hand.receivers.get_mut(which)) {
             (0..=3, _, Some(listener)) => self.receive(listener, order).await?,
             (4, _, Some(Listener { end, heard })) => self.hears(end.try_recv(), heard),
             (5..=7, Some(sender), _) => {
@@ -225,14 +205,14 @@ impl Family for Radio {
             }
             (9 | 10, Some(sender), _) if has_room => {
                 let (more, heard) = (sender.subscribe(), self.twin.borrow().sent.len());
-                hand.add(more, heard);
+                self.add(hand, more, heard);
             }
             (11, _, Some(listener)) if has_room => {
                 let (more, heard) = (listener.end.clone(), listener.heard);
-                hand.add(more, heard);
+                self.add(hand, more, heard);
             }
             (12, ..) => hand.drop_sender(),
-            (13, ..) => hand.drop_listener(),
+            (13, ..) => hand.drop_receiver(),
             _ => {}
         }
         hand.compare();

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::error::{Error, Result};
 use crate::sync::{ChannelStatistics, Receiver, Sender, TryRecvError, TrySendError, channel};
 
+use super::ends::{Hand, TwoEnded};
 use super::judge::Judge;
 use super::line::{Line, Outcome, Twin};
 use super::task::{Family, Order};
@@ -20,7 +21,7 @@ pub(super) struct Pipe {
 }
 
 /// A value, which is counted as long as it is anywhere.
-struct Item {
+pub(super) struct Item {
     number: u32,
     alive: Rc<Cell<usize>>,
 }
@@ -178,52 +179,31 @@ impl Twin for Values {
     }
 }
 
-/// Ends that a task has.
-pub(super) struct Hand<'a> {
-    pipe: &'a Pipe,
-    senders: Vec<Sender<Item>>,
-    receivers: Vec<Receiver<Item>>,
-}
+impl TwoEnded for Pipe {
+    type Sender = Sender<Item>;
+    type Receiver = Receiver<Item>;
 
-impl Drop for Hand<'_> {
-    fn drop(&mut self) {
-        while !self.senders.is_empty() {
-            self.drop_sender();
-        }
-        while !self.receivers.is_empty() {
-            self.drop_receiver();
-        }
-    }
-}
-
-impl Hand<'_> {
-    fn compare(&self) {
-        let sender = self.senders.first().map(Sender::statistics);
-        let statistics = sender.or_else(|| self.receivers.first().map(Receiver::statistics));
-        statistics.into_iter().for_each(|statistics| self.pipe.compare(statistics));
+    fn judge(&self) -> &Judge {
+        &self.judge
     }
 
-    fn drop_sender(&mut self) {
-        self.compare();
-        if let Some(sender) = self.senders.pop() {
-            self.pipe.judge.tell(|| "  drops a sender".to_owned());
-            drop(sender);
-            self.pipe.twin.borrow_mut().sender_has_gone();
-        }
+    fn compare(&self, senders: &[Sender<Item>], receivers: &[Receiver<Item>]) {
+        let sender = senders.first().map(Sender::statistics);
+        let statistics = sender.or_else(|| receivers.first().map(Receiver::statistics));
+        statistics.into_iter().for_each(|statistics| self.compare_with(statistics));
     }
 
-    fn drop_receiver(&mut self) {
-        self.compare();
-        if let Some(receiver) = self.receivers.pop() {
-            self.pipe.judge.tell(|| "  drops a receiver".to_owned());
-            drop(receiver);
-            self.pipe.twin.borrow_mut().receiver_has_gone();
-        }
+    fn sender_has_gone(&self) {
+        self.twin.borrow_mut().sender_has_gone();
+    }
+
+    fn receiver_has_gone(&self) {
+        self.twin.borrow_mut().receiver_has_gone();
     }
 }
 
 impl Pipe {
-    fn compare(&self, statistics: ChannelStatistics) {
+    fn compare_with(&self, statistics: ChannelStatistics) {
         let ChannelStatistics { len, peak, senders, receivers, .. } = statistics;
         let twin = self.twin.borrow();
         let expected = (twin.queue.len(), twin.peak, twin.senders, twin.receivers);
@@ -261,7 +241,7 @@ impl Pipe {
                 }
             }
         };
-        let compare = || self.compare(sender.statistics());
+        let compare = || self.compare_with(sender.statistics());
         order.wait(&self.twin, Ask::Send(number), send, compare).await.map(drop)
     }
 
@@ -277,7 +257,7 @@ impl Pipe {
                 Outcome::Failed(error) => Outcome::Failed(error),
             }
         };
-        let compare = || self.compare(receiver.statistics());
+        let compare = || self.compare_with(receiver.statistics());
         order.wait(&self.twin, Ask::Receive, receive, compare).await.map(drop)
     }
 
@@ -308,7 +288,7 @@ impl Pipe {
 }
 
 impl Family for Pipe {
-    type Hand<'a> = Hand<'a>;
+    type Hand<'a> = Hand<'a, Pipe>;
 
     fn new(judge: &Rc<Judge>, shape: u8) -> Self {
         let capacity = usize::from(shape % 4);
@@ -329,12 +309,13 @@ impl Family for Pipe {
         }
     }
 
-    fn hand(&self) -> Hand<'_> {
+    fn hand(&self) -> Hand<'_, Pipe> {
         let ends = self.first.borrow().clone();
         let mut twin = self.twin.borrow_mut();
         (twin.senders, twin.receivers) = (twin.senders + 1, twin.receivers + 1);
-        let (senders, receivers) = ends.into_iter().unzip();
-        Hand { pipe: self, senders, receivers }
+        let mut hand = Hand::new(self);
+        (hand.senders, hand.receivers) = ends.into_iter().unzip();
+        hand
     }
 
     fn begin(&self) {
@@ -344,7 +325,7 @@ impl Family for Pipe {
         twin.receiver_has_gone();
     }
 
-    async fn act<'a>(&'a self, hand: &mut Hand<'a>, order: &Order<'a>) -> Result {
+    async fn act<'a>(&'a self, hand: &mut Hand<'a, Pipe>, order: &Order<'a>) -> Result {
         match (order.act % 14, hand.senders.first(), hand.receivers.first()) {
             (0..=2, Some(sender), _) => self.send(sender, order).await?,
             (3..=5, _, Some(receiver)) => self.receive(receiver, order).await?,

@@ -8,6 +8,7 @@ mod broadcast;
 mod channel;
 mod condition;
 mod counted;
+mod ends;
 mod judge;
 mod line;
 mod meeting;

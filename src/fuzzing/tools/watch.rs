@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::error::{Error, Result};
 use crate::sync::{WatchReceiver, WatchSender, WatchStatistics, watch};
 
+use super::ends::{Hand, TwoEnded};
 use super::judge::Judge;
 use super::line::{Line, Outcome, Twin};
 use super::task::{Family, Order};
@@ -108,67 +109,47 @@ impl Twin for Value {
 }
 
 /// A receiver, and the version that it has seen by the rules.
-struct Seer {
+pub(super) struct Seer {
     end: WatchReceiver<u8>,
     seen: u64,
 }
 
-/// Ends that a task has.
-pub(super) struct Hand<'a> {
-    watch: &'a Watch,
-    senders: Vec<WatchSender<u8>>,
-    seers: Vec<Seer>,
-}
+impl TwoEnded for Watch {
+    type Sender = WatchSender<u8>;
+    type Receiver = Seer;
 
-impl Drop for Hand<'_> {
-    fn drop(&mut self) {
-        while !self.senders.is_empty() {
-            self.drop_sender();
-        }
-        while !self.seers.is_empty() {
-            self.drop_seer();
-        }
+    fn judge(&self) -> &Judge {
+        &self.judge
     }
-}
 
-impl Hand<'_> {
-    fn compare(&self) {
-        let sender = self.senders.first().map(WatchSender::statistics);
-        let seer = || self.seers.first().map(|seer| seer.end.statistics());
-        sender.or_else(seer).into_iter().for_each(|statistics| self.watch.compare(statistics));
-        let version = self.watch.twin.borrow().version;
-        for Seer { end, seen } in &self.seers {
-            self.watch.judge.check(end.has_changed() == (*seen != version), || {
+    fn compare(&self, senders: &[WatchSender<u8>], seers: &[Seer]) {
+        let sender = senders.first().map(WatchSender::statistics);
+        let seer = || seers.first().map(|seer| seer.end.statistics());
+        sender.or_else(seer).into_iter().for_each(|statistics| self.compare_with(statistics));
+        let version = self.twin.borrow().version;
+        for Seer { end, seen } in seers {
+            self.judge.check(end.has_changed() == (*seen != version), || {
                 format!("what was seen last is {seen} of {version}, or so it should be")
             });
         }
     }
 
-    fn drop_sender(&mut self) {
-        self.compare();
-        if let Some(sender) = self.senders.pop() {
-            self.watch.judge.tell(|| "  drops a sender".to_owned());
-            drop(sender);
-            self.watch.twin.borrow_mut().sender_has_gone();
-        }
+    fn sender_has_gone(&self) {
+        self.twin.borrow_mut().sender_has_gone();
     }
 
-    fn drop_seer(&mut self) {
-        self.compare();
-        if let Some(seer) = self.seers.pop() {
-            drop(seer);
-            self.watch.twin.borrow_mut().receivers -= 1;
-        }
-    }
-
-    fn add(&mut self, end: WatchReceiver<u8>, seen: u64) {
-        self.watch.twin.borrow_mut().receivers += 1;
-        self.seers.push(Seer { end, seen });
+    fn receiver_has_gone(&self) {
+        self.twin.borrow_mut().receivers -= 1;
     }
 }
 
 impl Watch {
-    fn compare(&self, statistics: WatchStatistics) {
+    fn add(&self, hand: &mut Hand<'_, Watch>, end: WatchReceiver<u8>, seen: u64) {
+        self.twin.borrow_mut().receivers += 1;
+        hand.receivers.push(Seer { end, seen });
+    }
+
+    fn compare_with(&self, statistics: WatchStatistics) {
         let WatchStatistics { changes, senders, receivers, waiting } = statistics;
         let twin = self.twin.borrow();
         let expected = (twin.version, twin.senders, twin.receivers);
@@ -239,7 +220,7 @@ impl Watch {
 }
 
 impl Family for Watch {
-    type Hand<'a> = Hand<'a>;
+    type Hand<'a> = Hand<'a, Watch>;
 
     fn new(judge: &Rc<Judge>, shape: u8) -> Self {
         let value = shape % 4;
@@ -252,12 +233,12 @@ impl Family for Watch {
         }
     }
 
-    fn hand(&self) -> Hand<'_> {
-        let mut hand = Hand { watch: self, senders: Vec::new(), seers: Vec::new() };
+    fn hand(&self) -> Hand<'_, Watch> {
+        let mut hand = Hand::new(self);
         if let Some((sender, receiver)) = &*self.first.borrow() {
             self.twin.borrow_mut().senders += 1;
             hand.senders.push(sender.clone());
-            hand.add(receiver.clone(), 0);
+            self.add(&mut hand, receiver.clone(), 0);
         }
         hand
     }
@@ -269,10 +250,10 @@ impl Family for Watch {
         twin.receivers -= 1;
     }
 
-    async fn act<'a>(&'a self, hand: &mut Hand<'a>, order: &Order<'a>) -> Result {
-        let which = order.choose(hand.seers.len());
-        let has_room = hand.seers.len() < 3;
-        match (order.act % 16, hand.senders.first(), hand.seers.get_mut(which)) {
+    async fn act<'a>(&'a self, hand: &mut Hand<'a, Watch>, order: &Order<'a>) -> Result {
+        let which = order.choose(hand.receivers.len());
+        let has_room = hand.receivers.len() < 3;
+        match (order.act % 16, hand.senders.first(), hand.receivers.get_mut(which)) {
             (0..=2, _, Some(seer)) => self.changed(seer, order).await?,
             (3..=5, _, Some(seer)) => self.fitting(seer, order).await?,
             (6..=9, Some(sender), _) => self.change(sender, order.argument % 8),
@@ -284,14 +265,14 @@ impl Family for Watch {
             }
             (12, Some(sender), _) if has_room => {
                 let (more, version) = (sender.subscribe(), self.twin.borrow().version);
-                hand.add(more, version);
+                self.add(hand, more, version);
             }
             (13, _, Some(seer)) if has_room => {
                 let (more, seen) = (seer.end.clone(), seer.seen);
-                hand.add(more, seen);
+                self.add(hand, more, seen);
             }
             (14, ..) => hand.drop_sender(),
-            (15, ..) => hand.drop_seer(),
+            (15, ..) => hand.drop_receiver(),
             _ => {}
         }
         hand.compare();
