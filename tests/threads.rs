@@ -518,10 +518,7 @@ fn abandoned_work_that_has_just_ended_counts_once() {
             gate.begun().await;
             gate.open();
             // It tells, and nobody polls it.
-            while stats().threads > 0 {
-                std::thread::yield_now();
-                checkpoint().await?;
-            }
+            all_back(&*thread::limiter()?).await?;
         }
         assert_eq!(stats().threads, 0);
         assert_eq!(thread::run(|| 5).await?, 5);
@@ -628,9 +625,7 @@ fn futures_that_are_dropped_after_their_threads_have_ended_leave_nothing() {
         for _ in 0..10 {
             let mut work = Box::pin(thread::run(|| ()));
             let _ = poll!(&mut work);
-            while stats().threads > 0 {
-                checkpoint().await?;
-            }
+            all_back(&*thread::limiter()?).await?;
             drop(work);
         }
         assert_eq!(trine::tree().lines().count(), before);

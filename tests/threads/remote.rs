@@ -10,9 +10,10 @@ use futures::channel::oneshot;
 use trine::sync::Event;
 use trine::thread::{self, Remote};
 use trine::time::sleep_forever;
-use trine::{Error, Result, checkpoint, nop, stats};
+use trine::{Error, Result, checkpoint, nop, nursery, stats};
 
 use crate::common::fewer;
+use crate::common::wakers::{Bell, poll_with};
 use crate::{elsewhere, run};
 
 thread_local! {
@@ -215,4 +216,39 @@ fn on_its_own_thread_a_call_is_made_at_once() {
         Ok(())
     });
     assert!(called().is_empty());
+}
+
+// P2, K5: a foreign waker that panics while the mail is read keeps no call from being made.
+#[trine::test(kernel = "both")]
+fn a_waker_that_panics_keeps_no_call_from_being_made() {
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        run(async || {
+            let remote = Remote::current()?;
+            let (bell, waker) = Bell::new(true);
+            let (tell, told) = oneshot::channel();
+            let mut waiting = Box::pin(nursery(async |n| {
+                n.spawn(async { told.await.map_err(Error::other) });
+                sleep_forever().await
+            }));
+            // Until the child waits, it is polled with one that does not.
+            assert!(poll_with(waiting.as_mut(), &Bell::new(false).1).is_pending());
+            checkpoint().await?;
+            assert!(poll_with(waiting.as_mut(), &waker).is_pending());
+            // The nursery is polled with a waker that panics, and its child is woken by a thread.
+            let outside = std::thread::spawn(move || {
+                let (at_once, go_on) = mpsc::channel::<()>();
+                remote.post(move || assert!(go_on.recv().is_err())).unwrap();
+                tell.send(()).unwrap();
+                remote.post(|| CALLED.with_borrow_mut(|called| called.push(7))).unwrap();
+                drop(at_once);
+            });
+            while bell.rung() == 0 {
+                std::thread::yield_now();
+                checkpoint().await?;
+            }
+            outside.join().map_err(|_| Error::other("it panicked"))
+        })
+    }));
+    assert!(ended.is_err(), "the waker's panic goes on");
+    assert_eq!(called(), [7]);
 }
