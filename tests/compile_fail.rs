@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 use std::net::Shutdown;
 use std::time::Duration;
 
-use trine::net::{Accept, Recv, TcpListener, TcpStream};
+use trine::io::Recv;
+use trine::net::{Accept, TcpListener, TcpStream};
 use trine::time::{sleep, sleep_forever};
 use trine::{CancelScope, Child, Chunk, Error, Group, Nursery, Started};
 

@@ -42,8 +42,8 @@ use crate::cancel::{
 };
 use crate::clock::{Clock, Instant};
 use crate::error::{Cancelled, Reason};
-use crate::op::{Action, Home, Pool, Remains, Shelf, Slot, Sole, Submission, Table};
-use crate::ring::{Capabilities, Host, Ring};
+use crate::op::{Action, Fd, Home, Pool, Remains, Shelf, Slot, Sole, Submission, Table};
+use crate::ring::{Capabilities, Descriptor, Host, Ring};
 use crate::slots::Key;
 
 use attendant::Attendant;
@@ -236,6 +236,12 @@ impl Run {
     /// The system calls that answer at once.
     pub(crate) fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Counts a descriptor; it is closed through this run.
+    pub(crate) fn adopt(self: &Rc<Run>, descriptor: Descriptor) -> Fd {
+        let home: Rc<dyn Home> = Rc::clone(self) as _;
+        Fd::new(descriptor, Rc::downgrade(&home))
     }
 
     /// What other threads reach it by.

@@ -11,11 +11,11 @@ use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
 use crate::exec::{self, Operation, Pause, Run, Verdict, judge};
+use crate::io::{Half, close};
 use crate::op::{Fd, Kind, Submission, Taken};
-use crate::ring::{Descriptor, ListenOptions};
+use crate::ring::ListenOptions;
 
 use super::address::Address;
-use super::half::Half;
 use super::stream::TcpStream;
 
 /// A socket that listens for TCP connections.
@@ -92,7 +92,7 @@ impl TcpListener {
     /// `Cancelled`, or what the operating system says; it is closed in any case.
     pub async fn close(self) -> Result {
         let operation = self.accepting.into_inner();
-        super::close::close(&self.run, self.fd, operation.into_iter().collect()).await
+        close(&self.run, self.fd, operation.into_iter().collect()).await
     }
 }
 
@@ -266,13 +266,5 @@ impl AsRawFd for TcpListener {
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpListener").field("fd", &self.fd).finish_non_exhaustive()
-    }
-}
-
-impl Run {
-    /// Counts a descriptor; it is closed through this run.
-    pub(super) fn adopt(self: &Rc<Run>, socket: Descriptor) -> Fd {
-        let home: Rc<dyn crate::op::Home> = Rc::clone(self) as _;
-        Fd::new(socket, Rc::downgrade(&home))
     }
 }

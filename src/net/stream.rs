@@ -5,20 +5,14 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error::Result;
 use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
-use crate::op::{BufError, Fd, IoBuf, IoBufMut, Kind, Submission};
-use crate::ring::{Descriptor, SockAddr, SocketOption};
-
-use super::half::Half;
-use super::receive::{Read, Receiving};
-use super::send::{Sending, Write, Writer};
-
-pub use super::receive::Recv;
+use crate::io::{Halves, Recv};
+use crate::op::{BufError, IoBuf, IoBufMut, Kind, Submission};
+use crate::ring::{Descriptor, Host, SockAddr, SocketOption};
 
 /// A TCP connection.
 ///
@@ -26,10 +20,7 @@ pub use super::receive::Recv;
 /// writers, get [`Error::Busy`](crate::Error::Busy); a dropped one is none. Dropping the stream closes it through the ring
 /// once the kernel has let go of its operations; the enclosing scope waits for that.
 pub struct TcpStream {
-    pub(super) run: Rc<Run>,
-    pub(super) fd: Fd,
-    pub(super) receiving: Half<Receiving>,
-    pub(super) sending: Half<Sending>,
+    halves: Halves,
 }
 
 impl TcpStream {
@@ -65,13 +56,9 @@ impl TcpStream {
             Verdict::Cancelled(cancelled) => return Err(cancelled.into()),
             Verdict::Again => unreachable!("a connect is not repeatable"),
         };
-        let stream = TcpStream::new(run, fd);
+        let stream = TcpStream { halves: Halves::new(run, fd) };
         stream.set_nodelay(true)?;
         Ok(stream)
-    }
-
-    fn new(run: Rc<Run>, fd: Fd) -> TcpStream {
-        TcpStream { run, fd, receiving: Half::default(), sending: Half::default() }
     }
 
     /// Makes a stream of a connection that a listener took.
@@ -80,7 +67,12 @@ impl TcpStream {
         socket: Descriptor,
     ) -> io::Result<(TcpStream, SocketAddr)> {
         let peer = run.host().peer_addr(socket.as_raw_fd())?;
-        Ok((TcpStream::new(Rc::clone(run), run.adopt(socket)), peer))
+        let halves = Halves::new(Rc::clone(run), run.adopt(socket));
+        Ok((TcpStream { halves }, peer))
+    }
+
+    fn host(&self) -> &Host {
+        self.halves.run().host()
     }
 
     /// Receives what has come, in a buffer of the pool that the kernel took when it came: a waiting
@@ -96,7 +88,7 @@ impl TcpStream {
     /// What the operating system says, `ConnectionReset` for one; [`Error::Busy`](crate::Error::Busy) if another task
     /// reads; `Cancelled`.
     pub fn recv(&self) -> Recv<'_> {
-        Recv::new(self)
+        self.halves.recv()
     }
 
     /// Receives into `buf`: replaces its content with what has come, at most its capacity. No bytes
@@ -111,7 +103,7 @@ impl TcpStream {
         &self,
         buf: B,
     ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        Read::new(self, buf, false)
+        self.halves.read(buf)
     }
 
     /// Receives until `buf` is filled to its capacity; to read exactly `n` bytes pass
@@ -126,7 +118,7 @@ impl TcpStream {
         &self,
         buf: B,
     ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        Read::new(self, buf, true)
+        self.halves.read_exact(buf)
     }
 
     /// Sends from `buf` what the kernel takes at once, waiting until it takes something, and says how
@@ -142,7 +134,7 @@ impl TcpStream {
         &self,
         buf: B,
     ) -> impl Future<Output = Result<(usize, B), BufError<B>>> + use<'_, B> {
-        Write::new(self, buf, false)
+        self.halves.write(buf)
     }
 
     /// Sends all of `buf`.
@@ -157,8 +149,7 @@ impl TcpStream {
         &self,
         buf: B,
     ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        let mut write = Write::new(self, buf, true);
-        poll_fn(move |cx| Pin::new(&mut write).poll(cx).map_ok(|(_, buf)| buf))
+        self.halves.write_all(buf)
     }
 
     /// Shuts a half of the connection: with `Shutdown::Write` the peer sees the end of the stream.
@@ -170,37 +161,7 @@ impl TcpStream {
     /// What the operating system says, `NotConnected` for one; [`Error::Busy`](crate::Error::Busy) if a task is writing;
     /// `Cancelled`.
     pub async fn shutdown(&self, how: Shutdown) -> Result {
-        exec::check_run(&self.run)?;
-        let (read, write) = (how != Shutdown::Write, how != Shutdown::Read);
-        let mut writing = write.then(|| Writer::new(self, None));
-        if let Some(writing) = &mut writing {
-            writing.enter()?;
-        }
-        poll_fn(|cx| match &writing {
-            Some(writing) => writing.poll_former(cx),
-            None => self.run.cancel_point().map_err(Into::into),
-        })
-        .await?;
-        let read = read && !self.receiving.with(|half| half.is_shut());
-        let write = write && !self.sending.with(|half| half.is_shut());
-        let how = match (read, write) {
-            (true, true) => libc::SHUT_RDWR,
-            (true, false) => libc::SHUT_RD,
-            (false, true) => libc::SHUT_WR,
-            (false, false) => {
-                let mut pause = None;
-                poll_fn(|cx| self.run.poll_budget(&mut pause, cx)).await;
-                return Ok(());
-            }
-        };
-        match &mut writing {
-            Some(writing) if write => poll_fn(|cx| writing.poll_shut(how, cx)).await?,
-            _ => exec::submit_plain(|| Submission::shutdown(&self.fd, how)).await?,
-        }
-        if read {
-            self.receiving.with(Receiving::shut);
-        }
-        Ok(())
+        self.halves.shutdown(how).await
     }
 
     /// Closes the connection and waits until that is done.
@@ -210,9 +171,7 @@ impl TcpStream {
     /// # Errors
     /// `Cancelled`, or what the operating system says; it is closed in any case.
     pub async fn close(self) -> Result {
-        let TcpStream { run, fd, receiving, sending } = self;
-        let left = [receiving.into_inner().into_operation(), sending.into_inner().into_operation()];
-        super::close::close(&run, fd, left.into_iter().flatten().collect()).await
+        self.halves.close().await
     }
 
     /// The address of this end.
@@ -220,7 +179,7 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.run.host().local_addr(self.fd.as_raw_fd())
+        self.host().local_addr(self.as_raw_fd())
     }
 
     /// The address of the other end.
@@ -228,7 +187,7 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says, `NotConnected` after a reset for one.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.run.host().peer_addr(self.fd.as_raw_fd())
+        self.host().peer_addr(self.as_raw_fd())
     }
 
     /// Whether small segments go out at once (`TCP_NODELAY`); on unless said otherwise.
@@ -236,7 +195,7 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.run.host().no_delay(self.fd.as_raw_fd())
+        self.host().no_delay(self.as_raw_fd())
     }
 
     /// Sets whether small segments go out at once (`TCP_NODELAY`).
@@ -244,7 +203,7 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        self.run.host().set(self.fd.as_raw_fd(), SocketOption::NoDelay(on))
+        self.host().set(self.as_raw_fd(), SocketOption::NoDelay(on))
     }
 
     /// After how long an idle connection is probed (`SO_KEEPALIVE`, `TCP_KEEPIDLE`); `None`: never.
@@ -252,7 +211,7 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub fn keepalive(&self) -> io::Result<Option<Duration>> {
-        self.run.host().keep_alive(self.fd.as_raw_fd())
+        self.host().keep_alive(self.as_raw_fd())
     }
 
     /// Sets after how long an idle connection is probed, in whole seconds, rounded up.
@@ -260,7 +219,7 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
-        self.run.host().set(self.fd.as_raw_fd(), SocketOption::KeepAlive(idle))
+        self.host().set(self.as_raw_fd(), SocketOption::KeepAlive(idle))
     }
 
     /// How long closing waits for unsent data (`SO_LINGER`); `None`: it does not wait.
@@ -268,7 +227,7 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
-        self.run.host().linger(self.fd.as_raw_fd())
+        self.host().linger(self.as_raw_fd())
     }
 
     /// Sets how long closing waits for unsent data, in whole seconds, rounded up; zero makes closing
@@ -277,20 +236,20 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub fn set_linger(&self, time: Option<Duration>) -> io::Result<()> {
-        self.run.host().set(self.fd.as_raw_fd(), SocketOption::Linger(time))?;
-        self.fd.set_lingers(time.is_some_and(|time| !time.is_zero()));
+        self.host().set(self.as_raw_fd(), SocketOption::Linger(time))?;
+        self.halves.fd().set_lingers(time.is_some_and(|time| !time.is_zero()));
         Ok(())
     }
 }
 
 impl AsRawFd for TcpStream {
     fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        self.halves.fd().as_raw_fd()
     }
 }
 
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpStream").field("fd", &self.fd).finish_non_exhaustive()
+        f.debug_struct("TcpStream").field("fd", &self.halves).finish_non_exhaustive()
     }
 }

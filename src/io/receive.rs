@@ -17,7 +17,7 @@ use crate::exec::{self, Finished, Operation, Pause, Run, Verdict, judge};
 use crate::op::{BufError, Chunk, IoBufMut, Kind, Storage, Submission, Taken};
 use crate::runtime::POOL_GROUP;
 
-use super::stream::TcpStream;
+use super::halves::Halves;
 
 #[derive(Default)]
 pub(super) struct Receiving {
@@ -132,7 +132,7 @@ impl Receiving {
     }
 
     /// Has the kernel receive.
-    fn arm(&mut self, stream: &TcpStream, cx: &Context<'_>) {
+    fn arm(&mut self, stream: &Halves, cx: &Context<'_>) {
         let run = &stream.run;
         self.active = if std::mem::take(&mut self.short) {
             let own = Storage::to_fill(Vec::with_capacity(OWN), run.shelf());
@@ -158,17 +158,17 @@ const EMPTY_POOL: i32 = -libc::ENOBUFS;
 /// Bytes that a receive has room for when the pool has none.
 const OWN: usize = 16 << 10;
 
-/// The wait for bytes: [`TcpStream::recv`].
+/// The wait for bytes: [`Read::recv`].
 #[must_use = "nothing is received unless it is awaited"]
 pub struct Recv<'a> {
-    stream: &'a TcpStream,
+    stream: &'a Halves,
     waiting: bool,
     attempts: u8,
     pause: Option<Pause>,
 }
 
 impl<'a> Recv<'a> {
-    pub(super) fn new(stream: &'a TcpStream) -> Recv<'a> {
+    pub(super) fn new(stream: &'a Halves) -> Recv<'a> {
         Recv { stream, waiting: false, attempts: 0, pause: None }
     }
 
@@ -248,7 +248,7 @@ pub(super) struct Read<'a, B> {
 }
 
 impl<'a, B: IoBufMut> Read<'a, B> {
-    pub(super) fn new(stream: &'a TcpStream, buf: B, exact: bool) -> Self {
+    pub(super) fn new(stream: &'a Halves, buf: B, exact: bool) -> Self {
         let reader = Reader {
             stream,
             entered: false,
@@ -281,7 +281,7 @@ impl<B: IoBufMut> Future for Read<'_, B> {
 
 /// Whoever reads into a buffer. Dropping it leaves what has come, and what comes, with the stream.
 struct Reader<'a> {
-    stream: &'a TcpStream,
+    stream: &'a Halves,
     /// It has the read half.
     entered: bool,
     /// The buffer; the operation has it while one is in flight.

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::exec::{self, Finished, Operation, Pause, Verdict, judge};
 use crate::op::{BufError, IoBuf, Kind, Storage, Submission};
 
+use super::halves::Halves;
 use super::receive::Receiving;
-use super::stream::TcpStream;
 
 #[derive(Default)]
 pub(super) struct Sending {
@@ -39,7 +39,7 @@ impl Sending {
     }
 
     /// Waits for the end of a write or a shutdown that was dropped.
-    fn poll_former(&mut self, stream: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_former(&mut self, stream: &Halves, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(Orphan { operation, shuts }) = &mut self.orphan {
             // Its buffer is dropped last: that is other people's code, which may panic.
             let Finished { result, storage: _storage } = ready!(operation.poll(cx));
@@ -67,7 +67,7 @@ pub(super) struct Write<'a, B> {
 }
 
 impl<'a, B: IoBuf> Write<'a, B> {
-    pub(super) fn new(stream: &'a TcpStream, buf: B, all: bool) -> Self {
+    pub(super) fn new(stream: &'a Halves, buf: B, all: bool) -> Self {
         let writer = Writer::new(stream, Some(Storage::to_send(buf, stream.run.shelf())));
         Write { writer, all, buffer: PhantomData }
     }
@@ -93,7 +93,7 @@ impl<B: IoBuf> Future for Write<'_, B> {
 
 /// Whoever writes. Dropping it half-way leaves the operation with the stream.
 pub(super) struct Writer<'a> {
-    stream: &'a TcpStream,
+    stream: &'a Halves,
     /// It has the write half.
     entered: bool,
     /// The buffer; the operation has it while one is in flight.
@@ -108,7 +108,7 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Writes the storage, or shuts the half if there is none.
-    pub(super) fn new(stream: &'a TcpStream, storage: Option<Storage>) -> Writer<'a> {
+    pub(super) fn new(stream: &'a Halves, storage: Option<Storage>) -> Writer<'a> {
         Writer {
             stream,
             entered: false,

@@ -10,7 +10,7 @@ use crate::op::{Fd, Submission};
 
 /// Ends the operations that are left, then closes. It does all this also in a cancelled scope, and
 /// says `Cancelled` afterwards (rule M2), which is not counted (rule F14).
-pub(super) async fn close(run: &Rc<Run>, fd: Fd, mut left: Vec<Operation>) -> Result {
+pub(crate) async fn close(run: &Rc<Run>, fd: Fd, mut left: Vec<Operation>) -> Result {
     if exec::check_run(run).is_err() {
         // No run to wait in: dropping closes.
         return Err(Error::RunFinished);

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// The state of a half. The operations in it belong to the object and not to the future that waits for
 /// them, so what arrives for a dropped future is still there (rule D7).
 #[derive(Default)]
-pub(super) struct Half<T> {
+pub(crate) struct Half<T> {
     /// Boxed, so that taking it out is cheap; `None` is the default.
     state: Cell<Option<Box<T>>>,
     busy: Cell<bool>,
@@ -27,19 +27,19 @@ impl<T> Drop for Out<'_, T> {
 
 impl<T: Default> Half<T> {
     /// Makes the caller its user, until [`leave`](Half::leave).
-    pub(super) fn enter(&self, what: &'static str) -> Result {
+    pub(crate) fn enter(&self, what: &'static str) -> Result {
         if self.busy.replace(true) {
             return Err(Error::Busy(what));
         }
         Ok(())
     }
 
-    pub(super) fn leave(&self) {
+    pub(crate) fn leave(&self) {
         self.busy.set(false);
     }
 
     /// Whether the state was never worked on: it is the default.
-    pub(super) fn is_unused(&self) -> bool {
+    pub(crate) fn is_unused(&self) -> bool {
         let state = self.state.take();
         let unused = state.is_none();
         self.state.set(state);
@@ -48,12 +48,12 @@ impl<T: Default> Half<T> {
 
     /// Works on the state. It is taken out meanwhile, not borrowed: waiting may wake and drop, which
     /// is other people's code, and that may come here again.
-    pub(super) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
         let mut out = Out { half: self, state: self.state.take() };
         work(out.state.get_or_insert_default())
     }
 
-    pub(super) fn into_inner(self) -> T {
+    pub(crate) fn into_inner(self) -> T {
         self.state.into_inner().map_or_else(T::default, |state| *state)
     }
 }

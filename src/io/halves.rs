@@ -1,0 +1,121 @@
+//! What every stream on a descriptor is made of.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use crate::error::Result;
+use crate::exec::{self, Run};
+use crate::op::{BufError, Fd, IoBuf, IoBufMut, Submission};
+
+use super::half::Half;
+use super::receive::{Read, Receiving, Recv};
+use super::send::{Sending, Write, Writer};
+
+/// A descriptor with a half that is read and one that is written, each by one task at a time.
+///
+/// Streams are made of it, and forward to it; what its methods do is told in the traits
+/// [`Read`](super::Read) and [`Write`](super::Write).
+pub(crate) struct Halves {
+    pub(super) run: Rc<Run>,
+    pub(super) fd: Fd,
+    pub(super) receiving: Half<Receiving>,
+    pub(super) sending: Half<Sending>,
+}
+
+impl Halves {
+    pub(crate) fn new(run: Rc<Run>, fd: Fd) -> Halves {
+        Halves { run, fd, receiving: Half::default(), sending: Half::default() }
+    }
+
+    pub(crate) fn run(&self) -> &Rc<Run> {
+        &self.run
+    }
+
+    pub(crate) fn fd(&self) -> &Fd {
+        &self.fd
+    }
+
+    pub(crate) fn recv(&self) -> Recv<'_> {
+        Recv::new(self)
+    }
+
+    pub(crate) fn read<B: IoBufMut>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        Read::new(self, buf, false)
+    }
+
+    pub(crate) fn read_exact<B: IoBufMut>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        Read::new(self, buf, true)
+    }
+
+    pub(crate) fn write<B: IoBuf>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<(usize, B), BufError<B>>> + use<'_, B> {
+        Write::new(self, buf, false)
+    }
+
+    pub(crate) fn write_all<B: IoBuf>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        let mut write = Write::new(self, buf, true);
+        poll_fn(move |cx| Pin::new(&mut write).poll(cx).map_ok(|(_, buf)| buf))
+    }
+
+    /// Shuts halves of a socket.
+    pub(crate) async fn shutdown(&self, how: Shutdown) -> Result {
+        exec::check_run(&self.run)?;
+        let (read, write) = (how != Shutdown::Write, how != Shutdown::Read);
+        let mut writing = write.then(|| Writer::new(self, None));
+        if let Some(writing) = &mut writing {
+            writing.enter()?;
+        }
+        poll_fn(|cx| match &writing {
+            Some(writing) => writing.poll_former(cx),
+            None => self.run.cancel_point().map_err(Into::into),
+        })
+        .await?;
+        let read = read && !self.receiving.with(|half| half.is_shut());
+        let write = write && !self.sending.with(|half| half.is_shut());
+        let how = match (read, write) {
+            (true, true) => libc::SHUT_RDWR,
+            (true, false) => libc::SHUT_RD,
+            (false, true) => libc::SHUT_WR,
+            (false, false) => {
+                let mut pause = None;
+                poll_fn(|cx| self.run.poll_budget(&mut pause, cx)).await;
+                return Ok(());
+            }
+        };
+        match &mut writing {
+            Some(writing) if write => poll_fn(|cx| writing.poll_shut(how, cx)).await?,
+            _ => exec::submit_plain(|| Submission::shutdown(&self.fd, how)).await?,
+        }
+        if read {
+            self.receiving.with(Receiving::shut);
+        }
+        Ok(())
+    }
+
+    /// Closes it in any case, also in a cancelled scope (rule M2).
+    pub(crate) async fn close(self) -> Result {
+        let Halves { run, fd, receiving, sending } = self;
+        let left = [receiving.into_inner().into_operation(), sending.into_inner().into_operation()];
+        super::close::close(&run, fd, left.into_iter().flatten().collect()).await
+    }
+}
+
+impl fmt::Debug for Halves {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fd.fmt(f)
+    }
+}
