@@ -6,7 +6,7 @@ use std::task::{Poll, ready};
 
 use crate::error::{Error, Result};
 use crate::exec::{self, Finished, Operation, Run};
-use crate::op::{Fd, Submission};
+use crate::op::{Fd, Sole, Submission};
 
 /// Ends the operations that are left, then closes. It does all this also in a cancelled scope, and
 /// says `Cancelled` afterwards (rule M2), which is not counted (rule F14).
@@ -30,6 +30,11 @@ pub(crate) async fn close(run: &Rc<Run>, fd: Fd, mut left: Vec<Operation>) -> Re
         // Another operation shares it: the last share closes it.
         return Ok(());
     };
+    close_sole(run, sole).await
+}
+
+/// Closes a descriptor in which nobody else has a share.
+pub(super) async fn close_sole(run: &Rc<Run>, sole: Sole) -> Result {
     let Finished { result, .. } = Operation::finish(run, Submission::close(sole)).await;
     run.closing_point()?;
     match result {

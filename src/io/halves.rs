@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::exec::{self, Run};
 use crate::op::{BufError, Fd, IoBuf, IoBufMut, Submission};
 
+use super::close::close_sole;
 use super::half::Half;
 use super::receive::{Read, Receiving, Recv};
 use super::send::{Sending, Write, Writer};
@@ -21,13 +22,23 @@ use super::send::{Sending, Write, Writer};
 pub(crate) struct Halves {
     pub(super) run: Rc<Run>,
     pub(super) fd: Fd,
+    pub(super) through: Through,
     pub(super) receiving: Half<Receiving>,
     pub(super) sending: Half<Sending>,
 }
 
+/// By which operations bytes go through a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Through {
+    /// Receives and sends.
+    Socket,
+    /// Reads and writes.
+    Pipe,
+}
+
 impl Halves {
-    pub(crate) fn new(run: Rc<Run>, fd: Fd) -> Halves {
-        Halves { run, fd, receiving: Half::default(), sending: Half::default() }
+    pub(crate) fn new(run: Rc<Run>, fd: Fd, through: Through) -> Halves {
+        Halves { run, fd, through, receiving: Half::default(), sending: Half::default() }
     }
 
     pub(crate) fn run(&self) -> &Rc<Run> {
@@ -106,9 +117,28 @@ impl Halves {
         Ok(())
     }
 
+    /// Closes the descriptor, which is how the other end of a pipe sees the end of the stream. Twice is
+    /// once.
+    pub(crate) async fn finish(&self) -> Result {
+        let mut writing = Writer::new(self, None);
+        writing.enter()?;
+        poll_fn(|cx| writing.poll_former(cx)).await?;
+        match self.fd.take_sole() {
+            Some(sole) => {
+                self.sending.with(Sending::shut);
+                close_sole(&self.run, sole).await
+            }
+            None => {
+                let mut pause = None;
+                poll_fn(|cx| self.run.poll_budget(&mut pause, cx)).await;
+                Ok(())
+            }
+        }
+    }
+
     /// Closes it in any case, also in a cancelled scope (rule M2).
     pub(crate) async fn close(self) -> Result {
-        let Halves { run, fd, receiving, sending } = self;
+        let Halves { run, fd, receiving, sending, .. } = self;
         let left = [receiving.into_inner().into_operation(), sending.into_inner().into_operation()];
         super::close::close(&run, fd, left.into_iter().flatten().collect()).await
     }

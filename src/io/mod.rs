@@ -5,8 +5,11 @@ mod half;
 mod halves;
 mod receive;
 mod send;
+mod traits;
 
 pub(crate) use close::close;
 pub(crate) use half::Half;
-pub(crate) use halves::Halves;
+pub(crate) use halves::{Halves, Through};
 pub use receive::Recv;
+pub use traits::{Close, Read, Write};
+pub(crate) use traits::{close_by_its_method, read_by_its_methods, write_by_its_methods};

@@ -15,9 +15,10 @@ use std::task::{Context, Poll, ready};
 use crate::error::Result;
 use crate::exec::{self, Finished, Operation, Pause, Run, Verdict, judge};
 use crate::op::{BufError, Chunk, IoBufMut, Kind, Storage, Submission, Taken};
+use crate::ring::HERE;
 use crate::runtime::POOL_GROUP;
 
-use super::halves::Halves;
+use super::halves::{Halves, Through};
 
 #[derive(Default)]
 pub(super) struct Receiving {
@@ -67,10 +68,11 @@ impl Receiving {
     #[inline]
     fn poll_arrival(
         &mut self,
-        run: &Rc<Run>,
+        stream: &Halves,
         attempts: &mut u8,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Chunk>>> {
+        let (run, through) = (&stream.run, stream.through);
         match &mut self.active {
             Active::Nothing => Poll::Ready(Ok(None)),
             Active::Failed(error) => {
@@ -85,7 +87,10 @@ impl Receiving {
                     self.active = Active::Nothing;
                 }
                 if is_refusal {
-                    run.lacks(|capabilities| capabilities.multishot_recv = false);
+                    run.lacks(|capabilities| match through {
+                        Through::Socket => capabilities.multishot_recv = false,
+                        Through::Pipe => capabilities.multishot_read = false,
+                    });
                     return Poll::Ready(Ok(None));
                 }
                 self.take_in(run, result, value, attempts)
@@ -136,11 +141,18 @@ impl Receiving {
         let run = &stream.run;
         self.active = if std::mem::take(&mut self.short) {
             let own = Storage::to_fill(Vec::with_capacity(OWN), run.shelf());
-            let receive = Submission::recv(&stream.fd, own);
+            let receive = receive_into(stream, own);
             Active::Owned(Operation::start(run, cx, || receive))
         } else {
-            let multishot = run.capabilities().multishot_recv;
-            let receive = Submission::recv_pool(&stream.fd, POOL_GROUP, multishot);
+            let capabilities = run.capabilities();
+            let receive = match stream.through {
+                Through::Socket => {
+                    Submission::recv_pool(&stream.fd, POOL_GROUP, capabilities.multishot_recv)
+                }
+                Through::Pipe => {
+                    Submission::read_pool(&stream.fd, POOL_GROUP, capabilities.multishot_read)
+                }
+            };
             Active::Pool(Operation::start_repeating(run, cx, receive))
         };
     }
@@ -150,6 +162,15 @@ impl Receiving {
         if let Active::Pool(operation) | Active::Owned(operation) = &self.active {
             operation.rest();
         }
+    }
+}
+
+/// A receive behind what is in the storage.
+#[inline]
+fn receive_into(stream: &Halves, storage: Storage) -> Submission {
+    match stream.through {
+        Through::Socket => Submission::recv(&stream.fd, storage),
+        Through::Pipe => Submission::read(&stream.fd, storage, HERE),
     }
 }
 
@@ -186,7 +207,7 @@ impl<'a> Recv<'a> {
                 half.arm(self.stream, cx);
                 return Poll::Pending;
             }
-            chunk = ready!(half.poll_arrival(run, &mut self.attempts, cx))?;
+            chunk = ready!(half.poll_arrival(self.stream, &mut self.attempts, cx))?;
         }
         if self.pause.is_some() || !run.spend_budget() {
             // Waiting is other people's code, which may panic: meanwhile it lies in the stash.
@@ -331,9 +352,9 @@ impl Reader<'_> {
             }
             ready!(run.cancel_point())?;
             if !ready!(self.poll_former(cx))? {
-                let (fd, storage) = (&self.stream.fd, self.storage.take());
-                let storage = storage.expect("nothing is in flight");
-                self.operation = Some(Operation::start(run, cx, || Submission::recv(fd, storage)));
+                let storage = self.storage.take().expect("nothing is in flight");
+                let receive = || receive_into(self.stream, storage);
+                self.operation = Some(Operation::start(run, cx, receive));
                 return Poll::Pending;
             }
         }
@@ -364,14 +385,14 @@ impl Reader<'_> {
     /// Ends what the kernel still does for former receives: it would take the bytes that this one is
     /// to have. `false`: there is nothing.
     fn poll_former(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
-        let (run, attempts) = (&self.stream.run, &mut self.attempts);
+        let attempts = &mut self.attempts;
         self.stream.receiving.with(|half| {
             match &half.active {
                 Active::Nothing => return Poll::Ready(Ok(false)),
                 Active::Failed(_) => {}
                 Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
             }
-            let chunk = ready!(half.poll_arrival(run, attempts, cx))?;
+            let chunk = ready!(half.poll_arrival(self.stream, attempts, cx))?;
             half.stash.extend(chunk);
             Poll::Ready(Ok(true))
         })

@@ -9,8 +9,9 @@ use std::task::{Context, Poll, ready};
 use crate::error::{Error, Result};
 use crate::exec::{self, Finished, Operation, Pause, Verdict, judge};
 use crate::op::{BufError, IoBuf, Kind, Storage, Submission};
+use crate::ring::HERE;
 
-use super::halves::Halves;
+use super::halves::{Halves, Through};
 use super::receive::Receiving;
 
 #[derive(Default)]
@@ -36,6 +37,10 @@ impl Sending {
 
     pub(super) fn is_shut(&self) -> bool {
         self.shut
+    }
+
+    pub(super) fn shut(&mut self) {
+        self.shut = true;
     }
 
     /// Waits for the end of a write or a shutdown that was dropped.
@@ -196,9 +201,11 @@ impl<'a> Writer<'a> {
             return Poll::Ready(Ok(()));
         }
         let (fd, storage) = (&self.stream.fd, self.storage.take().expect("nothing is in flight"));
-        let done = self.done;
-        self.operation =
-            Some(Operation::start(run, cx, || Submission::send(fd, storage, done, all)));
+        let (done, through) = (self.done, self.stream.through);
+        self.operation = Some(Operation::start(run, cx, || match through {
+            Through::Socket => Submission::send(fd, storage, done, all),
+            Through::Pipe => Submission::write(fd, storage, done, HERE),
+        }));
         Poll::Pending
     }
 

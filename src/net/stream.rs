@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
-use crate::io::{Halves, Recv};
+use crate::io::{
+    Halves, Recv, Through, close_by_its_method, read_by_its_methods, write_by_its_methods,
+};
 use crate::op::{BufError, IoBuf, IoBufMut, Kind, Submission};
 use crate::ring::{Descriptor, Host, SockAddr, SocketOption};
 
@@ -56,7 +58,7 @@ impl TcpStream {
             Verdict::Cancelled(cancelled) => return Err(cancelled.into()),
             Verdict::Again => unreachable!("a connect is not repeatable"),
         };
-        let stream = TcpStream { halves: Halves::new(run, fd) };
+        let stream = TcpStream { halves: Halves::new(run, fd, Through::Socket) };
         stream.set_nodelay(true)?;
         Ok(stream)
     }
@@ -67,7 +69,7 @@ impl TcpStream {
         socket: Descriptor,
     ) -> io::Result<(TcpStream, SocketAddr)> {
         let peer = run.host().peer_addr(socket.as_raw_fd())?;
-        let halves = Halves::new(Rc::clone(run), run.adopt(socket));
+        let halves = Halves::new(Rc::clone(run), run.adopt(socket), Through::Socket);
         Ok((TcpStream { halves }, peer))
     }
 
@@ -241,6 +243,10 @@ impl TcpStream {
         Ok(())
     }
 }
+
+read_by_its_methods!(TcpStream);
+close_by_its_method!(TcpStream);
+write_by_its_methods!(TcpStream, |stream| stream.shutdown(Shutdown::Write));
 
 impl AsRawFd for TcpStream {
     fn as_raw_fd(&self) -> RawFd {

@@ -47,10 +47,20 @@ impl Fd {
 
     /// The descriptor itself, if nobody else has a share; else the share back.
     pub(crate) fn into_sole(self) -> Result<Sole, Fd> {
-        if Rc::strong_count(&self.shared) > 1 {
-            return Err(self);
+        self.take_sole().ok_or(self)
+    }
+
+    /// The descriptor itself, if this is the only share, which is of no use from then on.
+    pub(crate) fn take_sole(&self) -> Option<Sole> {
+        if Rc::strong_count(&self.shared) > 1 || self.is_taken() {
+            return None;
         }
-        Ok(Sole { raw: self.shared.raw.replace(-1), lingers: self.shared.lingers.get() })
+        Some(Sole { raw: self.shared.raw.replace(-1), lingers: self.shared.lingers.get() })
+    }
+
+    /// Whether somebody has taken the descriptor itself.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.shared.raw.get() < 0
     }
 
     /// Says whether closing it may wait for the peer.

@@ -50,6 +50,8 @@ impl Kind {
     pub(crate) const READ: Kind = Kind::total("read", Disposer::Forget);
     pub(crate) const SEND: Kind =
         Kind { class: CancelClass::Partial, ..Kind::total("send", Disposer::Forget) };
+    pub(crate) const WRITE: Kind =
+        Kind { class: CancelClass::Partial, ..Kind::total("write", Disposer::Forget) };
     pub(crate) const CONNECT: Kind = Kind {
         class: CancelClass::Terminal,
         repeatable: false,

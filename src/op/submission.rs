@@ -65,6 +65,26 @@ impl Submission {
         Submission::with_memory(&Kind::READ, request, fd, storage)
     }
 
+    /// Reads into whatever buffer the kernel picks from the pool.
+    pub(crate) fn read_pool(fd: &Fd, group: u16, multishot: bool) -> Submission {
+        let request = Request::ReadPool { fd: fd.as_raw_fd(), group, multishot };
+        Submission::without_memory(&Kind::RECV, request, fd)
+    }
+
+    /// Reads into the storage, behind what is filled already.
+    pub(crate) fn read(fd: &Fd, mut storage: Storage, at: u64) -> Submission {
+        let into = storage.region(storage.filled());
+        let request = Request::Read { fd: fd.as_raw_fd(), into, at };
+        Submission::with_memory(&Kind::READ, request, fd, storage)
+    }
+
+    /// Writes what is in the storage from byte `done` on.
+    pub(crate) fn write(fd: &Fd, mut storage: Storage, done: usize, at: u64) -> Submission {
+        let from = storage.region(done);
+        let request = Request::Write { fd: fd.as_raw_fd(), from, at };
+        Submission::with_memory(&Kind::WRITE, request, fd, storage)
+    }
+
     /// Sends what is in the storage from byte `done` on; with `all` not less than the rest.
     #[inline]
     pub(crate) fn send(fd: &Fd, mut storage: Storage, done: usize, all: bool) -> Submission {

@@ -479,7 +479,8 @@ impl Slot {
     fn answer_of(&mut self, completion: Completion, pool: &Pool) -> Answer {
         let Completion { result, more, buffer, .. } = completion;
         let begin = buffer.map_or(0, |picked| pool.was_picked(picked, result));
-        if let (Some(storage), Request::Recv { .. }) = (&mut self.storage, &self.request) {
+        let fills = matches!(self.request, Request::Recv { .. } | Request::Read { .. });
+        if let Some(storage) = self.storage.as_mut().filter(|_| fills) {
             storage.fill(usize::try_from(result).unwrap_or(0));
         }
         Answer { result, more, buffer: buffer.map(|picked| picked.id), begin }

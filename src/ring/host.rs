@@ -3,11 +3,12 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 #[cfg(feature = "testing")]
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::pipe;
 use super::socket::{Linux, ListenOptions, SocketOption};
 #[cfg(feature = "testing")]
 use super::twin::World;
@@ -46,6 +47,25 @@ impl Host {
         options: ListenOptions,
     ) -> io::Result<Descriptor> {
         of!(self, either => either.listen(address, options)).map(|raw| self.name(raw))
+    }
+
+    /// The two ends of a pipe: what is read, and what is written to.
+    pub(crate) fn pipe(&self) -> io::Result<(Descriptor, Descriptor)> {
+        let (reader, writer) = of!(self, either => either.pipe())?;
+        Ok((self.name(reader), self.name(writer)))
+    }
+
+    /// Checks that a descriptor from elsewhere is an end of a pipe, of the kind with which the ring can
+    /// wait.
+    pub(crate) fn check_pipe(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        match self {
+            Host::Linux(_) => pipe::check(fd),
+            #[cfg(feature = "testing")]
+            Host::Twin(_) => {
+                let text = "a descriptor of Linux is none of a simulated kernel";
+                Err(io::Error::new(io::ErrorKind::Unsupported, text))
+            }
+        }
     }
 
     pub(crate) fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddr> {

@@ -11,7 +11,7 @@ use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
 use super::bell::Bell;
 use super::buffers::BufferRing;
-use super::request::Request;
+use super::request::{HERE, Request};
 use super::{Completion, Picked, RingSize, Token, TokenKind, Unavailable, refusal};
 
 pub(super) struct Kernel {
@@ -298,6 +298,7 @@ fn check_operations(ring: &IoUring) -> Result<(), Unavailable> {
     let needed = [
         ("NOP", opcode::Nop::CODE),
         ("READ", opcode::Read::CODE),
+        ("WRITE", opcode::Write::CODE),
         ("ACCEPT", opcode::Accept::CODE),
         ("CONNECT", opcode::Connect::CODE),
         ("RECV", opcode::Recv::CODE),
@@ -343,6 +344,22 @@ fn entry_for(request: &Request) -> squeue::Entry {
                 .buf_group(group)
                 .build()
                 .flags(squeue::Flags::BUFFER_SELECT)
+        }
+        Request::Read { fd, into, at } => {
+            opcode::Read::new(Fd(fd), into.address(), into.len()).offset(at).build()
+        }
+        Request::ReadPool { fd, group, multishot: true } => {
+            opcode::ReadMulti::new(Fd(fd), 0, group).offset(HERE).build()
+        }
+        Request::ReadPool { fd, group, multishot: false } => {
+            opcode::Read::new(Fd(fd), std::ptr::null_mut(), 0)
+                .offset(HERE)
+                .buf_group(group)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT)
+        }
+        Request::Write { fd, from, at } => {
+            opcode::Write::new(Fd(fd), from.address(), from.len()).offset(at).build()
         }
         Request::Send { fd, from, all } => {
             let flags =

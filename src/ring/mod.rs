@@ -23,6 +23,7 @@ mod buffers;
 mod host;
 mod kernel;
 mod limits;
+mod pipe;
 mod refusal;
 mod request;
 mod signal;
@@ -45,7 +46,7 @@ pub(crate) use bell::Bell;
 pub(crate) use buffers::Provided;
 pub(crate) use host::{Descriptor, Host};
 pub(crate) use limits::raise_descriptor_limit;
-pub(crate) use request::{Region, Request};
+pub(crate) use request::{HERE, Region, Request};
 pub(crate) use signal::{Catch, Signals};
 pub(crate) use socket::{ListenOptions, SocketOption};
 
@@ -140,6 +141,8 @@ pub(crate) struct RingSize {
 pub(crate) struct Capabilities {
     pub(crate) multishot_accept: bool,
     pub(crate) multishot_recv: bool,
+    /// Since Linux 6.7.
+    pub(crate) multishot_read: bool,
     /// Whether the kernel can fill a buffer piece by piece.
     pub(crate) incremental_buffers: bool,
 }
@@ -204,8 +207,12 @@ impl Ring {
 
     fn on(backend: Backend) -> Ring {
         let incremental_buffers = of!(&backend, either => either.fills_incrementally());
-        let capabilities =
-            Capabilities { multishot_accept: true, multishot_recv: true, incremental_buffers };
+        let capabilities = Capabilities {
+            multishot_accept: true,
+            multishot_recv: true,
+            multishot_read: true,
+            incremental_buffers,
+        };
         Ring { backend, capabilities, traffic: Traffic::default(), expected: 1 }
     }
 

@@ -39,6 +39,9 @@ impl Region {
 /// The largest transfer of one operation: Linux cuts at 2 GiB less a page anyway.
 const MAX_LEN: usize = 0x7fff_f000;
 
+/// Where the descriptor stands; for what has no places, as a pipe, the only place.
+pub(crate) const HERE: u64 = u64::MAX;
+
 /// What the kernel is asked to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Request {
@@ -52,6 +55,12 @@ pub(crate) enum Request {
     Recv { fd: RawFd, into: Region },
     /// Receive into a buffer that the kernel picks from a group; with `multishot` again and again.
     RecvPool { fd: RawFd, group: u16, multishot: bool },
+    /// Read into memory, from byte `at` of a file on ([`HERE`]: from where the descriptor stands).
+    Read { fd: RawFd, into: Region, at: u64 },
+    /// Read into a buffer that the kernel picks from a group; with `multishot` again and again.
+    ReadPool { fd: RawFd, group: u16, multishot: bool },
+    /// Write from memory, to byte `at` of a file on (or [`HERE`]).
+    Write { fd: RawFd, from: Region, at: u64 },
     /// Send from memory; with `all` the kernel goes on until everything is sent or an error.
     Send { fd: RawFd, from: Region, all: bool },
     /// Shut a half of a connection (`SHUT_RD`, `SHUT_WR`, `SHUT_RDWR`).
@@ -65,7 +74,9 @@ impl Request {
     pub(crate) fn is_multishot(&self) -> bool {
         matches!(
             self,
-            Request::Accept { multishot: true, .. } | Request::RecvPool { multishot: true, .. }
+            Request::Accept { multishot: true, .. }
+                | Request::RecvPool { multishot: true, .. }
+                | Request::ReadPool { multishot: true, .. }
         )
     }
 }

@@ -161,6 +161,6 @@ fn get_option<T: OptionValue>(fd: RawFd, level: libc::c_int, name: libc::c_int) 
     Ok(value)
 }
 
-fn check(answer: libc::c_int) -> io::Result<libc::c_int> {
+pub(super) fn check(answer: libc::c_int) -> io::Result<libc::c_int> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }

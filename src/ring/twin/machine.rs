@@ -14,6 +14,7 @@ use super::files::Files;
 use super::journal::{Deed, Journal};
 use super::network::Network;
 use super::operations::Op;
+use super::pipe::Pipe;
 use super::queue::{RingState, Work};
 use super::stream::{Conn, Side};
 use super::tape::{Lane, Tape};
@@ -25,6 +26,7 @@ pub(super) struct Machine {
     pub(super) journal: Journal,
     pub(super) files: Files,
     pub(super) conns: Slots<Conn>,
+    pub(super) pipes: Slots<Pipe>,
     pub(super) network: Network,
     pub(super) ops: Slots<Op>,
     pub(super) rings: Slots<RingState>,
@@ -75,6 +77,7 @@ impl Machine {
             journal,
             files: Files::new(),
             conns: Slots::new(),
+            pipes: Slots::new(),
             network: Network::new(),
             ops: Slots::new(),
             rings: Slots::new(),

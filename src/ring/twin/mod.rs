@@ -28,6 +28,8 @@
 //! - There is no `TIME_WAIT`: ports are free when both ends of a connection are closed.
 //! - `close` never waits, whatever the linger time; only a linger of zero has a meaning.
 //! - The completion queue has no overflow list: it grows. But a multishot ends when it is full.
+//! - A pipe holds 64 KiB whatever the pieces it was written in, and may be read by halves only where the
+//!   tape says so.
 //! - Keep-alive and `TCP_NODELAY` are remembered and do nothing.
 //! - A ring that is closed with operations in flight stops them at once. That is a violation anyway.
 
@@ -41,6 +43,7 @@ mod memory;
 mod network;
 mod operations;
 mod outside;
+mod pipe;
 mod queue;
 mod shrink;
 mod stream;

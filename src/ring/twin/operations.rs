@@ -10,6 +10,7 @@ use super::super::{Picked, Token};
 use super::files::File;
 use super::machine::Machine;
 use super::memory;
+use super::pipe::{Pipe, PipeEnd};
 use super::queue::RingState;
 use super::stream::{Conn, Readable, Side};
 use super::tape::Lane;
@@ -91,6 +92,9 @@ pub(super) fn describe(request: &Request) -> &'static Description {
         Request::Recv { .. } => &RECV,
         Request::RecvPool { .. } => &RECV_POOL,
         Request::Send { .. } => &SEND,
+        Request::Read { .. } => &READ,
+        Request::ReadPool { .. } => &READ_POOL,
+        Request::Write { .. } => &WRITE,
         Request::Shutdown { .. } => &SHUTDOWN,
         Request::Close { .. } => &CLOSE,
     }
@@ -104,6 +108,9 @@ pub(super) fn descriptor(request: &Request) -> Option<RawFd> {
         | Request::Connect { fd, .. }
         | Request::Recv { fd, .. }
         | Request::RecvPool { fd, .. }
+        | Request::Read { fd, .. }
+        | Request::ReadPool { fd, .. }
+        | Request::Write { fd, .. }
         | Request::Send { fd, .. }
         | Request::Shutdown { fd, .. } => Some(fd),
     }
@@ -112,7 +119,7 @@ pub(super) fn descriptor(request: &Request) -> Option<RawFd> {
 /// The memory that the kernel writes, if the request names it.
 pub(super) fn written(request: &Request) -> Option<Region> {
     match *request {
-        Request::Recv { into, .. } => Some(into),
+        Request::Recv { into, .. } | Request::Read { into, .. } => Some(into),
         _ => None,
     }
 }
@@ -120,7 +127,7 @@ pub(super) fn written(request: &Request) -> Option<Region> {
 /// The memory that the kernel reads.
 pub(super) fn read_from(request: &Request) -> Option<Region> {
     match *request {
-        Request::Send { from, .. } => Some(from),
+        Request::Send { from, .. } | Request::Write { from, .. } => Some(from),
         Request::Connect { to, .. } => Some(to),
         _ => None,
     }
@@ -131,7 +138,9 @@ pub(super) fn goes_on(request: &Request, result: i32) -> bool {
     match *request {
         Request::Accept { multishot, .. } => multishot && result >= 0,
         // 0 is the end of the stream.
-        Request::RecvPool { multishot, .. } => multishot && result > 0,
+        Request::RecvPool { multishot, .. } | Request::ReadPool { multishot, .. } => {
+            multishot && result > 0
+        }
         _ => false,
     }
 }
@@ -155,6 +164,14 @@ impl Op {
             Some(Socket::Stream { conn, side, .. }) => Ok((*conn, *side)),
             Some(Socket::Connecting(_)) => Err(NoStream::NotYet),
             _ => Err(NoStream::Never),
+        }
+    }
+
+    /// The pipe, if the descriptor is this end of one.
+    fn pipe(&self, machine: &Machine, end: PipeEnd) -> Option<Key<Pipe>> {
+        match machine.files.table.get(self.file?)?.socket {
+            Socket::Pipe { pipe, end: which } if which == end => Some(pipe),
+            _ => None,
         }
     }
 }
@@ -216,6 +233,7 @@ static CONNECT: Description = Description {
                 Attempt::Done(0, None)
             }
             Some(Socket::Stream { .. } | Socket::Listener(_)) => failed(libc::EISCONN),
+            Some(Socket::Pipe { .. }) => failed(libc::ENOTSOCK),
             Some(Socket::Fresh { .. }) | None => failed(libc::ECONNABORTED),
         }
     },
@@ -291,6 +309,70 @@ fn receive_into(machine: &mut Machine, conn: Key<Conn>, side: Side, into: Region
     let write = |at, bytes: &[u8]| memory::write(into, at, bytes);
     machine.receive(conn, side, into.len() as usize, write) as i32
 }
+
+static READ: Description = Description {
+    name: "read",
+    class: Class::Polled,
+    interrupted: Some(Interest::Read),
+    attempt: |machine, op| {
+        let Request::Read { into, .. } = op.request else { return failed(libc::EINVAL) };
+        read(machine, op, |machine, pipe| Attempt::Done(read_into(machine, pipe, into), None))
+    },
+};
+
+static READ_POOL: Description = Description {
+    name: "read into the pool",
+    class: Class::Polled,
+    interrupted: Some(Interest::Read),
+    attempt: |machine, op| {
+        let Request::ReadPool { group, .. } = op.request else { return failed(libc::EINVAL) };
+        if machine.no_multishots && op.request.is_multishot() {
+            return failed(libc::EINVAL);
+        }
+        let hidden = machine.happens(Lane::Transfer, machine.faults.empty_pool);
+        let Some(room) = machine.next_buffer(op.ring, group).filter(|_| !hidden) else {
+            return failed(libc::ENOBUFS);
+        };
+        read(machine, op, |machine, pipe| {
+            let result = read_into(machine, pipe, room);
+            Attempt::Done(result, machine.pick(op.ring, group, result))
+        })
+    },
+};
+
+fn read(
+    machine: &mut Machine,
+    op: &Op,
+    bytes: impl FnOnce(&mut Machine, Key<Pipe>) -> Attempt,
+) -> Attempt {
+    let Some(pipe) = op.pipe(machine, PipeEnd::Reader) else { return failed(libc::EBADF) };
+    match machine.pipe_readable(pipe) {
+        Readable::Bytes => bytes(machine, pipe),
+        Readable::End => Attempt::Done(0, None),
+        Readable::Error(errno) => failed(errno),
+        Readable::Nothing => Attempt::Blocked(Interest::Read),
+    }
+}
+
+fn read_into(machine: &mut Machine, pipe: Key<Pipe>, into: Region) -> i32 {
+    let write = |at, bytes: &[u8]| memory::write(into, at, bytes);
+    machine.read_pipe(pipe, into.len() as usize, write) as i32
+}
+
+static WRITE: Description = Description {
+    name: "write",
+    class: Class::Polled,
+    interrupted: Some(Interest::Write),
+    attempt: |machine, op| {
+        let Request::Write { from, .. } = op.request else { return failed(libc::EINVAL) };
+        let Some(pipe) = op.pipe(machine, PipeEnd::Writer) else { return failed(libc::EBADF) };
+        match machine.write_pipe(pipe, memory::read(from, 0, usize::MAX)) {
+            None => Attempt::Blocked(Interest::Write),
+            Some(Ok(count)) => Attempt::Done(count as i32, None),
+            Some(Err(errno)) => failed(errno),
+        }
+    },
+};
 
 static SEND: Description = Description {
     name: "send",

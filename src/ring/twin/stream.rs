@@ -240,7 +240,7 @@ impl Machine {
     }
 
     /// A part of what could be transferred, if the tape says so.
-    fn cut(&mut self, count: usize) -> usize {
+    pub(super) fn cut(&mut self, count: usize) -> usize {
         if count > 1 && self.happens(Lane::Transfer, self.faults.short) {
             1 + self.tape.choose(Lane::Transfer, count as u32 - 1) as usize
         } else {

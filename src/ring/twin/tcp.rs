@@ -13,6 +13,7 @@ use super::journal::Deed;
 use super::machine::{Happening, Machine};
 use super::network::{conflict, source_for};
 use super::operations::Interest;
+use super::pipe::{Pipe, PipeEnd};
 use super::stream::{Conn, Handshake, Segment, Side, end_number};
 use super::tape::Lane;
 
@@ -30,6 +31,11 @@ pub(super) enum Socket {
         side: Side,
         /// It was connected, and no connect has said so.
         unreported: bool,
+    },
+    /// No socket at all.
+    Pipe {
+        pipe: Key<Pipe>,
+        end: PipeEnd,
     },
 }
 
@@ -54,6 +60,7 @@ impl Socket {
             Socket::Listener(listener) => listener.address,
             Socket::Connecting(conn) => conns(*conn, 0),
             Socket::Stream { conn, side, .. } => conns(*conn, *side),
+            Socket::Pipe { .. } => (Ipv4Addr::UNSPECIFIED, 0).into(),
         }
     }
 }
@@ -347,6 +354,7 @@ impl Machine {
         }
         match *self.socket(file).ok_or(libc::EBADF)? {
             Socket::Fresh { .. } => Err(libc::ENOTCONN),
+            Socket::Pipe { .. } => Err(libc::ENOTSOCK),
             Socket::Stream { conn, side, .. } => self.shut(conn, side, how),
             Socket::Connecting(conn) => {
                 let server_knows = self.conns.get(conn).is_some_and(|conn| !conn.ends[1].gone);
@@ -373,6 +381,7 @@ impl Machine {
     pub(super) fn end_socket(&mut self, file: Key<File>, socket: Socket, options: Options) {
         match socket {
             Socket::Fresh { .. } => {}
+            Socket::Pipe { pipe, end } => self.end_pipe(pipe, end),
             Socket::Stream { conn, side, .. } => self.end_side(conn, side, options.linger),
             Socket::Connecting(conn) => {
                 self.leave_queue(conn);

@@ -68,6 +68,11 @@ impl World {
         self.machine().listen(address, options).map_err(error)
     }
 
+    /// The two ends of a pipe: what is read, and what is written to.
+    pub(crate) fn pipe(&self) -> io::Result<(RawFd, RawFd)> {
+        self.machine().pipe().map_err(error)
+    }
+
     pub(crate) fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddr> {
         let machine = &mut *self.machine();
         let key = machine.file_of(fd, "getsockname").map_err(error)?;
@@ -237,6 +242,7 @@ impl World {
                 Socket::Connecting(_) => format!("a socket that connects from {at}"),
                 Socket::Stream { side: 0, .. } => format!("a connection made from {at}"),
                 Socket::Stream { .. } => format!("a connection accepted at {at}"),
+                Socket::Pipe { .. } => "an end of a pipe".to_owned(),
             };
             complaints.push(format!("descriptor {fd} is still open: {what}"));
         }
@@ -275,7 +281,8 @@ impl World {
             descriptors: machine.files.open(),
             in_flight: rings().map(|ring| ring.in_flight()).sum(),
             connections: machine.conns.len(),
-            bytes: machine.conns.iter().map(|(_, conn)| conn.bytes()).sum(),
+            bytes: machine.conns.iter().map(|(_, conn)| conn.bytes()).sum::<usize>()
+                + machine.pipes.iter().map(|(_, pipe)| pipe.bytes()).sum::<usize>(),
             buffers_out: rings().flat_map(|ring| &ring.groups).map(|group| group.picked()).sum(),
             submitted: machine.submitted,
             completed: machine.completed,

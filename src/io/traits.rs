@@ -1,0 +1,216 @@
+//! What streams have in common: buffers are handed over, and handed back with the result.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use crate::error::Result;
+use crate::op::{BufError, Chunk, IoBuf, IoBufMut};
+
+/// What bytes can be read from.
+///
+/// One task reads at a time; another one gets [`Error::Busy`](crate::Error::Busy). What has come for a
+/// read that was dropped or cancelled belongs to the stream, and the next one returns it (rule D7).
+///
+/// Programs that take whatever stream they are given take one of these:
+///
+/// ```
+/// use trine::io::{Read, Write};
+/// use trine::pipe;
+///
+/// async fn answer(from: &impl Read, to: &impl Write) -> trine::Result {
+///     while let Some(chunk) = from.recv().await? {
+///         to.write_all(chunk).await?;
+///     }
+///     to.finish().await
+/// }
+///
+/// trine::run(async || {
+///     let ((question, asker), (heard, answerer)) = (pipe::pipe()?, pipe::pipe()?);
+///     asker.write_all("who?").await?;
+///     asker.finish().await?;
+///     answer(&question, &answerer).await?;
+///     assert_eq!(heard.recv().await?.expect("not the end"), *b"who?");
+///     assert!(heard.recv().await?.is_none());
+///     Ok(())
+/// })?;
+/// # Ok::<(), trine::Error>(())
+/// ```
+pub trait Read {
+    /// Takes what has come, in a buffer of the pool or one that the stream has already. `None` is the
+    /// end of the stream.
+    ///
+    /// Cancel class: total.
+    ///
+    /// # Errors
+    /// What the stream fails with; [`Error::Busy`](crate::Error::Busy); `Cancelled`.
+    fn recv(&self) -> impl Future<Output = Result<Option<Chunk>>>;
+
+    /// Reads into `buf`: replaces its content with what has come, at most its capacity. No bytes are
+    /// the end of the stream.
+    ///
+    /// Cancel class: total; the buffer comes back with the error.
+    ///
+    /// # Errors
+    /// As [`recv`](Read::recv), and `InvalidInput` for a buffer without room.
+    fn read<B: IoBufMut>(&self, buf: B) -> impl Future<Output = Result<B, BufError<B>>>;
+
+    /// Reads until `buf` is filled to its capacity; to read exactly `n` bytes pass `buf.slice(..n)`.
+    ///
+    /// Cancel class: partial: the error has the buffer with what came, and [`done`](BufError::done)
+    /// says how much. A dropped one leaves all of that with the stream.
+    ///
+    /// # Errors
+    /// As [`read`](Read::read), and `UnexpectedEof` if the stream ends before.
+    fn read_exact<B: IoBufMut>(&self, buf: B) -> impl Future<Output = Result<B, BufError<B>>>;
+}
+
+/// What bytes can be written to.
+///
+/// One task writes at a time; another one gets [`Error::Busy`](crate::Error::Busy).
+pub trait Write {
+    /// Writes from `buf` what is taken at once, waiting until something is, and says how much that was.
+    ///
+    /// Cancel class: total. The buffer comes back, also with the error. After a dropped write of which
+    /// something went out the stream is [`Broken`](crate::Error::Broken).
+    ///
+    /// # Errors
+    /// What the stream fails with, `BrokenPipe` for one; [`Error::Busy`](crate::Error::Busy);
+    /// [`Error::Closed`](crate::Error::Closed) after [`finish`](Write::finish); `Cancelled`.
+    fn write<B: IoBuf>(&self, buf: B) -> impl Future<Output = Result<(usize, B), BufError<B>>>;
+
+    /// Writes all of `buf`.
+    ///
+    /// Cancel class: partial: [`done`](BufError::done) says how much went out. The buffer comes back,
+    /// also with the error. After a dropped `write_all` of which something went out nobody knows how
+    /// much, so the stream is [`Broken`](crate::Error::Broken) (rule D7).
+    ///
+    /// # Errors
+    /// As [`write`](Write::write).
+    fn write_all<B: IoBuf>(&self, buf: B) -> impl Future<Output = Result<B, BufError<B>>>;
+
+    /// Ends what is written: the other end sees the end of the stream, and what comes from there can
+    /// still be read. Twice is once.
+    ///
+    /// Cancel class: total.
+    ///
+    /// # Errors
+    /// What the stream fails with; [`Error::Busy`](crate::Error::Busy); `Cancelled`.
+    fn finish(&self) -> impl Future<Output = Result>;
+}
+
+/// What is to be closed.
+pub trait Close {
+    /// Closes it and waits until that is done.
+    ///
+    /// In a cancelled scope it is closed all the same, and `Cancelled` is reported (rule M2).
+    ///
+    /// # Errors
+    /// `Cancelled`, or what closing fails with; it is closed in any case.
+    fn close(self) -> impl Future<Output = Result>;
+}
+
+/// Whoever holds a stream in another way can use it like the stream itself.
+macro_rules! forward {
+    ($($holder:ty),*) => {$(
+        impl<S: Read> Read for $holder {
+            fn recv(&self) -> impl Future<Output = Result<Option<Chunk>>> {
+                S::recv(self)
+            }
+
+            fn read<B: IoBufMut>(&self, buf: B) -> impl Future<Output = Result<B, BufError<B>>> {
+                S::read(self, buf)
+            }
+
+            fn read_exact<B: IoBufMut>(
+                &self,
+                buf: B,
+            ) -> impl Future<Output = Result<B, BufError<B>>> {
+                S::read_exact(self, buf)
+            }
+        }
+
+        impl<S: Write> Write for $holder {
+            fn write<B: IoBuf>(
+                &self,
+                buf: B,
+            ) -> impl Future<Output = Result<(usize, B), BufError<B>>> {
+                S::write(self, buf)
+            }
+
+            fn write_all<B: IoBuf>(&self, buf: B) -> impl Future<Output = Result<B, BufError<B>>> {
+                S::write_all(self, buf)
+            }
+
+            fn finish(&self) -> impl Future<Output = Result> {
+                S::finish(self)
+            }
+        }
+    )*};
+}
+
+forward!(&S, Rc<S>);
+
+/// Implements [`Read`] for a stream by its own methods of the same names.
+macro_rules! read_by_its_methods {
+    ($stream:ty) => {
+        impl crate::io::Read for $stream {
+            fn recv(&self) -> impl Future<Output = crate::error::Result<Option<crate::op::Chunk>>> {
+                <$stream>::recv(self)
+            }
+
+            fn read<B: crate::op::IoBufMut>(
+                &self,
+                buf: B,
+            ) -> impl Future<Output = crate::error::Result<B, crate::op::BufError<B>>> {
+                <$stream>::read(self, buf)
+            }
+
+            fn read_exact<B: crate::op::IoBufMut>(
+                &self,
+                buf: B,
+            ) -> impl Future<Output = crate::error::Result<B, crate::op::BufError<B>>> {
+                <$stream>::read_exact(self, buf)
+            }
+        }
+    };
+}
+
+/// Implements [`Write`] for a stream by its own methods of the same names, and by what ends it.
+macro_rules! write_by_its_methods {
+    ($stream:ty, |$this:ident| $finish:expr) => {
+        impl crate::io::Write for $stream {
+            fn write<B: crate::op::IoBuf>(
+                &self,
+                buf: B,
+            ) -> impl Future<Output = crate::error::Result<(usize, B), crate::op::BufError<B>>>
+            {
+                <$stream>::write(self, buf)
+            }
+
+            fn write_all<B: crate::op::IoBuf>(
+                &self,
+                buf: B,
+            ) -> impl Future<Output = crate::error::Result<B, crate::op::BufError<B>>> {
+                <$stream>::write_all(self, buf)
+            }
+
+            fn finish(&self) -> impl Future<Output = crate::error::Result> {
+                let $this = self;
+                $finish
+            }
+        }
+    };
+}
+
+/// Implements [`Close`] by a method of the same name.
+macro_rules! close_by_its_method {
+    ($stream:ty) => {
+        impl crate::io::Close for $stream {
+            fn close(self) -> impl Future<Output = crate::error::Result> {
+                <$stream>::close(self)
+            }
+        }
+    };
+}
+
+pub(crate) use {close_by_its_method, read_by_its_methods, write_by_its_methods};

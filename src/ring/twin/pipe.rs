@@ -1,0 +1,125 @@
+//! Pipes: bytes from one end to the other, inside the machine.
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+
+use crate::slots::Key;
+
+use super::files::{File, Options};
+use super::journal::Deed;
+use super::machine::Machine;
+use super::operations::Interest;
+use super::stream::{CAPACITY, Readable};
+use super::tcp::Socket;
+
+/// A pipe, for as long as it has an end.
+pub(super) struct Pipe {
+    bytes: VecDeque<u8>,
+    /// The ends that are still there.
+    ends: [Option<Key<File>>; 2],
+}
+
+/// The end that is read, and the one that is written to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum PipeEnd {
+    Reader = 0,
+    Writer = 1,
+}
+
+/// Linux writes so many bytes all at once or not yet.
+const ATOMIC: usize = 4096;
+
+impl Pipe {
+    fn end(&self, end: PipeEnd) -> Option<Key<File>> {
+        self.ends[end as usize]
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl Machine {
+    /// pipe(2): the end that is read, and the one that is written to.
+    pub(super) fn pipe(&mut self) -> Result<(RawFd, RawFd), i32> {
+        let pipe = self.pipes.insert(Pipe { bytes: VecDeque::new(), ends: [None; 2] });
+        let reader = self.open_end(pipe, PipeEnd::Reader).inspect_err(|_| {
+            self.pipes.remove(pipe);
+        })?;
+        let writer = self.open_end(pipe, PipeEnd::Writer);
+        if writer.is_err() {
+            // With its only end the pipe goes too.
+            self.close_number(reader)?;
+        }
+        Ok((reader, writer?))
+    }
+
+    fn open_end(&mut self, pipe: Key<Pipe>, end: PipeEnd) -> Result<RawFd, i32> {
+        let (fd, file) = self.open_file(Socket::Pipe { pipe, end }, Options::default(), "pipe")?;
+        if let Some(pipe) = self.pipes.get_mut(pipe) {
+            pipe.ends[end as usize] = Some(file);
+        }
+        Ok(fd)
+    }
+
+    /// What a read of the pipe would find now.
+    pub(super) fn pipe_readable(&self, pipe: Key<Pipe>) -> Readable {
+        match self.pipes.get(pipe) {
+            Some(pipe) if !pipe.bytes.is_empty() => Readable::Bytes,
+            Some(pipe) if pipe.end(PipeEnd::Writer).is_some() => Readable::Nothing,
+            _ => Readable::End,
+        }
+    }
+
+    /// Reads what is there, at most `room` bytes: `write` gets each part, and where it belongs.
+    pub(super) fn read_pipe(
+        &mut self,
+        key: Key<Pipe>,
+        room: usize,
+        mut write: impl FnMut(usize, &[u8]),
+    ) -> usize {
+        let there = self.pipes.get(key).map_or(0, Pipe::bytes);
+        let count = self.cut(there.min(room));
+        let Some(pipe) = self.pipes.get_mut(key) else { return 0 };
+        let (first, second) = pipe.bytes.as_slices();
+        let from_first = count.min(first.len());
+        write(0, &first[..from_first]);
+        write(from_first, &second[..count - from_first]);
+        pipe.bytes.drain(..count);
+        let writer = pipe.end(PipeEnd::Writer);
+        self.record(Deed::Receive, "pipe", key.index().into(), count as i64);
+        self.wake(writer, Interest::Write);
+        count
+    }
+
+    /// Writes some of these bytes, few of them all at once; `None`: there is no room.
+    pub(super) fn write_pipe(
+        &mut self,
+        key: Key<Pipe>,
+        bytes: &[u8],
+    ) -> Option<Result<usize, i32>> {
+        let Some(pipe) = self.pipes.get(key) else { return Some(Err(libc::EPIPE)) };
+        let Some(reader) = pipe.end(PipeEnd::Reader) else { return Some(Err(libc::EPIPE)) };
+        let room = CAPACITY.saturating_sub(pipe.bytes());
+        let is_atomic = bytes.len() <= ATOMIC.min(CAPACITY);
+        if room < if is_atomic { bytes.len() } else { 1 } {
+            return None;
+        }
+        let count = if is_atomic { bytes.len() } else { self.cut(bytes.len().min(room)) };
+        self.pipes.get_mut(key)?.bytes.extend(&bytes[..count]);
+        self.record(Deed::Send, "pipe", key.index().into(), count as i64);
+        self.wake(Some(reader), Interest::Read);
+        Some(Ok(count))
+    }
+
+    /// Nobody has this end any more. What nobody can read is gone with the reader.
+    pub(super) fn end_pipe(&mut self, key: Key<Pipe>, end: PipeEnd) {
+        let Some(pipe) = self.pipes.get_mut(key) else { return };
+        pipe.ends[end as usize] = None;
+        let other = pipe.ends.iter().copied().find_map(|end| end);
+        match other {
+            Some(other) => self.wake_both(Some(other)),
+            None => drop(self.pipes.remove(key)),
+        }
+    }
+}
