@@ -62,13 +62,15 @@ impl PipeReader {
     /// [`Error::NoRun`](crate::Error::NoRun).
     ///
     /// ```
+    /// use std::process::{Command, Stdio};
     /// use trine::pipe::PipeReader;
     ///
     /// trine::run(async || {
-    ///     let (reader, writer) = std::io::pipe()?;
-    ///     let reader = PipeReader::from_fd(reader.into())?;
-    ///     drop(writer);
-    ///     assert!(reader.recv().await?.is_none());
+    ///     let mut child = Command::new("echo").arg("hello").stdout(Stdio::piped()).spawn()?;
+    ///     let output = child.stdout.take().expect("it is piped");
+    ///     let output = PipeReader::from_fd(output.into())?;
+    ///     assert_eq!(output.recv().await?.expect("not the end"), *b"hello\n");
+    ///     child.wait()?;
     ///     Ok(())
     /// })?;
     /// # Ok::<(), trine::Error>(())

@@ -30,6 +30,10 @@ pub(super) enum Deed {
     Send,
     /// Bytes were taken out of a connection.
     Receive,
+    /// Bytes went into a pipe: its index, how many.
+    Fill,
+    /// Bytes were taken out of one.
+    Drain,
     /// Bytes arrived, or an end (-1), or a reset (-2).
     Arrive,
     /// The kernel scribbled over memory that it has: the token.
@@ -152,6 +156,8 @@ impl fmt::Display for Words<'_> {
             Deed::Refuse => write!(f, "connection {} failed: {}", subject >> 1, name(number)),
             Deed::Send => write!(f, "{end} sends {number}"),
             Deed::Receive => write!(f, "{end} receives {number}"),
+            Deed::Fill => write!(f, "{number} go into pipe {subject}"),
+            Deed::Drain => write!(f, "{number} come out of pipe {subject}"),
             Deed::Arrive if number == -1 => write!(f, "{end}: the end arrives"),
             Deed::Arrive if number == -2 => write!(f, "{end}: a reset arrives"),
             Deed::Arrive => write!(f, "{end}: {number} arrive"),

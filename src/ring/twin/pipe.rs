@@ -87,7 +87,7 @@ impl Machine {
         write(from_first, &second[..count - from_first]);
         pipe.bytes.drain(..count);
         let writer = pipe.end(PipeEnd::Writer);
-        self.record(Deed::Receive, "pipe", key.index().into(), count as i64);
+        self.record(Deed::Drain, "", key.index().into(), count as i64);
         self.wake(writer, Interest::Write);
         count
     }
@@ -107,7 +107,7 @@ impl Machine {
         }
         let count = if is_atomic { bytes.len() } else { self.cut(bytes.len().min(room)) };
         self.pipes.get_mut(key)?.bytes.extend(&bytes[..count]);
-        self.record(Deed::Send, "pipe", key.index().into(), count as i64);
+        self.record(Deed::Fill, "", key.index().into(), count as i64);
         self.wake(Some(reader), Interest::Read);
         Some(Ok(count))
     }
