@@ -6,9 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use crate::error::Result;
 use crate::exec;
-use crate::io::{
-    Halves, Recv, Through, close_by_its_method, read_by_its_methods, write_by_its_methods,
-};
+use crate::io::{Halves, Recv, close_by_its_method, read_by_its_methods, write_by_its_methods};
 use crate::op::{BufError, IoBuf, IoBufMut};
 use crate::ring::Descriptor;
 
@@ -35,7 +33,7 @@ use crate::ring::Descriptor;
 pub fn pipe() -> Result<(PipeReader, PipeWriter)> {
     let run = exec::current()?;
     let (reader, writer) = run.host().pipe()?;
-    let halves = |end| Halves::new(run.clone(), run.adopt(end), Through::Pipe);
+    let halves = |end| Halves::new(run.clone(), run.adopt(end).through_pipe());
     Ok((PipeReader { halves: halves(reader) }, PipeWriter { halves: halves(writer) }))
 }
 
@@ -200,8 +198,8 @@ close_by_its_method!(PipeWriter);
 fn adopt(fd: OwnedFd) -> Result<Halves> {
     let run = exec::current()?;
     run.host().check_pipe(fd.as_fd())?;
-    let fd = run.adopt(Descriptor::from(fd));
-    Ok(Halves::new(run, fd, Through::Pipe))
+    let fd = run.adopt(Descriptor::from(fd)).through_pipe();
+    Ok(Halves::new(run, fd))
 }
 
 impl AsRawFd for PipeReader {

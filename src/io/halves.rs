@@ -22,23 +22,13 @@ use super::send::{Sending, Write, Writer};
 pub(crate) struct Halves {
     pub(super) run: Rc<Run>,
     pub(super) fd: Fd,
-    pub(super) through: Through,
     pub(super) receiving: Half<Receiving>,
     pub(super) sending: Half<Sending>,
 }
 
-/// By which operations bytes go through a descriptor.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Through {
-    /// Receives and sends.
-    Socket,
-    /// Reads and writes.
-    Pipe,
-}
-
 impl Halves {
-    pub(crate) fn new(run: Rc<Run>, fd: Fd, through: Through) -> Halves {
-        Halves { run, fd, through, receiving: Half::default(), sending: Half::default() }
+    pub(crate) fn new(run: Rc<Run>, fd: Fd) -> Halves {
+        Halves { run, fd, receiving: Half::default(), sending: Half::default() }
     }
 
     pub(crate) fn run(&self) -> &Rc<Run> {

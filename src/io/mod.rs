@@ -9,7 +9,7 @@ mod traits;
 
 pub(crate) use close::close;
 pub(crate) use half::Half;
-pub(crate) use halves::{Halves, Through};
+pub(crate) use halves::Halves;
 pub use receive::Recv;
 pub use traits::{Close, Read, Write};
 pub(crate) use traits::{close_by_its_method, read_by_its_methods, write_by_its_methods};

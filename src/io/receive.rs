@@ -14,11 +14,11 @@ use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
 use crate::exec::{self, Finished, Operation, Pause, Run, Verdict, judge};
-use crate::op::{BufError, Chunk, IoBufMut, Kind, Storage, Submission, Taken};
+use crate::op::{BufError, Chunk, IoBufMut, Kind, Storage, Submission, Taken, Through};
 use crate::ring::HERE;
 use crate::runtime::POOL_GROUP;
 
-use super::halves::{Halves, Through};
+use super::halves::Halves;
 
 #[derive(Default)]
 pub(super) struct Receiving {
@@ -72,7 +72,7 @@ impl Receiving {
         attempts: &mut u8,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Chunk>>> {
-        let (run, through) = (&stream.run, stream.through);
+        let (run, through) = (&stream.run, stream.fd.through());
         match &mut self.active {
             Active::Nothing => Poll::Ready(Ok(None)),
             Active::Failed(error) => {
@@ -145,7 +145,7 @@ impl Receiving {
             Active::Owned(Operation::start(run, cx, || receive))
         } else {
             let capabilities = run.capabilities();
-            let receive = match stream.through {
+            let receive = match stream.fd.through() {
                 Through::Socket => {
                     Submission::recv_pool(&stream.fd, POOL_GROUP, capabilities.multishot_recv)
                 }
@@ -168,7 +168,7 @@ impl Receiving {
 /// A receive behind what is in the storage.
 #[inline]
 fn receive_into(stream: &Halves, storage: Storage) -> Submission {
-    match stream.through {
+    match stream.fd.through() {
         Through::Socket => Submission::recv(&stream.fd, storage),
         Through::Pipe => Submission::read(&stream.fd, storage, HERE),
     }

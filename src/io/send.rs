@@ -8,10 +8,10 @@ use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result};
 use crate::exec::{self, Finished, Operation, Pause, Verdict, judge};
-use crate::op::{BufError, IoBuf, Kind, Storage, Submission};
+use crate::op::{BufError, IoBuf, Kind, Storage, Submission, Through};
 use crate::ring::HERE;
 
-use super::halves::{Halves, Through};
+use super::halves::Halves;
 use super::receive::Receiving;
 
 #[derive(Default)]
@@ -201,7 +201,7 @@ impl<'a> Writer<'a> {
             return Poll::Ready(Ok(()));
         }
         let (fd, storage) = (&self.stream.fd, self.storage.take().expect("nothing is in flight"));
-        let (done, through) = (self.done, self.stream.through);
+        let (done, through) = (self.done, fd.through());
         self.operation = Some(Operation::start(run, cx, || match through {
             Through::Socket => Submission::send(fd, storage, done, all),
             Through::Pipe => Submission::write(fd, storage, done, HERE),

@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
-use crate::io::{
-    Halves, Recv, Through, close_by_its_method, read_by_its_methods, write_by_its_methods,
-};
+use crate::io::{Halves, Recv, close_by_its_method, read_by_its_methods, write_by_its_methods};
 use crate::op::{BufError, IoBuf, IoBufMut, Kind, Submission};
 use crate::ring::{Descriptor, Host, SockAddr, SocketOption};
 
@@ -58,7 +56,7 @@ impl TcpStream {
             Verdict::Cancelled(cancelled) => return Err(cancelled.into()),
             Verdict::Again => unreachable!("a connect is not repeatable"),
         };
-        let stream = TcpStream { halves: Halves::new(run, fd, Through::Socket) };
+        let stream = TcpStream { halves: Halves::new(run, fd) };
         stream.set_nodelay(true)?;
         Ok(stream)
     }
@@ -69,7 +67,7 @@ impl TcpStream {
         socket: Descriptor,
     ) -> io::Result<(TcpStream, SocketAddr)> {
         let peer = run.host().peer_addr(socket.as_raw_fd())?;
-        let halves = Halves::new(Rc::clone(run), run.adopt(socket), Through::Socket);
+        let halves = Halves::new(Rc::clone(run), run.adopt(socket));
         Ok((TcpStream { halves }, peer))
     }
 

@@ -28,10 +28,20 @@ pub(crate) struct Sole {
     pub(crate) lingers: bool,
 }
 
+/// By which operations bytes go through a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Through {
+    /// Receives and sends.
+    Socket,
+    /// Reads and writes.
+    Pipe,
+}
+
 struct Shared {
     /// Negative: taken by [`Fd::into_sole`].
     raw: Cell<RawFd>,
     lingers: Cell<bool>,
+    through: Cell<Through>,
     home: Weak<dyn Home>,
     /// Closes it when its home is gone.
     host: Host,
@@ -40,9 +50,19 @@ struct Shared {
 impl Fd {
     pub(crate) fn new(fd: Descriptor, home: Weak<dyn Home>) -> Fd {
         let (raw, host) = fd.into_parts();
-        Fd {
-            shared: Rc::new(Shared { raw: Cell::new(raw), lingers: Cell::new(false), home, host }),
-        }
+        let (raw, lingers, through) =
+            (Cell::new(raw), Cell::new(false), Cell::new(Through::Socket));
+        Fd { shared: Rc::new(Shared { raw, lingers, through, home, host }) }
+    }
+
+    /// Says that it is of a pipe. Others are of sockets.
+    pub(crate) fn through_pipe(self) -> Fd {
+        self.shared.through.set(Through::Pipe);
+        self
+    }
+
+    pub(crate) fn through(&self) -> Through {
+        self.shared.through.get()
     }
 
     /// The descriptor itself, if nobody else has a share; else the share back.

@@ -33,7 +33,7 @@ mod table;
 pub(crate) use block::Storage;
 pub use buf::{BufError, IoBuf, IoBufMut, Slice};
 pub(crate) use carry::{Carry, lend};
-pub(crate) use fd::{Fd, Home, Sole};
+pub(crate) use fd::{Fd, Home, Sole, Through};
 pub(crate) use kind::{CancelClass, Kind};
 pub use pool::Chunk;
 pub(crate) use pool::{Pool, PoolLimits};
