@@ -252,7 +252,7 @@ impl Drop for Recv<'_> {
 
 impl fmt::Debug for Recv<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Recv").field(self.stream).finish()
+        f.debug_struct("Recv").field("fd", &self.stream.fd).finish_non_exhaustive()
     }
 }
 
