@@ -9,6 +9,8 @@ mod pool;
 mod receiving;
 #[path = "tcp/sending.rs"]
 mod sending;
+#[path = "tcp/zero_copy.rs"]
+mod zero_copy;
 
 use std::fs::{self, File};
 use std::future::Future;

@@ -72,6 +72,11 @@ impl Halves {
         poll_fn(move |cx| Pin::new(&mut write).poll(cx).map_ok(|(_, buf)| buf))
     }
 
+    /// From how many bytes on a socket sends without a copy; `None`: never.
+    pub(crate) fn set_zero_copy(&self, least: Option<usize>) {
+        self.sending.with(|half| half.set_zero_copy(least));
+    }
+
     /// Shuts halves of a socket.
     pub(crate) async fn shutdown(&self, how: Shutdown) -> Result {
         exec::check_run(&self.run)?;

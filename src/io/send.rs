@@ -23,6 +23,8 @@ pub(super) struct Sending {
     broken: bool,
     /// It was shut down.
     shut: bool,
+    /// From how many bytes on it sends without a copy.
+    zero_copy: Option<usize>,
 }
 
 struct Orphan {
@@ -41,6 +43,10 @@ impl Sending {
 
     pub(super) fn shut(&mut self) {
         self.shut = true;
+    }
+
+    pub(super) fn set_zero_copy(&mut self, least: Option<usize>) {
+        self.zero_copy = least;
     }
 
     /// Waits for the end of a write or a shutdown that was dropped.
@@ -96,6 +102,15 @@ impl<B: IoBuf> Future for Write<'_, B> {
     }
 }
 
+/// Whether the memory is sent from where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ZeroCopy {
+    No,
+    Yes,
+    /// The kernel did not want to.
+    Refused,
+}
+
 /// Whoever writes. Dropping it half-way leaves the operation with the stream.
 pub(super) struct Writer<'a> {
     stream: &'a Halves,
@@ -106,6 +121,7 @@ pub(super) struct Writer<'a> {
     operation: Option<Operation>,
     /// The operation is a shutdown, of this.
     shuts: Option<i32>,
+    zero_copy: ZeroCopy,
     done: usize,
     attempts: u8,
     pause: Option<Pause>,
@@ -120,6 +136,7 @@ impl<'a> Writer<'a> {
             storage,
             operation: None,
             shuts: None,
+            zero_copy: ZeroCopy::No,
             done: 0,
             attempts: 0,
             pause: None,
@@ -200,13 +217,41 @@ impl<'a> Writer<'a> {
             ready!(run.poll_budget(&mut self.pause, cx));
             return Poll::Ready(Ok(()));
         }
+        let zero_copy = all && self.wants_zero_copy();
         let (fd, storage) = (&self.stream.fd, self.storage.take().expect("nothing is in flight"));
         let (done, through) = (self.done, fd.through());
         self.operation = Some(Operation::start(run, cx, || match through {
+            Through::Socket if zero_copy => Submission::send_zero_copy(fd, storage, done),
             Through::Socket => Submission::send(fd, storage, done, all),
             Through::Pipe => Submission::write(fd, storage, done, HERE),
         }));
         Poll::Pending
+    }
+
+    /// Whether what is left is to be sent without a copy.
+    #[inline]
+    fn wants_zero_copy(&mut self) -> bool {
+        if self.stream.sending.is_unused() || self.zero_copy == ZeroCopy::Refused {
+            return false;
+        }
+        let left = self.len() - self.done;
+        let least = self.stream.sending.with(|half| half.zero_copy);
+        let wanted = least.is_some_and(|least| left >= least);
+        self.zero_copy = if wanted { ZeroCopy::Yes } else { ZeroCopy::No };
+        wanted
+    }
+
+    /// Whether an error only means that this cannot be sent without a copy. Then it is copied.
+    fn is_refusal(&mut self, result: i32) -> bool {
+        let refuses = matches!(-result, libc::EOPNOTSUPP | libc::ENOMEM | libc::ENOBUFS);
+        if self.zero_copy != ZeroCopy::Yes || !refuses {
+            return false;
+        }
+        self.zero_copy = ZeroCopy::Refused;
+        if result == -libc::EOPNOTSUPP {
+            self.stream.sending.with(|half| half.set_zero_copy(None));
+        }
+        true
     }
 
     /// How much there is to be sent.
@@ -220,6 +265,14 @@ impl<'a> Writer<'a> {
         let Finished { result, storage } = ready!(operation.poll(cx));
         self.operation = None;
         self.storage = storage;
+        if self.is_refusal(result) {
+            return Poll::Ready(Ok(()));
+        }
+        if self.zero_copy == ZeroCopy::Yes && result > 0 && self.stream.run.is_cancelled() {
+            // The connection was ended, for the sake of the memory: what is on the way is lost.
+            self.done += result as usize;
+            ready!(self.stream.run.cancel_point())?;
+        }
         match ready!(judge(&self.stream.run, &Kind::SEND, result, &mut self.attempts)) {
             Verdict::Result(Ok(0)) => {
                 Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()))

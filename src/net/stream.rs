@@ -152,6 +152,43 @@ impl TcpStream {
         self.halves.write_all(buf)
     }
 
+    /// Has [`write_all`](TcpStream::write_all) send what is at least so many bytes long from where it
+    /// is, without copying it first (`MSG_ZEROCOPY`); `None`, as it is unless said otherwise: never.
+    ///
+    /// Such a write ends when the peer's machine has acknowledged the bytes, since the buffer is in use
+    /// until then. It pays for large pieces and a fast network; over loopback the kernel copies all the
+    /// same. Where it cannot be done (`EOPNOTSUPP`), or not at the moment (`ENOMEM`, `ENOBUFS`), the
+    /// bytes are copied.
+    ///
+    /// Cancel class of such a write: terminal. A peer that takes nothing would keep the buffer for ever,
+    /// so to cancel or drop the write resets the connection as soon as anything went out. Linux 6.1.
+    ///
+    /// # Errors
+    /// `InvalidInput` for 0 bytes.
+    ///
+    /// ```
+    /// use trine::net::{TcpListener, TcpStream};
+    ///
+    /// trine::run(async || {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+    ///     client.set_zero_copy(Some(32 << 10))?;
+    ///     let (server, _peer) = listener.accept().await?;
+    ///     client.write_all(vec![1; 100_000]).await?;
+    ///     assert_eq!(server.read_exact(Vec::with_capacity(100_000)).await?, [1; 100_000]);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub fn set_zero_copy(&self, least: Option<usize>) -> io::Result<()> {
+        if least == Some(0) {
+            let text = "nothing cannot be sent without a copy: say from how many bytes on";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        self.halves.set_zero_copy(least);
+        Ok(())
+    }
+
     /// Shuts a half of the connection: with `Shutdown::Write` the peer sees the end of the stream.
     /// Shutting a half twice is shutting it once.
     ///

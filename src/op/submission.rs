@@ -93,6 +93,13 @@ impl Submission {
         Submission::with_memory(&Kind::SEND, request, fd, storage)
     }
 
+    /// Sends what is in the storage from byte `done` on, all of it, and without copying it first. The
+    /// storage comes back when the peer has it.
+    pub(crate) fn send_zero_copy(fd: &Fd, mut storage: Storage, done: usize) -> Submission {
+        let request = Request::SendZeroCopy { fd: fd.as_raw_fd(), from: storage.region(done) };
+        Submission::with_memory(&Kind::SEND, request, fd, storage)
+    }
+
     #[inline]
     fn without_memory(kind: &'static Kind, request: Request, fd: &Fd) -> Submission {
         Submission { kind, request, fd: Some(fd.clone()), storage: None }

@@ -57,6 +57,8 @@ pub(crate) struct Slot {
     /// Those after it. Only multishots ever have any, so they lie elsewhere.
     #[expect(clippy::box_collection, reason = "a slot is made anew for each operation")]
     later: Option<Box<VecDeque<Answer>>>,
+    /// It has said what it did, and only keeps its memory: the kernel finds nothing to cancel.
+    answered: bool,
     /// Who waits, in the words of whoever submitted it.
     waiter: u64,
     /// On the coarse clock, in nanoseconds: half as large as a `Duration`.
@@ -166,6 +168,7 @@ impl Table {
                 storage,
                 answer: None,
                 later: None,
+                answered: false,
                 waiter,
                 since: now.as_nanos() as u64,
             }
@@ -256,14 +259,27 @@ impl Table {
                     self.pool.was_empty();
                 }
                 slot.deliver(answer);
-                if event == Event::More && slot.is_to_be_paused() {
-                    self.cancels.push(key);
+                if event == Event::More {
+                    if slot.request.answers_early() {
+                        slot.answered = true;
+                        if slot.is_asked_to_cancel() {
+                            slot.break_off(&self.host);
+                        }
+                        return Action::Nothing;
+                    }
+                    if slot.is_to_be_paused() {
+                        self.cancels.push(key);
+                    }
                 }
                 Action::Wake { waiter: slot.waiter, last: event == Event::Terminal }
             }
             step => {
                 let answer = slot.answer_of(completion, &self.pool);
                 dispose(answer, slot.kind, &self.pool, &self.host);
+                if step == Step::Dispose && slot.request.answers_early() {
+                    slot.answered = true;
+                    slot.break_off(&self.host);
+                }
                 if step == Step::DisposeAndFree { self.free(key) } else { Action::Nothing }
             }
         }
@@ -277,7 +293,8 @@ impl Table {
             let (token, result) = (token(key), -libc::ECANCELED);
             return self.complete(Completion { token, result, more: false, buffer: None });
         }
-        let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.kind.polled) else {
+        let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.kind.polled && !slot.answered)
+        else {
             return Action::Nothing;
         };
         if slot.state.step(Event::CancelMissed) == Step::QueueCancel {
@@ -304,6 +321,9 @@ impl Table {
         let Some(slot) = self.slots.get_mut(key) else { return Action::Nothing };
         match slot.state.step(event) {
             Step::QueueCancel => {
+                if slot.answered {
+                    slot.break_off(&self.host);
+                }
                 self.cancels.push(key);
                 Action::Nothing
             }
@@ -342,11 +362,9 @@ impl Table {
     #[inline]
     pub(crate) fn take(&mut self, key: Key<Slot>) -> Option<(i32, Option<Storage>)> {
         let slot = self.slots.get_mut(key)?;
-        let answer = slot.answer?;
-        debug_assert!(
-            !answer.more && answer.buffer.is_none(),
-            "{answer:?} is taken in another way"
-        );
+        // What answers early keeps its memory until the last word.
+        let answer = slot.answer.filter(|answer| !answer.more)?;
+        debug_assert!(answer.buffer.is_none(), "{answer:?} is taken in another way");
         let storage = slot.storage.take();
         self.slots.discard(key);
         Some((answer.result, storage))
@@ -452,6 +470,15 @@ impl Slot {
         Duration::from_nanos(self.since)
     }
 
+    /// Ends the connection whose peer does not take what was sent, since the kernel keeps the memory
+    /// until it does. There is nothing to do about a failure: then it has ended already.
+    #[cold]
+    fn break_off(&self, host: &Host) {
+        if let Some(fd) = &self.fd {
+            let _ = host.disconnect(fd.as_raw_fd());
+        }
+    }
+
     /// Whether a request to cancel it was made and it has not ended.
     pub(crate) fn is_asked_to_cancel(&self) -> bool {
         matches!(self.state.phase, Phase::CancelQueued | Phase::CancelSent)
@@ -489,10 +516,11 @@ impl Slot {
     /// Keeps a result for whoever takes it.
     #[inline]
     fn deliver(&mut self, answer: Answer) {
-        if self.answer.is_none() {
-            self.answer = Some(answer);
-        } else {
-            self.later.get_or_insert_default().push_back(answer);
+        match &mut self.answer {
+            None => self.answer = Some(answer),
+            // The last word only says that the memory is free: what was done was told before.
+            Some(told) if self.answered => told.more = answer.more,
+            Some(_) => self.later.get_or_insert_default().push_back(answer),
         }
     }
 

@@ -45,6 +45,8 @@ struct Twin {
     place: Place,
     /// Results that nobody has taken, oldest first.
     unread: VecDeque<Expected>,
+    /// Whether it answers early, and whether it has.
+    early: Option<bool>,
     /// Its number in [`Closed`].
     fd: Option<RawFd>,
     /// One share is the twin's, the other is in the storage.
@@ -226,7 +228,11 @@ impl Pair {
         let share = Rc::new(());
         let mut content = self.bytes();
         let mut bytes = Vec::with_capacity(content.len() + 1 + self.random.below(8));
-        let kind = self.random.below(6);
+        let kind = match self.random.below(7) {
+            // It may have to end its connection, which Miri cannot.
+            5 if cfg!(miri) => 6,
+            kind => kind,
+        };
         let submission = match kind {
             0 => Submission::nop(),
             1 => Submission { kind: &EAGER, ..Submission::accept(&fd, true) },
@@ -249,7 +255,10 @@ impl Pair {
                 );
                 // What comes back is asked for as a whole.
                 content = content.split_off(done);
-                Submission::send(&fd, storage, done, true)
+                match kind {
+                    5 => Submission::send_zero_copy(&fd, storage, done),
+                    _ => Submission::send(&fd, storage, done, true),
+                }
             }
         };
         let (has_fd, has_share) = (submission.fd.is_some(), submission.storage.is_some());
@@ -260,6 +269,7 @@ impl Pair {
             is_orphan: kind == 3,
             place: Place::Queued,
             unread: VecDeque::new(),
+            early: (kind == 5).then_some(false),
             fd: has_fd.then_some(number),
             share: has_share.then_some(share),
             content,
@@ -332,7 +342,10 @@ impl Pair {
             return;
         }
         let op = candidates[self.random.below(candidates.len())];
-        let more = self.twins[op].kind == &EAGER && self.random.below(3) > 0;
+        let more = match self.twins[op].early {
+            Some(answered) => !answered && self.random.below(3) > 0,
+            None => self.twins[op].kind == &EAGER && self.random.below(3) > 0,
+        };
         self.complete(op, more);
     }
 
@@ -346,6 +359,7 @@ impl Pair {
         let expected = Expected { result, more, peer };
         let action = self.table.complete(Completion { token, result, more, buffer: None });
         let twin = &mut self.twins[op];
+        twin.early = twin.early.map(|answered| answered || more);
         if !more {
             if twin.place == Place::Kernel(Asked::Queued) {
                 self.cancels.retain(|&other| other != op);
@@ -359,8 +373,17 @@ impl Pair {
                 self.freed(op, action);
                 assert!(expected.is_disposed(), "{}: a leaked descriptor", self.story);
             }
-            (false, _) => {
+            // It has answered, and keeps its memory.
+            (false, true) if twin.early.is_some() => {
                 twin.unread.push_back(expected);
+                assert!(self.is_nothing(action));
+            }
+            (false, _) => {
+                match twin.unread.back_mut() {
+                    // The last word is not the result.
+                    Some(told) if twin.early == Some(true) => told.more = false,
+                    _ => twin.unread.push_back(expected),
+                }
                 let pauses = twin.unread.len() >= twin.kind.unread;
                 if pauses && twin.place == Place::Kernel(Asked::No) {
                     twin.place = Place::Kernel(Asked::Queued);
@@ -391,7 +414,7 @@ impl Pair {
                 twin.content.extend(fresh);
                 (count as i32, None)
             }
-            Request::Send { from, .. } => {
+            Request::Send { from, .. } | Request::SendZeroCopy { from, .. } => {
                 assert_eq!(read(from), twin.content, "{}: what is sent", self.story);
                 (from.len() as i32, None)
             }
@@ -405,7 +428,8 @@ impl Pair {
         let Some(twin) = self.twins.get_mut(op) else { return };
         let token = token(twin.key);
         let token = Token::new(TokenKind::Cancel, token.index(), token.generation());
-        if twin.place == Place::Kernel(Asked::Sent) && twin.kind.polled {
+        let is_waiting = twin.kind.polled && twin.early != Some(true);
+        if twin.place == Place::Kernel(Asked::Sent) && is_waiting {
             twin.place = Place::Kernel(Asked::Queued);
             self.cancels.push(op);
         }
@@ -477,9 +501,12 @@ impl Pair {
         if self.twins[op].kind.disposer == Disposer::CloseDescriptor {
             return self.take_descriptor(op, key);
         }
+        if self.twins[op].early.is_some() && self.random.one_in(3) {
+            return self.take_nothing(op, key);
+        }
         let taken = self.table.take(key);
         let twin = &mut self.twins[op];
-        let Some(expected) = twin.unread.pop_front() else {
+        let Some(expected) = twin.take_last() else {
             return assert!(taken.is_none(), "{}: a result from nowhere", self.story);
         };
         let (result, storage) = taken.unwrap_or_else(|| panic!("{}: a lost result", self.story));
@@ -494,6 +521,21 @@ impl Pair {
             assert!(bytes.ends_with(&twin.content), "{}: the content", self.story);
         }
         self.gone(op);
+    }
+
+    /// Takes what it has answered early as well, and drops the memory with the last word.
+    fn take_nothing(&mut self, op: usize, key: Key<Slot>) {
+        let taken = self.table.take_nothing(key);
+        let Some(expected) = self.twins[op].unread.pop_front() else {
+            return assert!(taken.is_none(), "{}: a result from nowhere", self.story);
+        };
+        let Taken { result, value, more } = taken.expect("there is one");
+        assert_eq!((result, more), (expected.result, expected.more), "{}", self.story);
+        assert_eq!(value.is_some(), !more, "{}: storage", self.story);
+        drop(value);
+        if !more {
+            self.gone(op);
+        }
     }
 
     /// Takes a descriptor, or takes it in order to dispose of it: it is closed either way.
@@ -624,6 +666,14 @@ impl Pair {
 }
 
 impl Twin {
+    /// The oldest result, unless it was answered early.
+    fn take_last(&mut self) -> Option<Expected> {
+        self.unread
+            .front()
+            .is_some_and(|expected| !expected.more)
+            .then(|| self.unread.pop_front())?
+    }
+
     fn shown_fd(&self) -> Option<RawFd> {
         // A close has no share in its descriptor, which is the last one's.
         let closes = (self.kind == &Kind::CLOSE).then_some(999 + self.waiter as RawFd);

@@ -76,6 +76,11 @@ impl Host {
         of!(self, either => either.peer_addr(fd))
     }
 
+    /// Ends a connection at once, with a reset, and frees what it was to send.
+    pub(crate) fn disconnect(&self, fd: RawFd) -> io::Result<()> {
+        of!(self, either => either.disconnect(fd))
+    }
+
     pub(crate) fn set(&self, fd: RawFd, option: SocketOption) -> io::Result<()> {
         of!(self, either => either.set(fd, option))
     }

@@ -366,6 +366,11 @@ fn entry_for(request: &Request) -> squeue::Entry {
                 if all { libc::MSG_NOSIGNAL | libc::MSG_WAITALL } else { libc::MSG_NOSIGNAL };
             opcode::Send::new(Fd(fd), from.address(), from.len()).flags(flags).build()
         }
+        Request::SendZeroCopy { fd, from } => {
+            opcode::SendZc::new(Fd(fd), from.address(), from.len())
+                .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+                .build()
+        }
         Request::Shutdown { fd, how } => opcode::Shutdown::new(Fd(fd), how).build(),
         Request::Close { fd, may_block } => {
             // Else the kernel closes in this thread, and a socket that lingers would stop it for as

@@ -63,6 +63,9 @@ pub(crate) enum Request {
     Write { fd: RawFd, from: Region, at: u64 },
     /// Send from memory; with `all` the kernel goes on until everything is sent or an error.
     Send { fd: RawFd, from: Region, all: bool },
+    /// Send all of the memory from where it is. The first completion says what was sent, with more to
+    /// follow: the one that says that the memory is not used any more.
+    SendZeroCopy { fd: RawFd, from: Region },
     /// Shut a half of a connection (`SHUT_RD`, `SHUT_WR`, `SHUT_RDWR`).
     Shutdown { fd: RawFd, how: i32 },
     /// Close a descriptor; with `may_block` where that holds nobody else up.
@@ -70,6 +73,11 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// Whether it tells what it did before it lets go of the memory.
+    pub(crate) fn answers_early(&self) -> bool {
+        matches!(self, Request::SendZeroCopy { .. })
+    }
+
     /// Whether it completes again and again.
     pub(crate) fn is_multishot(&self) -> bool {
         matches!(

@@ -68,6 +68,16 @@ impl Linux {
         SockAddr::filled(|place, len| unsafe { libc::getpeername(fd, place, len) })?.try_into()
     }
 
+    /// Ends a connection at once, with a reset, and frees what it was to send.
+    pub(super) fn disconnect(self, fd: RawFd) -> io::Result<()> {
+        let nobody =
+            libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+        let len = size_of_val(&nobody) as libc::socklen_t;
+        // SAFETY: a valid address of the given length.
+        check(unsafe { libc::connect(fd, &raw const nobody, len) })?;
+        Ok(())
+    }
+
     pub(super) fn set(self, fd: RawFd, option: SocketOption) -> io::Result<()> {
         match option {
             SocketOption::NoDelay(on) => {

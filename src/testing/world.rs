@@ -275,6 +275,27 @@ impl World {
         self.world.refuse_multishots(refuse);
     }
 
+    /// Has the kernel refuse to send without a copy with `EOPNOTSUPP`, as it does on sockets that cannot;
+    /// or not any more.
+    ///
+    /// ```
+    /// use trine::net::{TcpListener, TcpStream};
+    /// use trine::testing::World;
+    ///
+    /// World::tame().run(async || {
+    ///     World::current().refuse_zero_copy(true);
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+    ///     client.set_zero_copy(Some(1))?;
+    ///     client.write_all("copied").await?;
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub fn refuse_zero_copy(&self, refuse: bool) {
+        self.world.refuse_zero_copy(refuse);
+    }
+
     /// Runs that begin from now on get no ring but this error number: `ENOSYS`, `EPERM`, `ENOMEM`.
     /// `None` ends that.
     ///

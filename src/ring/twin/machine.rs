@@ -39,6 +39,8 @@ pub(super) struct Machine {
     pub(super) setup_refusal: Option<i32>,
     /// The kernel is one that knows no multishots.
     pub(super) no_multishots: bool,
+    /// It sends nothing without a copy.
+    pub(super) no_zero_copy: bool,
 }
 
 /// Something that will happen by itself.
@@ -88,6 +90,7 @@ impl Machine {
             violations: Vec::new(),
             setup_refusal: None,
             no_multishots,
+            no_zero_copy: false,
         }
     }
 

@@ -28,6 +28,7 @@
 //! - There is no `TIME_WAIT`: ports are free when both ends of a connection are closed.
 //! - `close` never waits, whatever the linger time; only a linger of zero has a meaning.
 //! - The completion queue has no overflow list: it grows. But a multishot ends when it is full.
+//! - A send without a copy lets go of its memory soon, whatever the peer does with the bytes.
 //! - A pipe holds 64 KiB whatever the pieces it was written in, and may be read by halves only where the
 //!   tape says so.
 //! - Keep-alive and `TCP_NODELAY` are remembered and do nothing.

@@ -92,6 +92,7 @@ pub(super) fn describe(request: &Request) -> &'static Description {
         Request::Recv { .. } => &RECV,
         Request::RecvPool { .. } => &RECV_POOL,
         Request::Send { .. } => &SEND,
+        Request::SendZeroCopy { .. } => &SEND_ZERO_COPY,
         Request::Read { .. } => &READ,
         Request::ReadPool { .. } => &READ_POOL,
         Request::Write { .. } => &WRITE,
@@ -112,6 +113,7 @@ pub(super) fn descriptor(request: &Request) -> Option<RawFd> {
         | Request::ReadPool { fd, .. }
         | Request::Write { fd, .. }
         | Request::Send { fd, .. }
+        | Request::SendZeroCopy { fd, .. }
         | Request::Shutdown { fd, .. } => Some(fd),
     }
 }
@@ -127,7 +129,9 @@ pub(super) fn written(request: &Request) -> Option<Region> {
 /// The memory that the kernel reads.
 pub(super) fn read_from(request: &Request) -> Option<Region> {
     match *request {
-        Request::Send { from, .. } | Request::Write { from, .. } => Some(from),
+        Request::Send { from, .. }
+        | Request::SendZeroCopy { from, .. }
+        | Request::Write { from, .. } => Some(from),
         Request::Connect { to, .. } => Some(to),
         _ => None,
     }
@@ -153,7 +157,9 @@ impl Op {
     /// What it ends with when it is stopped: what was transferred is reported.
     pub(super) fn stopped(&self, error: i32) -> i32 {
         match self.request {
-            Request::Send { .. } if self.done > 0 => self.done as i32,
+            Request::Send { .. } | Request::SendZeroCopy { .. } if self.done > 0 => {
+                self.done as i32
+            }
             _ => -error,
         }
     }
@@ -380,26 +386,43 @@ static SEND: Description = Description {
     interrupted: Some(Interest::Write),
     attempt: |machine, op| {
         let Request::Send { from, all, .. } = op.request else { return failed(libc::EINVAL) };
-        let (conn, side) = match op.conn(machine) {
-            Ok(found) => found,
-            Err(NoStream::NotYet) => return Attempt::Blocked(Interest::Write),
-            Err(NoStream::Never) => return failed(libc::EPIPE),
-        };
-        match machine.send(conn, side, memory::read(from, op.done as usize, usize::MAX)) {
-            None => Attempt::Blocked(Interest::Write),
-            // What was sent before is reported; the error comes with the next operation.
-            Some(Err(errno)) => Attempt::Done(op.stopped(errno), None),
-            Some(Ok(count)) => {
-                op.done += count as u32;
-                if all && op.done < from.len() {
-                    Attempt::Again
-                } else {
-                    Attempt::Done(op.done as i32, None)
-                }
-            }
-        }
+        send(machine, op, from, all)
     },
 };
+
+static SEND_ZERO_COPY: Description = Description {
+    name: "send without a copy",
+    class: Class::Polled,
+    interrupted: Some(Interest::Write),
+    attempt: |machine, op| {
+        let Request::SendZeroCopy { from, .. } = op.request else { return failed(libc::EINVAL) };
+        if machine.no_zero_copy {
+            return failed(libc::EOPNOTSUPP);
+        }
+        send(machine, op, from, true)
+    },
+};
+
+fn send(machine: &mut Machine, op: &mut Op, from: Region, all: bool) -> Attempt {
+    let (conn, side) = match op.conn(machine) {
+        Ok(found) => found,
+        Err(NoStream::NotYet) => return Attempt::Blocked(Interest::Write),
+        Err(NoStream::Never) => return failed(libc::EPIPE),
+    };
+    match machine.send(conn, side, memory::read(from, op.done as usize, usize::MAX)) {
+        None => Attempt::Blocked(Interest::Write),
+        // What was sent before is reported; the error comes with the next operation.
+        Some(Err(errno)) => Attempt::Done(op.stopped(errno), None),
+        Some(Ok(count)) => {
+            op.done += count as u32;
+            if all && op.done < from.len() {
+                Attempt::Again
+            } else {
+                Attempt::Done(op.done as i32, None)
+            }
+        }
+    }
+}
 
 static SHUTDOWN: Description = Description {
     name: "shutdown",

@@ -289,6 +289,16 @@ impl Machine {
     /// A completion is made. It becomes visible at once, or later: that is up to the tape, unless it
     /// must be late. Those of one operation keep their order.
     pub(super) fn post(&mut self, op: &mut Op, completion: Completion, late: bool) {
+        // What was refused has not used the memory, and comes without a second word.
+        let used = completion.result >= 0 || completion.result == -libc::ECANCELED;
+        if op.request.answers_early() && used {
+            self.post_one(op, Completion { more: true, ..completion }, late);
+            return self.post_one(op, Completion { result: 0, ..completion }, false);
+        }
+        self.post_one(op, completion, late);
+    }
+
+    fn post_one(&mut self, op: &mut Op, completion: Completion, late: bool) {
         if completion.buffer.is_some() && self.fills_incrementally(op) {
             return self.show(op.ring, completion);
         }

@@ -91,6 +91,15 @@ impl World {
         machine.peer_of(key).map_err(error)
     }
 
+    /// connect(2) to nobody.
+    pub(crate) fn disconnect(&self, fd: RawFd) -> io::Result<()> {
+        let machine = &mut *self.machine();
+        let file = machine.file_of(fd, "disconnect").map_err(error)?;
+        let (conn, _) = machine.stream_of(file).map_err(error)?;
+        machine.break_connection(conn);
+        Ok(())
+    }
+
     pub(crate) fn set(&self, fd: RawFd, option: SocketOption) -> io::Result<()> {
         self.with_file(fd, "setsockopt", |file| match option {
             SocketOption::NoDelay(on) => file.options.no_delay = on,
@@ -157,6 +166,11 @@ impl World {
     /// The kernel knows multishots, or refuses them.
     pub(crate) fn refuse_multishots(&self, refuse: bool) {
         self.machine().no_multishots = refuse;
+    }
+
+    /// The kernel sends without a copy, or refuses to.
+    pub(crate) fn refuse_zero_copy(&self, refuse: bool) {
+        self.machine().no_zero_copy = refuse;
     }
 
     /// Rings opened from now on are refused with this error number (`ENOSYS`, `EPERM`, `ENOMEM`).

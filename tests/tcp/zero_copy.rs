@@ -1,0 +1,177 @@
+//! Sending without a copy: the buffer is the kernel's until the bytes have arrived.
+
+use std::io;
+use std::pin::pin;
+
+use futures::poll;
+use trine::testing::World;
+use trine::{CancelScope, Result, nursery, stats};
+
+use crate::common::fewer;
+use crate::{MOMENT, Peer, assert_pattern, pattern, run, too_much, turns};
+
+const PIECE: usize = fewer(20_000, 2_000);
+
+// The doc of `set_zero_copy`: large pieces go without a copy, small ones as ever, in order.
+#[trine::test(kernel = "both", runs = 5)]
+fn large_and_small_pieces_arrive_in_order_and_come_back() {
+    run(async || {
+        let (one, peer) = Peer::pair().await?;
+        one.set_zero_copy(Some(PIECE))?;
+        let (mut at, pieces) = (0, [PIECE, 10, PIECE - 1, PIECE + 1, 1]);
+        let received = nursery(async |n| {
+            let reader = n.fork(peer.read_to_end());
+            for piece in pieces {
+                assert_eq!(one.write_all(pattern(at, piece)).await?, pattern(at, piece));
+                at += piece;
+            }
+            let (part, _) = one.write(pattern(at, 5)).await?;
+            at += part;
+            one.set_zero_copy(None)?;
+            one.write_all(pattern(at, PIECE)).await?;
+            at += PIECE;
+            one.close().await?;
+            reader.await
+        })
+        .await?;
+        assert_eq!(received.len(), at);
+        assert_pattern(0, &received);
+        Ok(())
+    });
+}
+
+/// What the peer hears up to the end, which may be a reset.
+async fn hear(peer: &Peer) -> usize {
+    let (mut buf, mut at) = (vec![0; PIECE], 0);
+    while let Ok(count @ 1..) = peer.read(&mut buf).await {
+        assert_pattern(at, &buf[..count]);
+        at += count;
+    }
+    at
+}
+
+// D2, D5: terminal: the peer takes nothing, and all the same the kernel lets go of the buffer.
+#[trine::test(kernel = "both", runs = 5)]
+fn a_cancelled_one_ends_the_connection_and_gives_the_buffer_back() {
+    run(async || {
+        let (one, peer) = Peer::pair().await?;
+        one.set_zero_copy(Some(1))?;
+        let before = stats().in_kernel;
+        let scope = CancelScope::new().timeout(MOMENT);
+        let write = async |_: &_| Ok(one.write_all(pattern(0, too_much())).await.unwrap_err());
+        let failed = scope.run(write).await?.expect("a body that finished is finished");
+        assert!(failed.error.is_cancelled(), "{}", failed.error);
+        assert_eq!(stats().in_kernel, before);
+        assert_eq!(failed.buf.len(), too_much(), "the buffer comes back");
+        assert!(failed.done < too_much());
+        let next = one.write_all("next").await.unwrap_err();
+        assert!(!next.error.is_cancelled(), "{}", next.error);
+        assert!(hear(&peer).await <= failed.done);
+        one.close().await
+    });
+}
+
+// The same when everything went out and the peer has not taken it yet.
+#[trine::test(kernel = "both", runs = 5)]
+fn one_that_waits_for_the_peer_alone_is_cancelled_too() {
+    run(async || {
+        let (one, peer) = Peer::pair().await?;
+        one.set_zero_copy(Some(1))?;
+        let before = stats().in_kernel;
+        let mut written = 0;
+        // Until the peer's side is full; then the last one waits for it.
+        let scope = CancelScope::new().timeout(MOMENT);
+        let failed = scope
+            .run(async |_| {
+                loop {
+                    match one.write_all(pattern(written, PIECE)).await {
+                        Ok(buf) => written += buf.len(),
+                        Err(failed) => return Ok(failed),
+                    }
+                }
+            })
+            .await?
+            .expect("a body that finished is finished");
+        assert!(failed.error.is_cancelled(), "{}", failed.error);
+        assert_eq!((stats().in_kernel, failed.buf.len()), (before, PIECE));
+        assert!(hear(&peer).await <= written + failed.done);
+        one.close().await
+    });
+}
+
+// D7, F12: a dropped one too; the scope waits until the kernel has let go, and not for the peer.
+#[trine::test(kernel = "both", runs = 5)]
+fn a_dropped_one_ends_the_connection() {
+    run(async || {
+        let (one, peer) = Peer::pair().await?;
+        one.set_zero_copy(Some(1))?;
+        let before = stats().in_kernel;
+        nursery(async |_| {
+            let mut write = pin!(one.write_all(pattern(0, too_much())));
+            assert!(poll!(write.as_mut()).is_pending());
+            turns(3).await;
+            assert!(poll!(write.as_mut()).is_pending());
+            Ok(())
+        })
+        .await?;
+        assert_eq!(stats().in_kernel, before);
+        let next = one.write_all("next").await.unwrap_err();
+        assert!(!next.error.is_cancelled(), "{}", next.error);
+        assert!(hear(&peer).await < too_much());
+        one.close().await
+    });
+}
+
+// Cancelled before the kernel saw it: D6.
+#[trine::test(kernel = "both")]
+fn one_that_the_kernel_has_not_seen_is_withdrawn() {
+    run(async || {
+        let (one, peer) = Peer::pair().await?;
+        one.set_zero_copy(Some(1))?;
+        let scope = CancelScope::new();
+        let failed = scope
+            .run(async |scope| {
+                let mut write = pin!(one.write_all(pattern(0, PIECE)));
+                assert!(poll!(write.as_mut()).is_pending());
+                scope.cancel();
+                Ok(write.await.unwrap_err())
+            })
+            .await?
+            .expect("a body that finished is finished");
+        assert!(failed.error.is_cancelled() && failed.done == 0);
+        one.close().await?;
+        assert_eq!(peer.read_to_end().await?, b"");
+        Ok(())
+    });
+}
+
+// The doc of `set_zero_copy`: where it cannot be done the bytes are copied.
+#[test]
+fn where_it_is_refused_the_bytes_are_copied() {
+    let sent: Result = World::tame().run(async || {
+        World::current().refuse_zero_copy(true);
+        let (one, peer) = Peer::pair().await?;
+        one.set_zero_copy(Some(1))?;
+        let submitted = stats().submitted;
+        one.write_all(pattern(0, PIECE)).await?;
+        assert_eq!(stats().submitted - submitted, 2, "refused, and sent");
+        one.write_all(pattern(PIECE, PIECE)).await?;
+        assert_eq!(stats().submitted - submitted, 3, "it is not tried again");
+        one.close().await?;
+        let received = peer.read_to_end().await?;
+        assert_eq!(received.len(), 2 * PIECE);
+        assert_pattern(0, &received);
+        Ok(())
+    });
+    sent.expect("main succeeds");
+}
+
+#[trine::test(kernel = "both")]
+fn nothing_is_no_size_to_begin_from() {
+    run(async || {
+        let (one, _peer) = Peer::pair().await?;
+        let refused = one.set_zero_copy(Some(0)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        Ok(())
+    });
+}
