@@ -1,20 +1,19 @@
 //! Addresses as a user writes them.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker, ready};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::cancel::Subject;
 use crate::error::Result;
-use crate::exec::{Park, Run};
+use crate::exec;
 
-/// An address, or a name with a port that has to be looked up.
+use super::resolve;
+
+/// An address, several of them, or a name with a port that has to be looked up.
 ///
-/// Made from a [`SocketAddr`], from text (`"127.0.0.1:80"`, `"[::1]:80"`, `"localhost:80"`), or from an
-/// [`IpAddr`] or a name with a port.
+/// Made from a [`SocketAddr`], from text (`"127.0.0.1:80"`, `"[::1]:80"`, `"localhost:80"`), from an
+/// [`IpAddr`] or a name with a port, or from a list of addresses that somebody else has looked up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Address {
     form: Form,
@@ -23,12 +22,33 @@ pub struct Address {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Form {
     Known(SocketAddr),
-    Named(String),
+    Several(Vec<SocketAddr>),
+    Named {
+        host: String,
+        port: u16,
+    },
+    /// What is wrong with it is said when it is used.
+    Wrong {
+        text: String,
+        what: &'static str,
+    },
 }
 
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
-        Address { form: Form::Known(address) }
+        Form::Known(address).into()
+    }
+}
+
+impl From<Vec<SocketAddr>> for Address {
+    fn from(addresses: Vec<SocketAddr>) -> Self {
+        Form::Several(addresses).into()
+    }
+}
+
+impl From<&[SocketAddr]> for Address {
+    fn from(addresses: &[SocketAddr]) -> Self {
+        addresses.to_vec().into()
     }
 }
 
@@ -40,18 +60,33 @@ impl From<(IpAddr, u16)> for Address {
 
 impl From<(&str, u16)> for Address {
     fn from((host, port): (&str, u16)) -> Self {
-        match host.parse::<IpAddr>() {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        match bare.parse::<IpAddr>() {
             Ok(ip) => (ip, port).into(),
-            Err(_) => Address { form: Form::Named(format!("{host}:{port}")) },
+            Err(_) if bare.is_empty() => {
+                let what = "the host is missing; Address::any is every address of this machine";
+                Form::Wrong { text: format!(":{port}"), what }.into()
+            }
+            Err(_) => Form::Named { host: bare.to_owned(), port }.into(),
         }
     }
 }
 
 impl From<&str> for Address {
     fn from(text: &str) -> Self {
-        match text.parse() {
-            Ok(address) => Address { form: Form::Known(address) },
-            Err(_) => Address { form: Form::Named(text.to_owned()) },
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return address.into();
+        }
+        let wrong = |what| Form::Wrong { text: text.to_owned(), what }.into();
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return wrong("the port is missing, as in \"localhost:80\"");
+        };
+        if host.contains(':') && !host.starts_with('[') {
+            return wrong("an address of IPv6 stands in brackets, as in \"[::1]:80\"");
+        }
+        match port.parse::<u16>() {
+            Ok(port) => (host, port).into(),
+            Err(_) => wrong("the port is not a number up to 65535"),
         }
     }
 }
@@ -62,63 +97,74 @@ impl From<String> for Address {
     }
 }
 
-impl Address {
-    /// The addresses behind it; only a name is looked up, in a thread. When the wait is cancelled the
-    /// thread is left to itself: a look-up cannot be stopped and changes nothing.
-    pub(super) async fn resolve(self, run: &Rc<Run>) -> Result<Vec<SocketAddr>> {
-        poll_fn(|_| run.cancel_point()).await?;
-        let name = match self.form {
-            Form::Known(address) => return Ok(vec![address]),
-            Form::Named(name) => name,
-        };
-        if let Some(known) = run.host().known_addresses(&name) {
-            return Ok(known?);
-        }
-        let lookup = Arc::new(Mutex::new(Lookup::default()));
-        let answer_to = Arc::clone(&lookup);
-        let work = move || answer(&answer_to, name.to_socket_addrs().map(Iterator::collect));
-        std::thread::Builder::new().name("trine-resolve".to_owned()).spawn(work)?;
-        let mut park = None;
-        poll_fn(|cx| {
-            loop {
-                {
-                    let mut lookup = lookup.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Some(addresses) = lookup.addresses.take() {
-                        run.progress();
-                        return Poll::Ready(Ok(addresses?));
-                    }
-                    lookup.waker = Some(cx.waker().clone());
-                }
-                let waiting = match &park {
-                    Some(waiting) => waiting,
-                    None => {
-                        ready!(run.cancel_point())?;
-                        park.insert(Park::new(run, Subject::Park))
-                    }
-                };
-                let woken = ready!(waiting.poll_cancellable(cx));
-                park = None;
-                woken.transpose()?;
-            }
-        })
-        .await
+impl From<Form> for Address {
+    fn from(form: Form) -> Self {
+        Address { form }
     }
 }
 
-/// What the looking thread and the waiting task share.
-#[derive(Default)]
-struct Lookup {
-    addresses: Option<io::Result<Vec<SocketAddr>>>,
-    waker: Option<Waker>,
+impl Address {
+    /// Every address of this machine, of IPv4 and of IPv6: for
+    /// [`bind_all`](super::ListenBuilder::bind_all).
+    pub fn any(port: u16) -> Address {
+        let ips: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        ips.map(|ip| SocketAddr::from((ip, port))).to_vec().into()
+    }
+
+    /// The addresses behind it, at least one. Only a name is looked up: by the
+    /// [resolver](super::set_resolver) of the run, and if it has none, as
+    /// [`look_up`](super::look_up()) does.
+    ///
+    /// Cancel class: total.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a text that is no address; what the look-up fails with; `NotFound` if there is no
+    /// address; `Cancelled`; [`Error::NoRun`](crate::Error::NoRun) outside of a run.
+    ///
+    /// ```
+    /// use trine::net::Address;
+    ///
+    /// trine::run(async || {
+    ///     let found = Address::from("localhost:80").resolve().await?;
+    ///     assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub async fn resolve(self) -> Result<Vec<SocketAddr>> {
+        let run = exec::current()?;
+        poll_fn(|_| run.cancel_point()).await?;
+        let found = match &self.form {
+            Form::Known(address) => vec![*address],
+            Form::Several(addresses) => addresses.clone(),
+            Form::Named { host, port } => resolve::resolve(host, *port).await?,
+            Form::Wrong { what, .. } => {
+                let text = format!("{self} is no address: {what}");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text).into());
+            }
+        };
+        if found.is_empty() {
+            let text = format!("there is no address for {self}");
+            return Err(io::Error::new(io::ErrorKind::NotFound, text).into());
+        }
+        Ok(found)
+    }
+
+    /// How it is told to people, where it is more than an address.
+    pub(super) fn name(&self) -> Option<String> {
+        matches!(self.form, Form::Named { .. }).then(|| self.to_string())
+    }
 }
 
-fn answer(lookup: &Mutex<Lookup>, addresses: io::Result<Vec<SocketAddr>>) {
-    let mut lookup = lookup.lock().unwrap_or_else(PoisonError::into_inner);
-    lookup.addresses = Some(addresses);
-    let waker = lookup.waker.take();
-    drop(lookup);
-    if let Some(waker) = waker {
-        waker.wake();
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.form {
+            Form::Known(address) => address.fmt(f),
+            Form::Several(addresses) => f.debug_list().entries(addresses).finish(),
+            Form::Named { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Form::Named { host, port } => write!(f, "{host}:{port}"),
+            Form::Wrong { text, .. } => write!(f, "{text:?}"),
+        }
     }
 }
 
@@ -132,6 +178,29 @@ mod tests {
             assert!(matches!(Address::from(text).form, Form::Known(_)), "{text}");
         }
         assert!(matches!(Address::from(("::1", 80)).form, Form::Known(_)));
-        assert!(matches!(Address::from("localhost:80").form, Form::Named(_)));
+        assert!(matches!(Address::from(("[::1]", 80)).form, Form::Known(_)));
+        for (text, said) in
+            [("localhost:80", "localhost:80"), ("[fe80::1%lo]:80", "[fe80::1%lo]:80")]
+        {
+            let address = Address::from(text);
+            assert!(matches!(address.form, Form::Named { port: 80, .. }), "{text}");
+            assert_eq!(address.to_string(), said);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_says_why() {
+        for (text, why) in [
+            ("", "port is missing"),
+            ("localhost", "port is missing"),
+            (":80", "host is missing"),
+            ("[]:80", "host is missing"),
+            ("::1:80", "in brackets"),
+            ("localhost:http", "not a number"),
+            ("localhost:65536", "not a number"),
+        ] {
+            let Form::Wrong { what, .. } = Address::from(text).form else { panic!("{text}") };
+            assert!(what.contains(why), "{text}: {what}");
+        }
     }
 }

@@ -13,9 +13,10 @@ use crate::error::Result;
 use crate::exec::{self, Operation, Pause, Run, Verdict, judge};
 use crate::io::{Half, close};
 use crate::op::{Fd, Kind, Submission, Taken};
-use crate::ring::ListenOptions;
+use crate::ring::{Descriptor, Host};
 
 use super::address::Address;
+use super::option::{self, Settings, SocketOption};
 use super::stream::TcpStream;
 
 /// A socket that listens for TCP connections.
@@ -56,9 +57,17 @@ impl TcpListener {
         TcpListener::builder().bind(address).await
     }
 
+    fn new(run: &Rc<Run>, socket: Descriptor) -> TcpListener {
+        TcpListener { run: Rc::clone(run), fd: run.adopt(socket), accepting: Half::default() }
+    }
+
     /// For more options than [`bind`](TcpListener::bind) has.
     pub fn builder() -> ListenBuilder {
-        ListenBuilder { options: ListenOptions { backlog: MOST, reuse_port: false } }
+        let mut settings = Settings::default();
+        settings.add(option::REUSE_ADDRESS, true);
+        // What is accepted inherits it: one system call less for each connection.
+        settings.add(option::NODELAY, true);
+        ListenBuilder { backlog: MOST, settings }
     }
 
     /// Takes the next connection, with `TCP_NODELAY` set.
@@ -84,6 +93,22 @@ impl TcpListener {
         self.run.host().local_addr(self.fd.as_raw_fd())
     }
 
+    /// The value of an [option](super::option).
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn option<T>(&self, option: SocketOption<T>) -> io::Result<T> {
+        option.get(self.run.host(), self.fd.as_raw_fd())
+    }
+
+    /// Sets an [option](super::option); connections that are accepted later inherit it.
+    ///
+    /// # Errors
+    /// What the operating system says: that it does not know the option, or that the value will not do.
+    pub fn set_option<T>(&self, option: SocketOption<T>, value: T) -> io::Result<()> {
+        option.set(self.run.host(), self.fd.as_raw_fd(), value)
+    }
+
     /// Closes the listener and waits until that is done.
     ///
     /// In a cancelled scope it is closed all the same, and `Cancelled` is reported (rule M2).
@@ -103,21 +128,27 @@ const MOST: u32 = 0xffff;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `bind` is called"]
 pub struct ListenBuilder {
-    options: ListenOptions,
+    backlog: u32,
+    settings: Settings,
 }
 
 impl ListenBuilder {
     /// How many connections may wait to be accepted; as many as the kernel allows unless said
     /// otherwise (`net.core.somaxconn` cuts it).
     pub fn backlog(mut self, connections: u32) -> ListenBuilder {
-        self.options.backlog = connections;
+        self.backlog = connections;
         self
     }
 
     /// Whether several listeners, of several processes too, may share the address
     /// (`SO_REUSEPORT`). Off unless said otherwise.
-    pub fn reuse_port(mut self, share: bool) -> ListenBuilder {
-        self.options.reuse_port = share;
+    pub fn reuse_port(self, share: bool) -> ListenBuilder {
+        self.option(option::REUSE_PORT, share)
+    }
+
+    /// Sets an [option](super::option) of the socket before it listens.
+    pub fn option<T>(mut self, option: SocketOption<T>, value: T) -> ListenBuilder {
+        self.settings.add(option, value);
         self
     }
 
@@ -126,22 +157,84 @@ impl ListenBuilder {
     /// # Errors
     /// As [`TcpListener::bind`].
     pub async fn bind(self, address: impl Into<Address>) -> Result<TcpListener> {
-        let run = exec::current()?;
-        let addresses = address.into().resolve(&run).await?;
-        let mut pause = None;
-        poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
+        let (run, addresses) = resolve(address.into()).await?;
         let mut refused = None;
         for address in addresses {
-            match run.host().listen(address, self.options) {
-                Ok(socket) => {
-                    let fd = run.adopt(socket);
-                    return Ok(TcpListener { run, fd, accepting: Half::default() });
-                }
+            match self.listen(run.host(), address) {
+                Ok(socket) => return Ok(TcpListener::new(&run, socket)),
                 Err(error) => refused = Some(error),
             }
         }
-        let nothing = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
-        Err(refused.unwrap_or_else(nothing).into())
+        Err(refused.expect("there is at least one address").into())
+    }
+
+    /// Listens at all addresses of a name, or with [`Address::any`] at all of this machine, each with a
+    /// listener of its own; [`serve`](super::serve()) takes connections from all of them.
+    ///
+    /// What this machine has not (IPv6, say) is passed over, as long as something is left. With port 0
+    /// each listener has a port of its own.
+    ///
+    /// # Errors
+    /// As [`TcpListener::bind`]. Then nothing is listened at.
+    ///
+    /// ```
+    /// use trine::net::{Address, TcpListener};
+    ///
+    /// trine::run(async || {
+    ///     let listeners = TcpListener::builder().bind_all(Address::any(0)).await?;
+    ///     for listener in &listeners {
+    ///         assert!(listener.local_addr()?.ip().is_unspecified());
+    ///     }
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub async fn bind_all(self, address: impl Into<Address>) -> Result<Vec<TcpListener>> {
+        let (run, addresses) = resolve(address.into()).await?;
+        let (mut sockets, mut lacking) = (Vec::new(), None);
+        for address in addresses {
+            match self.listen(run.host(), address) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) if is_lacking(&error, address) => lacking = lacking.or(Some(error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match lacking {
+            Some(error) if sockets.is_empty() => Err(error.into()),
+            _ => Ok(sockets.into_iter().map(|socket| TcpListener::new(&run, socket)).collect()),
+        }
+    }
+
+    fn listen(&self, host: &Host, address: SocketAddr) -> io::Result<Descriptor> {
+        let socket = host.tcp_socket(address)?;
+        let fd = socket.as_raw_fd();
+        self.settings.apply(host, fd)?;
+        if address.is_ipv6() {
+            // So that 0.0.0.0 and [::] can be bound side by side, whatever the sysctl says.
+            option::V6_ONLY.set(host, fd, true)?;
+        }
+        host.bind(fd, address)?;
+        host.listen(fd, self.backlog)?;
+        Ok(socket)
+    }
+}
+
+/// The addresses, and the run that may listen at them now.
+async fn resolve(address: Address) -> Result<(Rc<Run>, Vec<SocketAddr>)> {
+    let run = exec::current()?;
+    let addresses = address.resolve().await?;
+    let mut pause = None;
+    poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
+    Ok((run, addresses))
+}
+
+/// The machine has no addresses of this family: the kernel was made without it, or it is switched off,
+/// and then the loopback address is missing, which is there otherwise.
+fn is_lacking(error: &io::Error, address: SocketAddr) -> bool {
+    match error.raw_os_error() {
+        Some(libc::EAFNOSUPPORT) => true,
+        Some(libc::EADDRNOTAVAIL) => address.is_ipv6() && address.ip().is_loopback(),
+        _ => false,
     }
 }
 
@@ -254,6 +347,13 @@ fn is_passing(errno: i32) -> bool {
 impl fmt::Debug for Accept<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Accept").field(self.listener).finish()
+    }
+}
+
+impl AsRef<[TcpListener]> for TcpListener {
+    /// One is a few: [`serve`](super::serve()) takes either.
+    fn as_ref(&self) -> &[TcpListener] {
+        std::slice::from_ref(self)
     }
 }
 

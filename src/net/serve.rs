@@ -1,8 +1,12 @@
 //! The accept loop that everybody needs.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::ops::AsyncFn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -11,12 +15,13 @@ use crate::scope::idle;
 use crate::sync::CapacityLimiter;
 use crate::time::sleep;
 
-use super::listener::TcpListener;
+use super::listener::{Accept, TcpListener};
 use super::stream::TcpStream;
 
-/// Serves connections, at most `limit` at a time, each with a call of `handler`, until the scope around is
-/// [drained](crate::CancelScope::drain) or cancelled.
+/// Serves the connections of a listener or of several, at most `limit` at a time, each with a call of
+/// `handler`, until the scope around is [drained](crate::CancelScope::drain) or cancelled.
 ///
+/// - Of several listeners each has its turn.
 /// - Connections beyond the limit wait in the listener's queue.
 /// - What `handler` fails with ends its connection and no other; it is told on standard error, or to whom
 ///   [`Serve::on_trouble`] says.
@@ -27,7 +32,7 @@ use super::stream::TcpStream;
 /// Cancel class: that of the handlers. A connection is served or stays in the queue.
 ///
 /// # Errors
-/// `Cancelled`; what the listener fails with otherwise.
+/// `Cancelled`; what the listener fails with otherwise; `InvalidInput` for no listener at all.
 ///
 /// ```no_run
 /// use trine::idle;
@@ -45,16 +50,17 @@ use super::stream::TcpStream;
 /// })?;
 /// # Ok::<(), trine::Error>(())
 /// ```
-pub fn serve<H>(
-    listener: &TcpListener,
+pub fn serve<L, H>(
+    listeners: &L,
     limit: usize,
     handler: H,
-) -> impl Future<Output = Result> + use<'_, H>
+) -> impl Future<Output = Result> + use<'_, L, H>
 where
+    L: AsRef<[TcpListener]> + ?Sized,
     H: AsyncFn(TcpStream, SocketAddr) -> Result,
 {
     let serve = Serve::new(limit);
-    async move { serve.run(listener, handler).await }
+    async move { serve.run(listeners, handler).await }
 }
 
 /// How [`serve`](serve()) goes about it.
@@ -114,14 +120,22 @@ impl Serve {
     ///
     /// # Errors
     /// As [`serve`](serve()).
-    pub async fn run<H>(&self, listener: &TcpListener, handler: H) -> Result
+    pub async fn run<L, H>(&self, listeners: &L, handler: H) -> Result
     where
+        L: AsRef<[TcpListener]> + ?Sized,
         H: AsyncFn(TcpStream, SocketAddr) -> Result,
     {
+        let listeners = listeners.as_ref();
+        if listeners.is_empty() {
+            let text = "there is no listener to serve the connections of";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text).into());
+        }
         let room = CapacityLimiter::new(self.limit);
+        let mut turns = (0..listeners.len()).cycle();
         nursery(async |n| {
             while let Some(token) = idle(room.acquire()).await? {
-                let Some((stream, peer)) = self.accept(listener).await? else { break };
+                let first = turns.next().unwrap_or(0);
+                let Some((stream, peer)) = self.accept(listeners, first).await? else { break };
                 let handler = &handler;
                 n.spawn(async move {
                     let end = handler(stream, peer).await;
@@ -134,10 +148,21 @@ impl Serve {
         .await
     }
 
-    /// The next connection; `None`: drained.
-    async fn accept(&self, listener: &TcpListener) -> Result<Option<(TcpStream, SocketAddr)>> {
+    /// The next connection, of this listener if it has one, else of another; `None`: drained.
+    async fn accept(
+        &self,
+        listeners: &[TcpListener],
+        first: usize,
+    ) -> Result<Option<(TcpStream, SocketAddr)>> {
+        let (before, from_first) = listeners.split_at(first);
         loop {
-            let error = match idle(listener.accept()).await {
+            let in_turn = from_first.iter().chain(before);
+            let mut accepts: Vec<Accept<'_>> = in_turn.map(TcpListener::accept).collect();
+            let accept = poll_fn(|cx| {
+                let mut polled = accepts.iter_mut().map(|accept| Pin::new(accept).poll(cx));
+                polled.find(Poll::is_ready).unwrap_or(Poll::Pending)
+            });
+            let error = match idle(accept).await {
                 Err(error) if is_shortage(&error) => error,
                 ended => return ended,
             };

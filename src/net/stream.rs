@@ -1,7 +1,6 @@
 //! A TCP connection.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -9,10 +8,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
+use crate::exec::Run;
 use crate::io::{Halves, Recv, close_by_its_method, read_by_its_methods, write_by_its_methods};
-use crate::op::{BufError, IoBuf, IoBufMut, Kind, Submission};
-use crate::ring::{Descriptor, Host, SockAddr, SocketOption};
+use crate::op::{BufError, Fd, IoBuf, IoBufMut};
+use crate::ring::{Descriptor, Host};
+
+use super::address::Address;
+use super::connect::ConnectBuilder;
+use super::option::{self, SocketOption};
 
 /// A TCP connection.
 ///
@@ -46,19 +49,65 @@ impl TcpStream {
     /// # Ok::<(), trine::Error>(())
     /// ```
     pub async fn connect_addr(address: SocketAddr) -> Result<TcpStream> {
-        let run = exec::current()?;
-        poll_fn(|_| run.cancel_point()).await?;
-        let fd = run.adopt(run.host().tcp_socket(address)?);
-        let connect = Submission::connect(&fd, SockAddr::from(address));
-        let Finished { result, .. } = Operation::finish(&run, connect).await;
-        match poll_fn(|_| judge(&run, &Kind::CONNECT, result, &mut 0)).await {
-            Verdict::Result(result) => result?,
-            Verdict::Cancelled(cancelled) => return Err(cancelled.into()),
-            Verdict::Again => unreachable!("a connect is not repeatable"),
-        };
-        let stream = TcpStream { halves: Halves::new(run, fd) };
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        TcpStream::builder().attempt(address).await
+    }
+
+    /// Connects to an address (`"127.0.0.1:7000"`, a [`SocketAddr`]), or by name
+    /// (`"example.org:80"`, `("example.org", 80)`), with `TCP_NODELAY` set.
+    ///
+    /// Of several addresses the first that answers wins ("happy eyeballs", RFC 8305): they are tried in
+    /// the order of the look-up, except that the first one of the other family comes second. The next one
+    /// is tried when the one before has failed, or beside it after 250 ms. When there is a winner the
+    /// other attempts are cancelled, and by the time that this returns the kernel has let go of them and
+    /// they are closed.
+    ///
+    /// Cancel class: terminal: what is half-made is closed. A look-up is left to itself. Linux 6.1.
+    ///
+    /// # Errors
+    /// Of one address: what the operating system says of it. Of several: all that, in the order of the
+    /// failures, in an [`Error::Group`](crate::Error::Group). What [`Address::resolve`] says; `Cancelled`;
+    /// [`Error::NoRun`](crate::Error::NoRun).
+    ///
+    /// ```
+    /// use trine::net::{TcpListener, TcpStream};
+    ///
+    /// trine::run(async || {
+    ///     let listener = TcpListener::bind("localhost:0").await?;
+    ///     let port = listener.local_addr()?.port();
+    ///     let client = TcpStream::connect(("localhost", port)).await?;
+    ///     assert_eq!(client.peer_addr()?, listener.local_addr()?);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub async fn connect(address: impl Into<Address>) -> Result<TcpStream> {
+        TcpStream::builder().connect(address).await
+    }
+
+    /// For more options than [`connect`](TcpStream::connect) has.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::net::{TcpListener, TcpStream, option};
+    ///
+    /// trine::run(async || {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let builder = TcpStream::builder()
+    ///         .delay(Duration::from_millis(100))
+    ///         .local_address([127, 0, 0, 1].into())
+    ///         .option(option::RECEIVE_BUFFER, 32 << 10);
+    ///     let client = builder.connect(listener.local_addr()?).await?;
+    ///     assert!(client.option(option::RECEIVE_BUFFER)? >= 32 << 10);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub fn builder() -> ConnectBuilder {
+        ConnectBuilder::new()
+    }
+
+    pub(super) fn new(run: Rc<Run>, fd: Fd) -> TcpStream {
+        TcpStream { halves: Halves::new(run, fd) }
     }
 
     /// Makes a stream of a connection that a listener took.
@@ -232,7 +281,7 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.host().no_delay(self.as_raw_fd())
+        self.option(option::NODELAY)
     }
 
     /// Sets whether small segments go out at once (`TCP_NODELAY`).
@@ -240,7 +289,7 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        self.host().set(self.as_raw_fd(), SocketOption::NoDelay(on))
+        self.set_option(option::NODELAY, on)
     }
 
     /// After how long an idle connection is probed (`SO_KEEPALIVE`, `TCP_KEEPIDLE`); `None`: never.
@@ -248,7 +297,10 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub fn keepalive(&self) -> io::Result<Option<Duration>> {
-        self.host().keep_alive(self.as_raw_fd())
+        match self.option(option::KEEPALIVE)? {
+            true => self.option(option::KEEPALIVE_IDLE).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Sets after how long an idle connection is probed, in whole seconds, rounded up.
@@ -256,7 +308,8 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
-        self.host().set(self.as_raw_fd(), SocketOption::KeepAlive(idle))
+        self.set_option(option::KEEPALIVE, idle.is_some())?;
+        idle.map_or(Ok(()), |idle| self.set_option(option::KEEPALIVE_IDLE, idle))
     }
 
     /// How long closing waits for unsent data (`SO_LINGER`); `None`: it does not wait.
@@ -264,7 +317,7 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
-        self.host().linger(self.as_raw_fd())
+        self.option(option::LINGER)
     }
 
     /// Sets how long closing waits for unsent data, in whole seconds, rounded up; zero makes closing
@@ -273,9 +326,33 @@ impl TcpStream {
     /// # Errors
     /// What the operating system says.
     pub fn set_linger(&self, time: Option<Duration>) -> io::Result<()> {
-        self.host().set(self.as_raw_fd(), SocketOption::Linger(time))?;
+        self.set_option(option::LINGER, time)?;
         self.halves.fd().set_lingers(time.is_some_and(|time| !time.is_zero()));
         Ok(())
+    }
+
+    /// The value of an [option](super::option).
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn option<T>(&self, option: SocketOption<T>) -> io::Result<T> {
+        option.get(self.host(), self.as_raw_fd())
+    }
+
+    /// Sets an [option](super::option).
+    ///
+    /// # Errors
+    /// What the operating system says: that it does not know the option, or that the value will not do.
+    pub fn set_option<T>(&self, option: SocketOption<T>, value: T) -> io::Result<()> {
+        option.set(self.host(), self.as_raw_fd(), value)
+    }
+
+    /// Takes the error of the connection that no operation has reported yet (`SO_ERROR`).
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.option(option::ERROR)
     }
 }
 

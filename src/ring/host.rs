@@ -6,10 +6,9 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 #[cfg(feature = "testing")]
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::pipe;
-use super::socket::{Linux, ListenOptions, SocketOption};
+use super::socket::{Linux, OptionName, OptionValue};
 #[cfg(feature = "testing")]
 use super::twin::World;
 
@@ -40,13 +39,14 @@ impl Host {
         of!(self, either => either.tcp_socket(family)).map(|raw| self.name(raw))
     }
 
-    /// A socket that listens at `address`.
-    pub(crate) fn listen(
-        &self,
-        address: SocketAddr,
-        options: ListenOptions,
-    ) -> io::Result<Descriptor> {
-        of!(self, either => either.listen(address, options)).map(|raw| self.name(raw))
+    /// Gives a socket this address.
+    pub(crate) fn bind(&self, fd: RawFd, address: SocketAddr) -> io::Result<()> {
+        of!(self, either => either.bind(fd, address))
+    }
+
+    /// Has a bound socket listen.
+    pub(crate) fn listen(&self, fd: RawFd, backlog: u32) -> io::Result<()> {
+        of!(self, either => either.listen(fd, backlog))
     }
 
     /// The two ends of a pipe: what is read, and what is written to.
@@ -81,29 +81,30 @@ impl Host {
         of!(self, either => either.disconnect(fd))
     }
 
-    pub(crate) fn set(&self, fd: RawFd, option: SocketOption) -> io::Result<()> {
-        of!(self, either => either.set(fd, option))
+    pub(crate) fn option(&self, fd: RawFd, of: OptionName) -> io::Result<OptionValue> {
+        of!(self, either => either.option(fd, of))
     }
 
-    pub(crate) fn no_delay(&self, fd: RawFd) -> io::Result<bool> {
-        of!(self, either => either.no_delay(fd))
+    pub(crate) fn set_option(
+        &self,
+        fd: RawFd,
+        of: OptionName,
+        value: OptionValue,
+    ) -> io::Result<()> {
+        of!(self, either => either.set_option(fd, of, value))
     }
 
-    pub(crate) fn keep_alive(&self, fd: RawFd) -> io::Result<Option<Duration>> {
-        of!(self, either => either.keep_alive(fd))
-    }
-
-    pub(crate) fn linger(&self, fd: RawFd) -> io::Result<Option<Duration>> {
-        of!(self, either => either.linger(fd))
-    }
-
-    /// The addresses behind a name with a port, where that takes no waiting: a simulated world knows
-    /// its names. `None`: it has to be looked up in a thread.
-    pub(crate) fn known_addresses(&self, _name: &str) -> Option<io::Result<Vec<SocketAddr>>> {
+    /// The addresses behind a name, where that takes no waiting: a simulated world knows its names.
+    /// `None`: it has to be looked up in a thread.
+    pub(crate) fn known_addresses(
+        &self,
+        _host: &str,
+        _port: u16,
+    ) -> Option<io::Result<Vec<SocketAddr>>> {
         match self {
             Host::Linux(_) => None,
             #[cfg(feature = "testing")]
-            Host::Twin(world) => Some(world.lookup(_name)),
+            Host::Twin(world) => Some(world.lookup(_host, _port)),
         }
     }
 

@@ -48,7 +48,7 @@ pub(crate) use host::{Descriptor, Host};
 pub(crate) use limits::raise_descriptor_limit;
 pub(crate) use request::{HERE, Region, Request};
 pub(crate) use signal::{Catch, Signals};
-pub(crate) use socket::{ListenOptions, SocketOption};
+pub(crate) use socket::{OptionName, OptionValue};
 
 use kernel::Kernel;
 #[cfg(feature = "testing")]

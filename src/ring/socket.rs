@@ -1,28 +1,68 @@
 //! The system calls on sockets that answer at once.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::os::fd::RawFd;
 
 use super::address::SockAddr;
 
-/// How a listening socket is made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ListenOptions {
-    pub(crate) backlog: u32,
-    pub(crate) reuse_port: bool,
+/// Which option of a socket, in the kernel's terms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct OptionName {
+    pub(crate) level: libc::c_int,
+    pub(crate) name: libc::c_int,
 }
 
-/// A typed socket option.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SocketOption {
-    /// Send small segments at once (`TCP_NODELAY`).
-    NoDelay(bool),
-    /// Probe an idle connection after this time; `None` does not (`SO_KEEPALIVE`, `TCP_KEEPIDLE`).
-    KeepAlive(Option<Duration>),
-    /// What `close` does with unsent data (`SO_LINGER`).
-    Linger(Option<Duration>),
+/// The value of a socket option, as the bytes that the kernel reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OptionValue {
+    bytes: [u8; OptionValue::MOST],
+    len: u8,
+}
+
+impl OptionValue {
+    /// The longest are names: of a congestion control, of an interface.
+    const MOST: usize = 16;
+
+    /// One of these bytes; no option has more than the first sixteen.
+    pub(crate) fn new(text: &[u8]) -> OptionValue {
+        let len = text.len().min(OptionValue::MOST);
+        let mut bytes = [0; OptionValue::MOST];
+        bytes[..len].copy_from_slice(&text[..len]);
+        OptionValue { bytes, len: len as u8 }
+    }
+
+    pub(crate) fn number(number: libc::c_int) -> OptionValue {
+        OptionValue::new(&number.to_ne_bytes())
+    }
+
+    /// A C structure of two numbers, `linger` for one.
+    pub(crate) fn pair(numbers: [libc::c_int; 2]) -> OptionValue {
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&numbers[0].to_ne_bytes());
+        bytes[4..].copy_from_slice(&numbers[1].to_ne_bytes());
+        OptionValue::new(&bytes)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    pub(crate) fn as_number(&self) -> libc::c_int {
+        self.as_pair()[0]
+    }
+
+    pub(crate) fn as_pair(&self) -> [libc::c_int; 2] {
+        let [a, b, c, d, e, f, g, h, ..] = self.bytes;
+        [[a, b, c, d], [e, f, g, h]].map(libc::c_int::from_ne_bytes)
+    }
+}
+
+impl fmt::Debug for OptionValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_bytes().fmt(f)
+    }
 }
 
 /// What the machine answers without waiting: making, naming and tuning sockets.
@@ -32,30 +72,23 @@ pub(crate) struct Linux;
 impl Linux {
     /// A TCP socket for addresses of this family.
     pub(super) fn tcp_socket(self, family: SocketAddr) -> io::Result<RawFd> {
-        socket(family).map(IntoRawFd::into_raw_fd)
+        let family = if family.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        // SAFETY: no memory is involved.
+        check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })
     }
 
-    /// A socket that listens at `address`.
-    pub(super) fn listen(self, address: SocketAddr, options: ListenOptions) -> io::Result<RawFd> {
-        let socket = socket(address)?;
-        let fd = socket.as_raw_fd();
-        set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1)?;
-        // What is accepted inherits it: one system call less for each connection.
-        set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1)?;
-        if options.reuse_port {
-            set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1)?;
-        }
-        if address.is_ipv6() {
-            // So that 0.0.0.0 and [::] can be bound side by side, whatever the sysctl says.
-            set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &1)?;
-        }
+    pub(super) fn bind(self, fd: RawFd, address: SocketAddr) -> io::Result<()> {
         let address = SockAddr::from(address);
         // SAFETY: a valid address of the given length.
         check(unsafe { libc::bind(fd, address.as_ptr(), address.len() as libc::socklen_t) })?;
-        let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
+        Ok(())
+    }
+
+    pub(super) fn listen(self, fd: RawFd, backlog: u32) -> io::Result<()> {
+        let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         // SAFETY: no memory is involved.
         check(unsafe { libc::listen(fd, backlog) })?;
-        Ok(socket.into_raw_fd())
+        Ok(())
     }
 
     pub(super) fn local_addr(self, fd: RawFd) -> io::Result<SocketAddr> {
@@ -78,49 +111,27 @@ impl Linux {
         Ok(())
     }
 
-    pub(super) fn set(self, fd: RawFd, option: SocketOption) -> io::Result<()> {
-        match option {
-            SocketOption::NoDelay(on) => {
-                set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &libc::c_int::from(on))
-            }
-            SocketOption::KeepAlive(idle) => {
-                let on = libc::c_int::from(idle.is_some());
-                set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &on)?;
-                match idle {
-                    Some(idle) => {
-                        set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, &whole_seconds(idle))
-                    }
-                    None => Ok(()),
-                }
-            }
-            SocketOption::Linger(time) => {
-                let linger = libc::linger {
-                    l_onoff: libc::c_int::from(time.is_some()),
-                    // Zero is a meaning of its own here: reset the connection.
-                    l_linger: time
-                        .map_or(0, |time| if time.is_zero() { 0 } else { whole_seconds(time) }),
-                };
-                set_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
-            }
-        }
+    pub(super) fn option(self, fd: RawFd, of: OptionName) -> io::Result<OptionValue> {
+        let OptionName { level, name } = of;
+        let mut bytes = [0_u8; OptionValue::MOST];
+        let mut len = bytes.len() as libc::socklen_t;
+        // SAFETY: a valid place of this length, for bytes that need no alignment.
+        check(unsafe { libc::getsockopt(fd, level, name, bytes.as_mut_ptr().cast(), &mut len) })?;
+        Ok(OptionValue::new(&bytes[..(len as usize).min(OptionValue::MOST)]))
     }
 
-    pub(super) fn no_delay(self, fd: RawFd) -> io::Result<bool> {
-        Ok(get_option::<libc::c_int>(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)? != 0)
-    }
-
-    pub(super) fn keep_alive(self, fd: RawFd) -> io::Result<Option<Duration>> {
-        if get_option::<libc::c_int>(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE)? == 0 {
-            return Ok(None);
-        }
-        let seconds = get_option::<libc::c_int>(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE)?;
-        Ok(Some(Duration::from_secs(seconds.unsigned_abs().into())))
-    }
-
-    pub(super) fn linger(self, fd: RawFd) -> io::Result<Option<Duration>> {
-        let linger = get_option::<libc::linger>(fd, libc::SOL_SOCKET, libc::SO_LINGER)?;
-        let time = Duration::from_secs(linger.l_linger.unsigned_abs().into());
-        Ok((linger.l_onoff != 0).then_some(time))
+    pub(super) fn set_option(
+        self,
+        fd: RawFd,
+        of: OptionName,
+        value: OptionValue,
+    ) -> io::Result<()> {
+        let OptionName { level, name } = of;
+        let bytes = value.as_bytes();
+        let len = bytes.len() as libc::socklen_t;
+        // SAFETY: valid bytes of this length, which need no alignment.
+        check(unsafe { libc::setsockopt(fd, level, name, bytes.as_ptr().cast(), len) })?;
+        Ok(())
     }
 
     /// Closes at once. The number is free afterwards even if an error is reported, so there is nothing to
@@ -129,46 +140,6 @@ impl Linux {
         // SAFETY: the caller gives up a descriptor that it owns.
         unsafe { libc::close(fd) };
     }
-}
-
-fn socket(family: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if family.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    // SAFETY: no memory is involved.
-    let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
-    // SAFETY: just made, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// The kernel counts these in whole seconds; a part of one is rounded up, never down to "at once".
-fn whole_seconds(time: Duration) -> libc::c_int {
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    libc::c_int::try_from(seconds).unwrap_or(libc::c_int::MAX).max(1)
-}
-
-/// A C type that a socket option has as its value.
-trait OptionValue: Copy {}
-impl OptionValue for libc::c_int {}
-impl OptionValue for libc::linger {}
-
-fn set_option<T: OptionValue>(
-    fd: RawFd,
-    level: libc::c_int,
-    name: libc::c_int,
-    value: &T,
-) -> io::Result<()> {
-    let len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the value is a C type of this length.
-    check(unsafe { libc::setsockopt(fd, level, name, (&raw const *value).cast(), len) })?;
-    Ok(())
-}
-
-fn get_option<T: OptionValue>(fd: RawFd, level: libc::c_int, name: libc::c_int) -> io::Result<T> {
-    // SAFETY: all zeros is valid for the C types that are option values.
-    let mut value: T = unsafe { std::mem::zeroed() };
-    let mut len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: a valid place of this length.
-    check(unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &mut len) })?;
-    Ok(value)
 }
 
 pub(super) fn check(answer: libc::c_int) -> io::Result<libc::c_int> {

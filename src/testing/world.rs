@@ -161,6 +161,34 @@ impl World {
         self.world.set_latency(one_way);
     }
 
+    /// The same for what goes from or to this address: it is farther away than the others, or nearer.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::net::{TcpListener, TcpStream};
+    /// use trine::testing::World;
+    ///
+    /// let world = World::tame();
+    /// world.run(async || {
+    ///     let listener = TcpListener::bind("10.0.0.1:7").await?;
+    ///     world.set_latency_of("10.0.0.1".parse().unwrap(), Duration::from_millis(40));
+    ///     TcpStream::connect("10.0.0.1:7").await?;
+    ///     assert_eq!(world.elapsed(), Duration::from_millis(80)); // there and back
+    ///     assert!(TcpStream::connect("10.0.0.2:7").await.is_err());
+    ///     assert_eq!(world.elapsed(), Duration::from_millis(80)); // refused at once
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub fn set_latency_of(&self, address: IpAddr, one_way: Duration) {
+        self.world.set_latency_of(address, one_way);
+    }
+
+    /// Sockets of IPv6 are refused from now on (`EAFNOSUPPORT`), as by a kernel without it, or no longer.
+    pub fn refuse_ipv6(&self, refuse: bool) {
+        self.world.refuse_ipv6(refuse);
+    }
+
     /// Separates two addresses: what is sent between them is held back until they are
     /// [healed](World::heal), and connecting hangs.
     ///

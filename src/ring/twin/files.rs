@@ -6,13 +6,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::mem;
 use std::os::fd::RawFd;
-use std::time::Duration;
 
 use crate::slots::{Key, Slots};
 
 use super::journal::Deed;
 use super::machine::Machine;
 use super::operations::{Interest, Op, Stage};
+use super::options::Options;
 use super::queue::Work;
 use super::tcp::Socket;
 
@@ -37,14 +37,6 @@ pub(super) struct File {
     waiting: [Vec<Key<Op>>; 2],
     /// Interruptions in a row that nobody asked for, of either kind of operation.
     pub(super) interrupted: [u8; 2],
-}
-
-/// What can be set on a socket; what is accepted inherits it from the listener.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Options {
-    pub(super) no_delay: bool,
-    pub(super) keep_alive: Option<Duration>,
-    pub(super) linger: Option<Duration>,
 }
 
 impl Files {

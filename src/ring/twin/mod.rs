@@ -31,7 +31,8 @@
 //! - A send without a copy lets go of its memory soon, whatever the peer does with the bytes.
 //! - A pipe holds 64 KiB whatever the pieces it was written in, and may be read by halves only where the
 //!   tape says so.
-//! - Keep-alive and `TCP_NODELAY` are remembered and do nothing.
+//! - Options of a socket are remembered and do nothing, `TCP_NODELAY` and keep-alive too.
+//! - A socket that is bound and does not listen keeps its port from nobody (trine listens at once).
 //! - A ring that is closed with operations in flight stops them at once. That is a violation anyway.
 
 mod buffers;
@@ -43,6 +44,7 @@ mod machine;
 mod memory;
 mod network;
 mod operations;
+mod options;
 mod outside;
 mod pipe;
 mod queue;

@@ -14,6 +14,10 @@ use super::stream::{Conn, Handshake, SIDES};
 pub(super) struct Network {
     /// One way, for what is sent from now on.
     pub(super) latency: Duration,
+    /// The same for addresses that are farther away or nearer.
+    pub(super) latencies: BTreeMap<IpAddr, Duration>,
+    /// The machine has IPv4 only.
+    pub(super) no_ipv6: bool,
     /// Pairs that do not hear of each other, the smaller address first.
     cuts: BTreeSet<(IpAddr, IpAddr)>,
     /// Cut off from every other address.
@@ -35,6 +39,8 @@ impl Network {
         let localhost = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
         Network {
             latency: Duration::ZERO,
+            latencies: BTreeMap::new(),
+            no_ipv6: false,
             cuts: BTreeSet::new(),
             isolated: BTreeSet::new(),
             isolated_ends: BTreeSet::new(),
@@ -67,8 +73,31 @@ impl Network {
             || self.isolated_ends.contains(&b)
     }
 
+    /// How long the way between two ends takes: the longer one, if both have one of their own.
+    pub(super) fn latency_between(&self, ends: [SocketAddr; 2]) -> Duration {
+        let own = ends.iter().filter_map(|end| self.latencies.get(&end.ip()));
+        *own.max().unwrap_or(&self.latency)
+    }
+
+    /// Where a client sends from that was bound to this address, or to none.
+    pub(super) fn source(
+        &mut self,
+        bound: Option<SocketAddr>,
+        target: IpAddr,
+    ) -> Result<SocketAddr, i32> {
+        let ip = match bound.map(|address| address.ip()) {
+            Some(ip) if !ip.is_unspecified() => ip,
+            _ => source_for(target),
+        };
+        match bound.map_or(0, |address| address.port()) {
+            0 => self.take_port(ip),
+            port if self.clients.insert((ip, port).into()) => Ok((ip, port).into()),
+            _ => Err(libc::EADDRNOTAVAIL),
+        }
+    }
+
     /// An address of `ip` with a port that no other client has.
-    pub(super) fn take_port(&mut self, ip: IpAddr) -> Result<SocketAddr, i32> {
+    fn take_port(&mut self, ip: IpAddr) -> Result<SocketAddr, i32> {
         for _ in EPHEMERAL {
             let address = SocketAddr::new(ip, self.following_port());
             let listens = self.listeners.keys().any(|other| conflict(*other, address));
@@ -112,8 +141,13 @@ pub(super) fn conflict(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (any || a.ip() == b.ip())
 }
 
+/// Every address of a family.
+pub(super) fn unspecified(is_ipv4: bool) -> IpAddr {
+    if is_ipv4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+}
+
 /// Where a client that was not bound sends from.
-pub(super) fn source_for(target: IpAddr) -> IpAddr {
+fn source_for(target: IpAddr) -> IpAddr {
     match target {
         IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V4(_) => Ipv4Addr::new(10, 0, 0, 254).into(),
@@ -127,6 +161,16 @@ fn pair(a: IpAddr, b: IpAddr) -> (IpAddr, IpAddr) {
 }
 
 impl Machine {
+    /// How long the way from one end of a connection to the other takes.
+    pub(super) fn latency(&self, key: Key<Conn>) -> Duration {
+        let ends = self.conns.get(key).map(|conn| [conn.ends[0].address, conn.ends[1].address]);
+        match ends {
+            // A world is mostly even, and this is asked for every segment.
+            Some(ends) if !self.network.latencies.is_empty() => self.network.latency_between(ends),
+            _ => self.network.latency,
+        }
+    }
+
     pub(super) fn partition(&mut self, a: IpAddr, b: IpAddr) {
         self.network.cuts.insert(pair(a, b));
     }
@@ -174,7 +218,7 @@ impl Machine {
     }
 
     fn resume_segments(&mut self, key: Key<Conn>, to: usize) {
-        let arrives = self.now() + self.network.latency;
+        let arrives = self.now() + self.latency(key);
         let Some(conn) = self.conns.get_mut(key) else { return };
         let pipe = &mut conn.ends[to].inbound;
         let arrives = arrives.max(pipe.last_arrival);

@@ -5,12 +5,12 @@ use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::slots::Key;
 
-use super::files::{File, Options};
+use super::files::File;
 use super::machine::Machine;
+use super::options::Options;
 use super::stream::Readable;
 use super::tcp::Socket;
 use super::world::{World, error};
@@ -54,7 +54,7 @@ pub struct Outside {
 impl Outside {
     pub(crate) fn connect(world: &Rc<World>, to: SocketAddr) -> io::Result<Outside> {
         let machine = &mut *world.machine();
-        let fresh = Socket::Fresh { is_ipv4: to.is_ipv4(), failed: None };
+        let fresh = Socket::fresh(to);
         let file = machine.nameless_file(fresh, Options::default());
         let begun = machine.begin_connect(file, to).and_then(|address| {
             // Where the network takes no time it may have been refused already.
@@ -121,7 +121,7 @@ impl Outside {
     /// Closes it so that the other end finds the connection reset, once it has what was sent before.
     pub fn reset(self) {
         if let Some(file) = self.world.machine().files.table.get_mut(self.file) {
-            file.options.linger = Some(Duration::ZERO);
+            file.options.reset_on_close();
         }
     }
 

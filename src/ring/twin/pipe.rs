@@ -5,10 +5,11 @@ use std::os::fd::RawFd;
 
 use crate::slots::Key;
 
-use super::files::{File, Options};
+use super::files::File;
 use super::journal::Deed;
 use super::machine::Machine;
 use super::operations::Interest;
+use super::options::Options;
 use super::stream::{CAPACITY, Readable};
 use super::tcp::Socket;
 

@@ -116,6 +116,11 @@ impl Conn {
         mine.dead || (mine.inbound.ended && theirs.inbound.ended)
     }
 
+    /// The error that the next operation of this side would report.
+    pub(super) fn take_error(&mut self, side: Side) -> Option<i32> {
+        self.ends[side].error.take()
+    }
+
     /// Bytes in it, arrived or in flight.
     pub(super) fn bytes(&self) -> usize {
         self.ends.iter().map(|end| end.inbound.bytes.len()).sum()
@@ -367,7 +372,7 @@ impl Machine {
     /// Sends a segment to one side.
     pub(super) fn transmit(&mut self, key: Key<Conn>, to: Side, segment: Segment) {
         let now = self.now();
-        let mut on_its_way = self.network.latency;
+        let mut on_its_way = self.latency(key);
         if self.happens(Lane::Network, self.faults.delay) {
             on_its_way += self.short_time(Lane::Network);
         }

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use crate::slots::Key;
 
-use super::super::socket::ListenOptions;
-use super::files::{File, Options};
+use super::super::socket::OptionName;
+use super::files::File;
 use super::journal::Deed;
 use super::machine::{Happening, Machine};
-use super::network::{conflict, source_for};
+use super::network::{conflict, unspecified};
 use super::operations::Interest;
+use super::options::Options;
 use super::pipe::{Pipe, PipeEnd};
 use super::stream::{Conn, Handshake, Segment, Side, end_number};
 use super::tape::Lane;
@@ -21,6 +22,7 @@ pub(super) enum Socket {
     /// Neither listening nor connected.
     Fresh {
         is_ipv4: bool,
+        bound: Option<SocketAddr>,
         /// Why a connect failed, if nobody has heard of it.
         failed: Option<i32>,
     },
@@ -46,17 +48,21 @@ pub(super) struct Listener {
     most: usize,
     /// Connections for which the backlog has no room.
     outside: VecDeque<Key<Conn>>,
-    reuse_port: bool,
 }
 
 /// How long a client tries to connect: Linux gives up after about so long.
 const PATIENCE: Duration = Duration::from_secs(130);
 
 impl Socket {
+    /// One for addresses of this family.
+    pub(super) fn fresh(family: SocketAddr) -> Socket {
+        Socket::Fresh { is_ipv4: family.is_ipv4(), bound: None, failed: None }
+    }
+
     pub(super) fn local_addr(&self, conns: impl Fn(Key<Conn>, Side) -> SocketAddr) -> SocketAddr {
         match self {
-            Socket::Fresh { is_ipv4: true, .. } => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            Socket::Fresh { is_ipv4: false, .. } => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            Socket::Fresh { bound: Some(address), .. } => *address,
+            Socket::Fresh { is_ipv4, .. } => (unspecified(*is_ipv4), 0).into(),
             Socket::Listener(listener) => listener.address,
             Socket::Connecting(conn) => conns(*conn, 0),
             Socket::Stream { conn, side, .. } => conns(*conn, *side),
@@ -66,36 +72,73 @@ impl Socket {
 }
 
 impl Machine {
-    pub(super) fn listen(
-        &mut self,
-        address: SocketAddr,
-        options: ListenOptions,
-    ) -> Result<RawFd, i32> {
-        self.check_descriptors()?;
-        let address = self.network.complete(address)?;
-        let ListenOptions { backlog, reuse_port } = options;
-        for (other, files) in &self.network.listeners {
-            let shares = |file: &Key<File>| match self.files.table.get(*file).map(|f| &f.socket) {
-                Some(Socket::Listener(listener)) => listener.reuse_port && reuse_port,
-                _ => true,
-            };
-            if conflict(*other, address) && !files.iter().all(shares) {
-                return Err(libc::EADDRINUSE);
-            }
+    /// A TCP socket for addresses of this family.
+    pub(super) fn tcp_socket(&mut self, family: SocketAddr) -> Result<RawFd, i32> {
+        if self.network.no_ipv6 && family.is_ipv6() {
+            return Err(libc::EAFNOSUPPORT);
         }
+        self.open_file(Socket::fresh(family), Options::default(), "socket").map(|(fd, _)| fd)
+    }
+
+    /// bind(2).
+    pub(super) fn bind(&mut self, file: Key<File>, address: SocketAddr) -> Result<(), i32> {
+        let Some(Socket::Fresh { is_ipv4, bound: None, .. }) = self.socket(file) else {
+            return Err(libc::EINVAL);
+        };
+        match (*is_ipv4, address.is_ipv4()) {
+            (true, false) => return Err(libc::EAFNOSUPPORT),
+            (false, true) => return Err(libc::EINVAL),
+            _ => {}
+        }
+        let no_port = OptionName { level: libc::IPPROTO_IP, name: libc::IP_BIND_ADDRESS_NO_PORT };
+        let at_connect = self.files.table.get(file).is_some_and(|file| file.options.is_on(no_port));
+        let address = if at_connect { address } else { self.network.complete(address)? };
+        if address.port() != 0 {
+            self.check_free(file, address)?;
+        }
+        if let Some(Socket::Fresh { bound, .. }) = self.socket(file) {
+            *bound = Some(address);
+        }
+        Ok(())
+    }
+
+    /// Whether nobody listens there, or only those who share with this one.
+    fn check_free(&self, file: Key<File>, address: SocketAddr) -> Result<(), i32> {
+        let reuse_port = OptionName { level: libc::SOL_SOCKET, name: libc::SO_REUSEPORT };
+        let shares = |key: &Key<File>| {
+            self.files.table.get(*key).is_some_and(|file| file.options.is_on(reuse_port))
+        };
+        let taken = |(other, files): (&SocketAddr, &Vec<Key<File>>)| {
+            conflict(*other, address) && !(shares(&file) && files.iter().all(shares))
+        };
+        match self.network.listeners.iter().any(taken) {
+            true => Err(libc::EADDRINUSE),
+            false => Ok(()),
+        }
+    }
+
+    /// listen(2).
+    pub(super) fn listen(&mut self, file: Key<File>, backlog: u32) -> Result<(), i32> {
+        let Some(&mut Socket::Fresh { is_ipv4, bound, .. }) = self.socket(file) else {
+            return Err(libc::EINVAL);
+        };
+        let address = match bound {
+            Some(address) => address,
+            None => self.network.complete((unspecified(is_ipv4), 0).into())?,
+        };
+        self.check_free(file, address)?;
         let listener = Listener {
             address,
             backlog: VecDeque::new(),
             // Linux lets one more wait than it was told.
             most: backlog as usize + 1,
             outside: VecDeque::new(),
-            reuse_port,
         };
-        // As the real door sets it.
-        let options = Options { no_delay: true, ..Options::default() };
-        let (fd, file) = self.open_file(Socket::Listener(listener), options, "listener")?;
+        if let Some(socket) = self.socket(file) {
+            *socket = Socket::Listener(listener);
+        }
         self.network.listeners.entry(address).or_default().push(file);
-        Ok(fd)
+        Ok(())
     }
 
     fn socket(&mut self, file: Key<File>) -> Option<&mut Socket> {
@@ -126,6 +169,14 @@ impl Machine {
         }
     }
 
+    /// What `SO_ERROR` says, once.
+    pub(super) fn take_error(&mut self, file: Key<File>) -> Option<i32> {
+        match *self.socket(file)? {
+            Socket::Stream { conn, side, .. } => self.conns.get_mut(conn)?.take_error(side),
+            _ => self.failure_of(file),
+        }
+    }
+
     /// Who is at the other end.
     pub(super) fn peer_of(&mut self, file: Key<File>) -> Result<SocketAddr, i32> {
         let Some(&mut Socket::Stream { conn, side, .. }) = self.socket(file) else {
@@ -141,10 +192,10 @@ impl Machine {
         file: Key<File>,
         to: SocketAddr,
     ) -> Result<SocketAddr, i32> {
-        let Some(Socket::Fresh { is_ipv4, .. }) = self.socket(file) else {
+        let Some(&mut Socket::Fresh { is_ipv4, bound, .. }) = self.socket(file) else {
             return Err(libc::EINVAL);
         };
-        if *is_ipv4 != to.is_ipv4() {
+        if is_ipv4 != to.is_ipv4() {
             return Err(libc::EAFNOSUPPORT);
         }
         let mut to = to;
@@ -153,7 +204,7 @@ impl Machine {
             IpAddr::V6(ip) if ip.is_unspecified() => to.set_ip(Ipv6Addr::LOCALHOST.into()),
             _ => {}
         }
-        let from = self.network.take_port(source_for(to.ip()))?;
+        let from = self.network.source(bound, to.ip())?;
         let mut conn = Conn::new(from, to, self.capacities());
         conn.ends[0].file = Some(file);
         let conn = self.conns.insert(conn);
@@ -181,19 +232,24 @@ impl Machine {
     }
 
     /// Has something happen after the way through the network: at once if that takes no time.
-    fn after_latency(&mut self, what: Happening, at_once: impl FnOnce(&mut Machine)) {
-        if self.network.latency.is_zero() {
+    fn after_latency(
+        &mut self,
+        key: Key<Conn>,
+        what: Happening,
+        at_once: impl FnOnce(&mut Machine),
+    ) {
+        let latency = self.latency(key);
+        if latency.is_zero() {
             at_once(self);
         } else {
-            let at = self.now() + self.network.latency;
-            self.schedule(at, what);
+            self.schedule(self.now() + latency, what);
         }
     }
 
     pub(super) fn send_request(&mut self, key: Key<Conn>) {
         if !self.holds_handshake(key, Handshake::RequestHeld) {
             self.set_handshake(key, Handshake::Requested);
-            self.after_latency(Happening::Request(key), |me| me.request_arrives(key));
+            self.after_latency(key, Happening::Request(key), |me| me.request_arrives(key));
         }
     }
 
@@ -223,10 +279,7 @@ impl Machine {
 
     /// Who listens there: at that very address, else at all; of several one, by chance.
     fn find_listener(&mut self, to: SocketAddr) -> Option<Key<File>> {
-        let any: IpAddr = match to.ip() {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
+        let any = unspecified(to.is_ipv4());
         // A flow or a scope in an address does not concern the listener.
         let exact = SocketAddr::new(to.ip(), to.port());
         let listeners = &self.network.listeners;
@@ -249,14 +302,14 @@ impl Machine {
 
     pub(super) fn send_acknowledgement(&mut self, key: Key<Conn>) {
         if !self.holds_handshake(key, Handshake::AcknowledgementHeld) {
-            let at = self.now() + self.network.latency;
+            let at = self.now() + self.latency(key);
             if let Some(conn) = self.conns.get_mut(key) {
                 conn.handshake = Handshake::Acknowledged;
                 // What the server sends does not overtake it.
                 conn.ends[0].inbound.last_arrival = at;
             }
             let what = Happening::Acknowledgement(key);
-            self.after_latency(what, |me| me.acknowledgement_arrives(key));
+            self.after_latency(key, what, |me| me.acknowledgement_arrives(key));
         }
     }
 
@@ -276,7 +329,7 @@ impl Machine {
     }
 
     fn refuse(&mut self, key: Key<Conn>) {
-        self.after_latency(Happening::Refusal(key, libc::ECONNREFUSED), |me| {
+        self.after_latency(key, Happening::Refusal(key, libc::ECONNREFUSED), |me| {
             me.fail_connect(key, libc::ECONNREFUSED);
         });
     }
@@ -298,7 +351,7 @@ impl Machine {
         let file = end.file.take();
         self.record(Deed::Refuse, "", end_number(key, 0), -i64::from(errno));
         if let Some(socket) = file.and_then(|file| self.socket(file)) {
-            *socket = Socket::Fresh { is_ipv4, failed: Some(errno) };
+            *socket = Socket::Fresh { is_ipv4, bound: None, failed: Some(errno) };
         }
         self.wake_both(file);
         self.free_connection(key);
@@ -335,7 +388,7 @@ impl Machine {
         let listener = self.listener(file)?;
         let conn = listener.backlog.pop_front()?;
         let next = listener.outside.pop_front();
-        let options = self.files.table.get(file)?.options;
+        let options = self.files.table.get(file)?.options.clone();
         let socket = Socket::Stream { conn, side: 1, unreported: false };
         let opened = self.open_file(socket, options, "accepted");
         if let (Ok((_, accepted)), Some(conn)) = (&opened, self.conns.get_mut(conn)) {
@@ -366,7 +419,7 @@ impl Machine {
             }
             Socket::Listener(_) if how == libc::SHUT_WR => Ok(()),
             Socket::Listener(Listener { address, .. }) => {
-                let fresh = Socket::Fresh { is_ipv4: address.is_ipv4(), failed: None };
+                let fresh = Socket::fresh(address);
                 if let Some(socket) = self.socket(file) {
                     let socket = std::mem::replace(socket, fresh);
                     self.end_socket(file, socket, Options::default());
@@ -382,7 +435,7 @@ impl Machine {
         match socket {
             Socket::Fresh { .. } => {}
             Socket::Pipe { pipe, end } => self.end_pipe(pipe, end),
-            Socket::Stream { conn, side, .. } => self.end_side(conn, side, options.linger),
+            Socket::Stream { conn, side, .. } => self.end_side(conn, side, options.linger()),
             Socket::Connecting(conn) => {
                 self.leave_queue(conn);
                 self.end_side(conn, 0, Some(Duration::ZERO));

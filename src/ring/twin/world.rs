@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use crate::clock::VirtualClock;
 
-use super::super::socket::{ListenOptions, SocketOption};
+use super::super::socket::{OptionName, OptionValue};
 use super::faults::Faults;
-use super::files::File;
 use super::machine::Machine;
 use super::stream::{Conn, Side};
 use super::tape::{Lane, Tape};
@@ -58,14 +57,19 @@ impl World {
 
     /// A TCP socket for addresses of this family.
     pub(crate) fn tcp_socket(&self, family: SocketAddr) -> io::Result<RawFd> {
-        let socket = Socket::Fresh { is_ipv4: family.is_ipv4(), failed: None };
-        let opened = self.machine().open_file(socket, Default::default(), "socket");
-        opened.map(|(fd, _)| fd).map_err(error)
+        self.machine().tcp_socket(family).map_err(error)
     }
 
-    /// A socket that listens at `address`.
-    pub(crate) fn listen(&self, address: SocketAddr, options: ListenOptions) -> io::Result<RawFd> {
-        self.machine().listen(address, options).map_err(error)
+    pub(crate) fn bind(&self, fd: RawFd, address: SocketAddr) -> io::Result<()> {
+        let machine = &mut *self.machine();
+        let file = machine.file_of(fd, "bind").map_err(error)?;
+        machine.bind(file, address).map_err(error)
+    }
+
+    pub(crate) fn listen(&self, fd: RawFd, backlog: u32) -> io::Result<()> {
+        let machine = &mut *self.machine();
+        let file = machine.file_of(fd, "listen").map_err(error)?;
+        machine.listen(file, backlog).map_err(error)
     }
 
     /// The two ends of a pipe: what is read, and what is written to.
@@ -100,34 +104,35 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn set(&self, fd: RawFd, option: SocketOption) -> io::Result<()> {
-        self.with_file(fd, "setsockopt", |file| match option {
-            SocketOption::NoDelay(on) => file.options.no_delay = on,
-            SocketOption::KeepAlive(idle) => file.options.keep_alive = idle.map(whole_seconds),
-            // Zero is a meaning of its own here: reset the connection.
-            SocketOption::Linger(time) => {
-                file.options.linger =
-                    time.map(|time| if time.is_zero() { time } else { whole_seconds(time) });
-            }
-        })
-    }
-
-    pub(crate) fn no_delay(&self, fd: RawFd) -> io::Result<bool> {
-        self.with_file(fd, "getsockopt", |file| file.options.no_delay)
-    }
-
-    pub(crate) fn keep_alive(&self, fd: RawFd) -> io::Result<Option<Duration>> {
-        self.with_file(fd, "getsockopt", |file| file.options.keep_alive)
-    }
-
-    pub(crate) fn linger(&self, fd: RawFd) -> io::Result<Option<Duration>> {
-        self.with_file(fd, "getsockopt", |file| file.options.linger)
-    }
-
-    fn with_file<T>(&self, fd: RawFd, user: &str, f: impl FnOnce(&mut File) -> T) -> io::Result<T> {
+    pub(crate) fn option(&self, fd: RawFd, of: OptionName) -> io::Result<OptionValue> {
+        self.check_family(fd, of, libc::EOPNOTSUPP)?;
         let machine = &mut *self.machine();
-        let key = machine.file_of(fd, user).map_err(error)?;
-        machine.files.table.get_mut(key).map(f).ok_or_else(|| error(libc::EBADF))
+        let key = machine.file_of(fd, "getsockopt").map_err(error)?;
+        if of == ERROR {
+            let pending = machine.take_error(key);
+            return Ok(OptionValue::number(pending.unwrap_or(0)));
+        }
+        let file = machine.files.table.get(key).ok_or_else(|| error(libc::EBADF))?;
+        Ok(file.options.get(of))
+    }
+
+    pub(crate) fn set_option(
+        &self,
+        fd: RawFd,
+        of: OptionName,
+        value: OptionValue,
+    ) -> io::Result<()> {
+        self.check_family(fd, of, libc::ENOPROTOOPT)?;
+        let machine = &mut *self.machine();
+        let key = machine.file_of(fd, "setsockopt").map_err(error)?;
+        let file = machine.files.table.get_mut(key).ok_or_else(|| error(libc::EBADF))?;
+        file.options.set(of, value).map_err(error)
+    }
+
+    /// Options of IPv6 are refused on a socket of IPv4.
+    fn check_family(&self, fd: RawFd, of: OptionName, errno: i32) -> io::Result<()> {
+        let refused = of.level == libc::IPPROTO_IPV6 && self.local_addr(fd)?.is_ipv4();
+        if refused { Err(error(errno)) } else { Ok(()) }
     }
 
     /// close(2). The number is free afterwards.
@@ -136,15 +141,8 @@ impl World {
         let _ = self.machine().close_number(fd);
     }
 
-    /// The addresses of `host:port`.
-    pub(crate) fn lookup(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
-        if let Ok(address) = name.parse() {
-            return Ok(vec![address]);
-        }
-        let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
-        let (host, port) =
-            name.rsplit_once(':').ok_or_else(|| invalid("invalid socket address"))?;
-        let port: u16 = port.parse().map_err(|_| invalid("invalid port value"))?;
+    /// The addresses of a name.
+    pub(crate) fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         match self.machine().network.addresses(host) {
             Some(ips) => Ok(ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect()),
             None => Err(io::Error::other(
@@ -183,6 +181,16 @@ impl World {
     /// How long the way from one end to the other takes, for what is sent from now on.
     pub(crate) fn set_latency(&self, latency: Duration) {
         self.machine().network.latency = latency;
+    }
+
+    /// The same for what goes to or from this address.
+    pub(crate) fn set_latency_of(&self, ip: IpAddr, latency: Duration) {
+        self.machine().network.latencies.insert(ip, latency);
+    }
+
+    /// The machine has IPv6, or has not: then there are no sockets for it (`EAFNOSUPPORT`).
+    pub(crate) fn refuse_ipv6(&self, refuse: bool) {
+        self.machine().network.no_ipv6 = refuse;
     }
 
     /// Cuts the way between two addresses, which may be one and the same. What is sent meanwhile is held
@@ -304,11 +312,8 @@ impl World {
     }
 }
 
-/// The kernel counts these in whole seconds; a part of one is rounded up, never down to "at once".
-fn whole_seconds(time: Duration) -> Duration {
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    Duration::from_secs(seconds.max(1))
-}
+/// Why a connection or a connect failed, if nobody has heard of it.
+const ERROR: OptionName = OptionName { level: libc::SOL_SOCKET, name: libc::SO_ERROR };
 
 pub(super) fn error(errno: i32) -> io::Error {
     io::Error::from_raw_os_error(errno)

@@ -15,7 +15,7 @@ use std::os::fd::RawFd;
 use super::super::Picked;
 use super::super::address::SockAddr;
 use super::super::request::Region;
-use super::super::socket::ListenOptions;
+use super::super::socket::{OptionName, OptionValue};
 use super::stream::CAPACITY;
 use super::*;
 use crate::clock::VirtualClock;
@@ -136,8 +136,24 @@ impl Rig {
     }
 
     fn listen(&mut self, address: &str, backlog: u32) -> RawFd {
-        let options = ListenOptions { backlog, reuse_port: false };
-        self.world.listen(address.parse().unwrap(), options).unwrap()
+        self.listen_sharing(address, backlog, false).unwrap()
+    }
+
+    /// A listener, which may share its address, with `TCP_NODELAY` for what is accepted.
+    fn listen_sharing(&self, at: &str, backlog: u32, shared: bool) -> Result<RawFd, i32> {
+        let (world, at) = (&self.world, at.parse().unwrap());
+        let fd = world.tcp_socket(at).unwrap();
+        let set = |level, name, on: bool| {
+            let on = OptionValue::number(on.into());
+            world.set_option(fd, OptionName { level, name }, on).unwrap();
+        };
+        set(libc::SOL_SOCKET, libc::SO_REUSEPORT, shared);
+        set(libc::IPPROTO_TCP, libc::TCP_NODELAY, true);
+        let listens = world.bind(fd, at).and_then(|()| world.listen(fd, backlog));
+        if listens.is_err() {
+            world.close(fd);
+        }
+        listens.map(|()| fd).map_err(|error| error.raw_os_error().unwrap())
     }
 
     fn connect(&mut self, to: &str) -> (RawFd, i32) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::super::socket::SocketOption;
+use super::super::super::socket::{OptionName, OptionValue};
 use super::*;
 
 #[test]
@@ -220,7 +220,8 @@ fn sending_to_one_that_has_closed_works_once() {
 fn a_linger_of_zero_resets() {
     let mut rig = Rig::tame();
     let [client, server] = rig.pair();
-    rig.world.set(server, SocketOption::Linger(Some(Duration::ZERO))).unwrap();
+    let linger = OptionName { level: libc::SOL_SOCKET, name: libc::SO_LINGER };
+    rig.world.set_option(server, linger, OptionValue::pair([1, 0])).unwrap();
     rig.world.close(server);
     assert_eq!(rig.receive(client, 9), Err(libc::ECONNRESET));
     rig.finish(&[client]);
@@ -231,14 +232,15 @@ fn options_are_kept_and_inherited() {
     let mut rig = Rig::tame();
     let [client, server] = rig.pair();
     let world = &rig.world;
-    assert!(world.no_delay(server).unwrap() && !world.no_delay(client).unwrap());
-    let (short, long) = (Duration::from_millis(1), Duration::from_millis(1500));
-    world.set(client, SocketOption::NoDelay(true)).unwrap();
-    world.set(client, SocketOption::KeepAlive(Some(long))).unwrap();
-    world.set(client, SocketOption::Linger(Some(short))).unwrap();
-    assert!(world.no_delay(client).unwrap());
-    assert_eq!(world.keep_alive(client).unwrap(), Some(Duration::from_secs(2)));
-    assert_eq!(world.linger(client).unwrap(), Some(Duration::from_secs(1)));
+    let number = |fd, of| world.option(fd, of).unwrap().as_number();
+    let set = |fd, of, value| world.set_option(fd, of, OptionValue::number(value));
+    let [idle, no_delay] = [libc::TCP_KEEPIDLE, libc::TCP_NODELAY]
+        .map(|name| OptionName { level: libc::IPPROTO_TCP, name });
+    assert_eq!((number(server, no_delay), number(client, no_delay)), (1, 0));
+    assert_eq!(number(client, idle), 7200, "what Linux has until somebody sets it");
+    set(client, idle, 3).unwrap();
+    assert_eq!((number(client, idle), number(server, idle)), (3, 7200));
+    assert_eq!(set(client, idle, 0).unwrap_err().raw_os_error(), Some(libc::EINVAL));
     rig.finish(&[client, server]);
 }
 
