@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use trine::net::{Serve, TcpListener, TcpStream, Trouble, serve};
+use trine::net::{Address, Serve, TcpListener, TcpStream, Trouble, serve};
 use trine::testing::World;
 use trine::time::{Instant, sleep};
 use trine::{CancelScope, Error, Result, checkpoint, idle, move_on_after, nursery};
@@ -192,5 +192,85 @@ fn a_cancelled_server_ends_all_connections() {
         let nobody = move_on_after(MS, async |_| serve(&listener, 0, async |_, _| Ok(())).await);
         assert!(nobody.await?.is_none());
         checkpoint().await
+    });
+}
+
+// The doc of `serve`: several listeners share the limit, and each has its turn.
+#[trine::test(kernel = "both", runs = 5)]
+fn several_listeners_are_served_together() {
+    const CLIENTS: usize = fewer(30, 5);
+    run(async || {
+        for limit in [1, 4] {
+            let listeners = TcpListener::builder().bind_all(Address::any(0)).await?;
+            let more = [TcpListener::bind("127.0.0.1:0").await?];
+            let listeners: Vec<TcpListener> = listeners.into_iter().chain(more).collect();
+            let to: Vec<_> =
+                listeners.iter().map(|one| one.local_addr()).collect::<Result<_, _>>()?;
+            let (here, most, served) = (Cell::new(0), Cell::new(0), Cell::new(0));
+            let serving = serve(&listeners, limit, async |stream, _| {
+                here.set(here.get() + 1);
+                most.set(most.get().max(here.get()));
+                let end = echo(stream).await;
+                here.set(here.get() - 1);
+                served.set(served.get() + 1);
+                end
+            });
+            beside(serving, async || {
+                nursery(async |n| {
+                    for &to in to.iter().cycle().take(CLIENTS * to.len()) {
+                        n.spawn(async move {
+                            let client = TcpStream::connect(to).await?;
+                            ask(&client, "which one?").await?;
+                            client.close().await
+                        });
+                    }
+                    Ok(())
+                })
+                .await
+            })
+            .await?;
+            assert_eq!((here.get(), served.get()), (0, CLIENTS * to.len()));
+            assert!((1..=limit).contains(&most.get()), "{} at a time", most.get());
+        }
+        Ok(())
+    });
+}
+
+// A listener with a crowd before it does not keep the other one from being heard.
+#[trine::test(kernel = "both")]
+fn a_crowd_at_one_listener_does_not_shut_out_the_other() {
+    run(async || {
+        let bind = async || TcpListener::bind("127.0.0.1:0").await;
+        let listeners = [bind().await?, bind().await?];
+        let (crowded, quiet) = (listeners[0].local_addr()?, listeners[1].local_addr()?);
+        let order = RefCell::new(Vec::new());
+        let mut clients = Vec::new();
+        for to in [crowded; 5].into_iter().chain([quiet]) {
+            clients.push(TcpStream::connect(to).await?);
+        }
+        let serving = serve(&listeners, 1, async |stream, _| {
+            order.borrow_mut().push(stream.local_addr()?);
+            stream.close().await
+        });
+        beside(serving, async || {
+            for client in &clients {
+                assert!(client.recv().await?.is_none());
+            }
+            Ok(())
+        })
+        .await?;
+        let at = order.borrow().iter().position(|to| *to == quiet).expect("it was heard");
+        assert!(at <= 2, "{at} of the crowd before it");
+        Ok(())
+    });
+}
+
+#[trine::test(kernel = "both")]
+fn no_listener_at_all_is_an_error_and_no_hang() {
+    run(async || {
+        let nobody: [TcpListener; 0] = [];
+        let error = serve(&nobody, 1, async |_, _| Ok(())).await.unwrap_err();
+        assert_eq!(error.io_kind(), Some(std::io::ErrorKind::InvalidInput));
+        Ok(())
     });
 }

@@ -3,6 +3,10 @@
 #[path = "tcp/closing.rs"]
 mod closing;
 mod common;
+#[path = "tcp/connecting.rs"]
+mod connecting;
+#[path = "tcp/options.rs"]
+mod options;
 #[path = "tcp/pool.rs"]
 mod pool;
 #[path = "tcp/receiving.rs"]
