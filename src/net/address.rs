@@ -52,6 +52,12 @@ impl From<&[SocketAddr]> for Address {
     }
 }
 
+impl<const N: usize> From<[SocketAddr; N]> for Address {
+    fn from(addresses: [SocketAddr; N]) -> Self {
+        addresses.to_vec().into()
+    }
+}
+
 impl From<(IpAddr, u16)> for Address {
     fn from(address: (IpAddr, u16)) -> Self {
         SocketAddr::from(address).into()

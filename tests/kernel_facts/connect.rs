@@ -44,6 +44,33 @@ fn a_finished_connect_is_past_cancelling() {
     }
 }
 
+#[test]
+fn a_socket_bound_without_a_port_gets_one_when_it_connects() {
+    for mode in MODES {
+        let (_door, address) = tcp_door();
+        let socket = tcp_socket();
+        let (on, len) = (1, size_of::<libc::c_int>() as libc::socklen_t);
+        let (level, name) = (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+        let from = to_sockaddr(SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 2), 0));
+        let fd = socket.as_raw_fd();
+        // SAFETY: a number and an address, each with its length, for the time of the calls.
+        unsafe {
+            check(libc::setsockopt(fd, level, name, (&raw const on).cast(), len));
+            check(libc::bind(fd, from.as_ptr().cast(), from.len() as libc::socklen_t));
+        }
+        let socket = TcpStream::from(socket);
+        let bound = socket.local_addr().expect("it is bound");
+        let mut ring = Ring::new(mode);
+        let connect = ring.connect(&socket, address);
+        ring.submit();
+        assert_eq!(ring.result(connect), 0);
+        let connected = socket.local_addr().expect("it is connected");
+        note("connect from an address", mode, format!("bound to {bound}, then {connected}"));
+        assert_eq!((bound.ip(), bound.port()), (connected.ip(), 0));
+        assert_ne!(connected.port(), 0);
+    }
+}
+
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_SYN_SENT: u8 = 2;
 

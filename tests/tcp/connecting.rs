@@ -54,7 +54,7 @@ fn where_nobody_listens_the_error_names_the_address_and_no_descriptor_is_left() 
         assert_eq!(error.io_kind(), Some(ErrorKind::ConnectionRefused));
         let refused = "Connection refused (os error 111)";
         assert_eq!(error.to_string(), format!("cannot connect to {one}: {refused}"));
-        let error = TcpStream::connect(vec![one, two]).await.unwrap_err();
+        let error = TcpStream::connect([one, two]).await.unwrap_err();
         assert_eq!(error.io_kind(), Some(ErrorKind::ConnectionRefused));
         let Error::Group(group) = error else { panic!("two errors: {error}") };
         let said: Vec<_> = group.errors().iter().map(Error::to_string).collect();
@@ -104,7 +104,7 @@ fn beside_an_address_that_does_not_answer_the_next_one_is_tried() {
     run_alone(async || {
         let silent = Silent::listen().await?;
         let listener = TcpListener::bind(HERE).await?;
-        let both = vec![silent.address(), listener.local_addr()?];
+        let both = [silent.address(), listener.local_addr()?];
         let before = (descriptors(), stats().in_kernel);
         let client = TcpStream::builder().delay(MOMENT).connect(both).await?;
         assert_eq!(client.peer_addr()?, listener.local_addr()?);
@@ -120,7 +120,7 @@ fn in_a_cancelled_scope_no_name_is_connected_to() {
         let to = TcpListener::bind(HERE).await?.local_addr()?;
         set_resolver(async |_: &str, _| panic!("a name is looked up"))?;
         let (before, submitted) = (descriptors(), stats().submitted);
-        for address in [Address::from(to), "localhost:80".into(), vec![to, to].into()] {
+        for address in [Address::from(to), "localhost:80".into(), [to, to].into()] {
             let scope = CancelScope::new();
             scope.cancel();
             let connected = scope.run(async |_| match poll!(pin!(TcpStream::connect(address))) {
@@ -142,7 +142,7 @@ fn attempts_that_are_cancelled_or_dropped_are_closed() {
         let silent = Silent::listen().await?;
         let connect = || {
             let builder = TcpStream::builder().delay(Duration::ZERO);
-            builder.connect(vec![silent.address(); 3])
+            builder.connect([silent.address(); 3])
         };
         let before = (descriptors(), stats().in_kernel);
         for _ in 0..3 {
@@ -246,7 +246,7 @@ fn a_local_address_that_does_not_fit_is_an_error_that_says_so() {
         let error = from("::1").connect(to).await.unwrap_err();
         let text = format!("cannot connect to {to}: the local address ::1 is of the other family");
         assert_eq!(error.to_string(), text);
-        let stream = from("127.0.0.1").connect(vec![v6, to]).await?;
+        let stream = from("127.0.0.1").connect([v6, to]).await?;
         assert_eq!(stream.peer_addr()?, to);
         // An address for documentation, which nobody has; a simulated machine has every address.
         if World::try_current().is_none() {
@@ -342,7 +342,7 @@ fn when_one_address_cannot_be_listened_at_none_is() {
         let taken = TcpListener::bind(HERE).await?;
         let free = nobody().await?;
         let before = descriptors();
-        let both = vec![free, taken.local_addr()?];
+        let both = [free, taken.local_addr()?];
         let error = TcpListener::builder().bind_all(both).await.unwrap_err();
         assert_eq!(error.io_kind(), Some(ErrorKind::AddrInUse));
         assert_eq!(descriptors(), before);

@@ -7,7 +7,10 @@ use trine::net::{ConnectBuilder, TcpListener, TcpStream};
 use trine::testing::{Faults, Tape, World};
 use trine::{Error, Group, Result, fail_after, move_on_after};
 
+use super::common::fewer;
+
 const PORT: u16 = 80;
+const SEEDS: u64 = fewer(20, 3);
 
 /// What stands behind an address: how many milliseconds it takes to answer, and whether anybody listens.
 #[derive(Clone, Copy)]
@@ -122,7 +125,7 @@ fn check_with(
     winners: &[usize],
     end: u64,
 ) {
-    for seed in 0..20 {
+    for seed in 0..SEEDS {
         let outcome = connect(seed, delay, targets, &prepare);
         assert_eq!((&*outcome.starts, outcome.end), (starts, end), "seed {seed}");
         let winner = outcome.winner.expect("somebody answers");
@@ -158,7 +161,7 @@ fn a_failure_starts_the_next_one_at_once() {
 #[trine::test]
 fn when_all_fail_the_last_failure_ends_it() {
     let targets = [err(100), err(200), err(10_000), err(250)];
-    for seed in 0..20 {
+    for seed in 0..SEEDS {
         let Outcome { starts, winner, end } = connect(seed, 250, &targets, |_| ());
         assert_eq!((&*starts, end), (&[0, 100, 300, 550][..], 10_300), "seed {seed}");
         let said = winner.expect_err("nobody listens");
@@ -186,7 +189,7 @@ fn an_address_of_the_other_family_comes_second() {
 #[trine::test]
 fn addresses_that_cannot_be_tried_cost_no_time() {
     let targets = [v6(ok(10)), ok(10_000), v6(ok(10)), ok(100)];
-    for seed in 0..20 {
+    for seed in 0..SEEDS {
         let world = World::from_tape(Tape::from_seed(seed), Faults::none());
         let ended = world.run(async || {
             let (addresses, listeners) = place(&world, &targets).await?;
@@ -205,7 +208,7 @@ fn addresses_that_cannot_be_tried_cost_no_time() {
 // Trio: test_cancel.
 #[trine::test]
 fn a_timeout_around_it_closes_every_socket() {
-    for seed in 0..20 {
+    for seed in 0..SEEDS {
         let world = World::from_tape(Tape::from_seed(seed), Faults::none());
         let ended = world.run(async || {
             let (addresses, listeners) = place(&world, &[ok(10_000); 4]).await?;
@@ -228,7 +231,7 @@ fn a_timeout_around_it_closes_every_socket() {
 #[trine::test]
 fn a_timeout_in_the_very_instant_of_the_answer_leaves_one_or_none() {
     let mut told = [0; 2];
-    for seed in 0..50 {
+    for seed in 0..fewer(50, 10) {
         let world = World::from_tape(Tape::from_seed(seed), Faults::lossless());
         let ended = world.run(async || {
             let (addresses, listeners) = place(&world, &[ok(1000), ok(750), v6(err(100))]).await?;

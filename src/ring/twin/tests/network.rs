@@ -156,6 +156,32 @@ fn addresses_are_taken_and_free_at_once() {
 }
 
 #[test]
+fn a_socket_is_bound_once_and_to_its_own_family() {
+    let mut rig = Rig::tame();
+    let listener = rig.listen("127.0.0.1:80", 8);
+    let world = &rig.world;
+    let [v4, v6] =
+        ["127.0.0.1:1", "[::1]:1"].map(|to| world.tcp_socket(to.parse().unwrap()).unwrap());
+    let bind = |fd, at: &str| {
+        let bound = world.bind(fd, at.parse().unwrap());
+        bound.map_err(|error| error.raw_os_error().unwrap())
+    };
+    assert_eq!(bind(v4, "[::1]:0"), Err(libc::EAFNOSUPPORT));
+    assert_eq!(bind(v6, "127.0.0.1:0"), Err(libc::EINVAL));
+    let no_port = OptionName { level: libc::IPPROTO_IP, name: libc::IP_BIND_ADDRESS_NO_PORT };
+    world.set_option(v4, no_port, OptionValue::number(1)).unwrap();
+    assert_eq!(bind(v4, "127.0.0.2:0"), Ok(()));
+    assert_eq!(bind(v4, "127.0.0.3:0"), Err(libc::EINVAL));
+    assert_eq!(world.local_addr(v4).unwrap(), "127.0.0.2:0".parse().unwrap());
+    assert_eq!(bind(v6, "[::1]:0"), Ok(()));
+    assert_ne!(world.local_addr(v6).unwrap().port(), 0, "unless it is told to wait");
+    assert_eq!(rig.connect_on(v4, "127.0.0.1:80".parse().unwrap()), 0);
+    let from = rig.world.local_addr(v4).unwrap();
+    assert!(from.ip() == ip("127.0.0.2") && from.port() != 0, "{from}");
+    rig.finish(&[listener, v4, v6]);
+}
+
+#[test]
 fn names_are_looked_up() {
     let rig = Rig::tame();
     let world = &rig.world;

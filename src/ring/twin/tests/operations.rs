@@ -1,7 +1,5 @@
 //! What each operation does in a tame world.
 
-use std::time::Duration;
-
 use super::super::super::socket::{OptionName, OptionValue};
 use super::*;
 
