@@ -34,6 +34,12 @@ impl<T: Default> Half<T> {
         Ok(())
     }
 
+    /// Makes the caller its user as long as it keeps what this returns.
+    pub(crate) fn turn(&self, what: &'static str) -> Result<Turn<'_, T>> {
+        self.enter(what)?;
+        Ok(Turn { half: self })
+    }
+
     pub(crate) fn leave(&self) {
         self.busy.set(false);
     }
@@ -55,5 +61,16 @@ impl<T: Default> Half<T> {
 
     pub(crate) fn into_inner(self) -> T {
         self.state.into_inner().map_or_else(T::default, |state| *state)
+    }
+}
+
+/// Somebody uses the half.
+pub(crate) struct Turn<'a, T: Default> {
+    half: &'a Half<T>,
+}
+
+impl<T: Default> Drop for Turn<'_, T> {
+    fn drop(&mut self) {
+        self.half.leave();
     }
 }

@@ -1,6 +1,7 @@
 //! Streams of bytes: what they have in common.
 
 mod close;
+mod duplex;
 mod half;
 mod halves;
 mod receive;
@@ -8,6 +9,7 @@ mod send;
 mod traits;
 
 pub(crate) use close::close;
+pub use duplex::{Duplex, duplex};
 pub(crate) use half::Half;
 pub(crate) use halves::Halves;
 pub use receive::Recv;

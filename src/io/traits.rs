@@ -88,6 +88,15 @@ pub trait Write {
     /// As [`write`](Write::write).
     fn write_all<B: IoBuf>(&self, buf: B) -> impl Future<Output = Result<B, BufError<B>>>;
 
+    /// Sends what was written and is kept in a buffer. Most streams keep nothing, and have nothing to do
+    /// here.
+    ///
+    /// # Errors
+    /// As [`write`](Write::write).
+    fn flush(&self) -> impl Future<Output = Result> {
+        std::future::ready(Ok(()))
+    }
+
     /// Ends what is written: the other end sees the end of the stream, and what comes from there can
     /// still be read. Twice is once.
     ///
@@ -139,6 +148,10 @@ macro_rules! forward {
 
             fn write_all<B: IoBuf>(&self, buf: B) -> impl Future<Output = Result<B, BufError<B>>> {
                 S::write_all(self, buf)
+            }
+
+            fn flush(&self) -> impl Future<Output = Result> {
+                S::flush(self)
             }
 
             fn finish(&self) -> impl Future<Output = Result> {

@@ -7,8 +7,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::io;
-use std::net::Shutdown;
+use std::io::ErrorKind;
 use std::ops::{AsyncFn, AsyncFnOnce};
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -16,7 +15,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::exec;
-use crate::net::TcpStream;
+use crate::io;
 use crate::nursery::nursery;
 use crate::op::IoBuf;
 use crate::scope::CancelScope;
@@ -26,8 +25,8 @@ use super::checkpoints::assert_checkpoints;
 use super::memory::MemoryStream;
 use super::quiet::wait_all_tasks_blocked;
 
-/// A stream of bytes, as the checks of this module see one. Implement it for a stream of your own to
-/// have it checked.
+/// A stream of bytes, as the checks of this module see one: whatever has the traits of [`io`].
+/// Implement those or this one for a stream of your own to have it checked.
 ///
 /// # Errors
 /// All of them raise `Cancelled` in a cancelled scope, and answer [`Error::Busy`] while another task uses
@@ -44,10 +43,11 @@ pub trait ByteStream {
     fn close(self) -> impl Future<Output = Result>;
 }
 
-impl ByteStream for TcpStream {
+/// Whatever has the traits of [`io`], sent at once.
+impl<S: io::Read + io::Write + io::Close> ByteStream for S {
     async fn send_all(&self, bytes: &[u8]) -> Result {
         self.write_all(bytes.to_vec()).await?;
-        Ok(())
+        self.flush().await
     }
 
     async fn receive_some(&self, most: usize) -> Result<Vec<u8>> {
@@ -55,11 +55,11 @@ impl ByteStream for TcpStream {
     }
 
     async fn send_eof(&self) -> Result {
-        self.shutdown(Shutdown::Write).await
+        self.finish().await
     }
 
     async fn close(self) -> Result {
-        TcpStream::close(self).await
+        io::Close::close(self).await
     }
 }
 
@@ -254,7 +254,7 @@ async fn bytes_arrive<S: ByteStream>(sender: &S, receiver: &S) -> Result {
 
 async fn nothing_is_asked_for_nothing<S: ByteStream>(receiver: &S) {
     let error = receiver.receive_some(0).await.expect_err("at most 0 bytes are no bytes");
-    assert_eq!(error.io_kind(), Some(io::ErrorKind::InvalidInput), "{error}");
+    assert_eq!(error.io_kind(), Some(ErrorKind::InvalidInput), "{error}");
 }
 
 async fn two_receivers_are_one_too_many<S: ByteStream>(sender: &S, receiver: &S) -> Result {
