@@ -2,5 +2,7 @@
 
 mod common;
 
+#[path = "io/buf_reader.rs"]
+mod buf_reader;
 #[path = "io/duplex.rs"]
 mod duplex;

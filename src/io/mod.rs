@@ -1,13 +1,16 @@
 //! Streams of bytes: what they have in common.
 
+mod buf_reader;
 mod close;
 mod duplex;
 mod half;
 mod halves;
+mod pieces;
 mod receive;
 mod send;
 mod traits;
 
+pub use buf_reader::BufReader;
 pub(crate) use close::close;
 pub use duplex::{Duplex, duplex};
 pub(crate) use half::Half;

@@ -162,6 +162,11 @@ impl Pool {
         Chunk { source, begin: begin as usize, end: end as usize }
     }
 
+    /// One more lease on a part of buffer `id`, of which there is one already.
+    fn lease_again(&self, id: u16) {
+        self.inner.borrow_mut().buffers[usize::from(id)].leases += 1;
+    }
+
     fn give_back(&self, id: u16) {
         let inner = &mut *self.inner.borrow_mut();
         let buffer = &mut inner.buffers[usize::from(id)];
@@ -308,6 +313,25 @@ impl Chunk {
         self.begin += count;
     }
 
+    /// Splits the first `count` bytes off, as a chunk of their own. Bytes in a buffer of the pool are
+    /// not copied: both chunks are leases on it.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn split_to(&mut self, count: usize) -> Chunk {
+        assert!(count <= self.len(), "cannot split off {count}: {} bytes are left", self.len());
+        let (begin, middle) = (self.begin, self.begin + count);
+        self.begin = middle;
+        match &self.source {
+            Source::Pool { pool, id, memory } => {
+                pool.lease_again(*id);
+                let source = Source::Pool { pool: Rc::clone(pool), id: *id, memory: *memory };
+                Chunk { source, begin, end: middle }
+            }
+            Source::Heap(bytes) => Chunk::from_vec(bytes[begin..middle].to_vec()),
+        }
+    }
+
     /// Forgets all but the first `len` bytes; does nothing if there are not more.
     pub fn truncate(&mut self, len: usize) {
         self.end = self.end.min(self.begin.saturating_add(len));
@@ -321,7 +345,8 @@ impl Deref for Chunk {
         let (begin, end) = (self.begin, self.end);
         match &self.source {
             // SAFETY: the kernel has filled the buffer up to `end` and given that part away, to
-            // nobody else; it is ours until the lease ends.
+            // nobody else; it is ours until the lease ends. A chunk only ever gets shorter, and one
+            // that was split off has what this one has lost.
             Source::Pool { memory, .. } => unsafe {
                 std::slice::from_raw_parts(memory.add(begin).as_ptr(), end - begin)
             },
