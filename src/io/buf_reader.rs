@@ -1,7 +1,7 @@
 //! Reading by lines, by frames, by counted bytes.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 
 use crate::error::{Error, Result};
@@ -194,8 +194,7 @@ impl<R: Read> BufReader<R> {
         &self,
         mut look: impl FnMut(&mut Pieces, bool) -> Option<Result<T>>,
     ) -> Result<T> {
-        let _turn = self.pieces.turn(READER)?;
-        enter().await?;
+        let _turn = self.pieces.begin(READER).await?;
         let mut ended = false;
         loop {
             if let Some(found) = self.pieces.with(|pieces| look(pieces, ended)) {
@@ -214,15 +213,6 @@ impl<R: Read> BufReader<R> {
         self.pieces.with(|pieces| pieces.push(chunk));
         Ok(true)
     }
-}
-
-/// What an operation does before it takes what is there without waiting (rules A2, A8).
-async fn enter() -> Result {
-    let run = exec::current()?;
-    poll_fn(|_| run.cancel_point()).await?;
-    let mut pause = None;
-    poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
-    Ok(())
 }
 
 /// Where the delimiter ends; `seen` bytes have been looked at, and are not again.
@@ -279,15 +269,12 @@ impl<R: Read> Read for BufReader<R> {
     }
 
     async fn read<B: IoBufMut>(&self, buf: B) -> Result<B, BufError<B>> {
-        let _turn = match self.pieces.turn(READER) {
+        let _turn = match self.pieces.begin(READER).await {
             Ok(turn) => turn,
             Err(error) => return Err(BufError::new(error, 0, buf)),
         };
         if self.buffered() == 0 || IoBufMut::capacity(&buf) == 0 {
             return self.inner.read(buf).await;
-        }
-        if let Err(error) = enter().await {
-            return Err(BufError::new(error, 0, buf));
         }
         let (buf, there) = self.show(buf);
         self.pieces.with(|pieces| pieces.skip(there));
@@ -296,15 +283,12 @@ impl<R: Read> Read for BufReader<R> {
 
     /// What is here already is taken only when the stream has given the rest.
     async fn read_exact<B: IoBufMut>(&self, buf: B) -> Result<B, BufError<B>> {
-        let _turn = match self.pieces.turn(READER) {
+        let _turn = match self.pieces.begin(READER).await {
             Ok(turn) => turn,
             Err(error) => return Err(BufError::new(error, 0, buf)),
         };
         if self.buffered() == 0 || IoBufMut::capacity(&buf) == 0 {
             return self.inner.read_exact(buf).await;
-        }
-        if let Err(error) = enter().await {
-            return Err(BufError::new(error, 0, buf));
         }
         let (buf, there) = self.show(buf);
         let capacity = IoBufMut::capacity(&buf);

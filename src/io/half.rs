@@ -1,8 +1,10 @@
 //! One half of an object: what only one task at a time may use.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 
 use crate::error::{Error, Result};
+use crate::exec;
 
 /// The state of a half. The operations in it belong to the object and not to the future that waits for
 /// them, so what arrives for a dropped future is still there (rule D7).
@@ -38,6 +40,17 @@ impl<T: Default> Half<T> {
     pub(crate) fn turn(&self, what: &'static str) -> Result<Turn<'_, T>> {
         self.enter(what)?;
         Ok(Turn { half: self })
+    }
+
+    /// Makes the caller its user, and does what an operation does before it takes what it need not wait
+    /// for (rules A2, A8).
+    pub(crate) async fn begin(&self, what: &'static str) -> Result<Turn<'_, T>> {
+        let turn = self.turn(what)?;
+        let run = exec::current()?;
+        poll_fn(|_| run.cancel_point()).await?;
+        let mut pause = None;
+        poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
+        Ok(turn)
     }
 
     pub(crate) fn leave(&self) {

@@ -1,6 +1,13 @@
-//! Streams of bytes: what they have in common.
+//! Streams of bytes: what they have in common, and what is made of them.
+//!
+//! | to … | |
+//! |---|---|
+//! | take whatever stream there is | the traits [`Read`], [`Write`], [`Close`] |
+//! | write little by little | [`BufWriter`] |
+//! | have a stream without a kernel | [`duplex`] |
 
 mod buf_reader;
+mod buf_writer;
 mod close;
 mod duplex;
 mod half;
@@ -10,7 +17,10 @@ mod receive;
 mod send;
 mod traits;
 
+use crate::error::Result;
+
 pub use buf_reader::BufReader;
+pub use buf_writer::BufWriter;
 pub(crate) use close::close;
 pub use duplex::{Duplex, duplex};
 pub(crate) use half::Half;
@@ -18,3 +28,11 @@ pub(crate) use halves::Halves;
 pub use receive::Recv;
 pub use traits::{Close, Read, Write};
 pub(crate) use traits::{close_by_its_method, read_by_its_methods, write_by_its_methods};
+
+/// Of two results that one: an error, and rather a real one than `Cancelled` (rule M4).
+fn worse(first: Result, second: Result) -> Result {
+    match (first, second) {
+        (Err(first), Err(second)) if first.is_cancelled() => Err(second),
+        (first, second) => first.and(second),
+    }
+}

@@ -1,6 +1,5 @@
 //! Reading by lines and by counted bytes.
 
-use std::future::Future;
 use std::io::ErrorKind;
 use std::pin::pin;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use trine::time::sleep;
 use trine::{CancelScope, Error, Result, move_on_after, nursery, stats};
 
 use super::common::{pair, random::Random, turns};
+use super::{assert_kind, once};
 
 const LIMIT: usize = 1000;
 
@@ -21,13 +21,6 @@ async fn reader(text: &str) -> Result<(BufReader<Duplex>, Duplex)> {
     let (here, there) = duplex(usize::MAX);
     there.write_all(text.to_owned()).await?;
     Ok((BufReader::new(here), there))
-}
-
-#[track_caller]
-fn assert_kind<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, says: &str) {
-    let error = result.expect_err("it is refused");
-    assert_eq!(error.io_kind(), Some(kind), "{error}");
-    assert!(error.to_string().contains(says), "{error}");
 }
 
 #[trine::test(kernel = "both", runs = 3)]
@@ -186,14 +179,6 @@ async fn lines_that_are_there_let_others_run() -> Result {
     while reader.read_line(LIMIT).await?.is_some() {}
     assert!(stats().turns - began >= 10, "{} turns", stats().turns - began);
     Ok(())
-}
-
-/// Polls a future once and drops it, or gives its value.
-async fn once<T>(future: impl Future<Output = Result<T>>) -> Result<Option<T>> {
-    match poll!(pin!(future)) {
-        std::task::Poll::Ready(value) => value.map(Some),
-        std::task::Poll::Pending => Ok(None),
-    }
 }
 
 // D7, and the point of it all: a read may be dropped at every byte.
