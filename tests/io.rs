@@ -7,6 +7,8 @@ mod buf_writer;
 mod common;
 #[path = "io/duplex.rs"]
 mod duplex;
+#[path = "io/frames.rs"]
+mod frames;
 
 use std::fmt::Debug;
 use std::future::Future;

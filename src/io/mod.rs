@@ -3,6 +3,7 @@
 //! | to … | |
 //! |---|---|
 //! | take whatever stream there is | the traits [`Read`], [`Write`], [`Close`] |
+//! | read lines, frames, counted bytes | [`BufReader`] |
 //! | write little by little | [`BufWriter`] |
 //! | have a stream without a kernel | [`duplex`] |
 
@@ -10,6 +11,7 @@ mod buf_reader;
 mod buf_writer;
 mod close;
 mod duplex;
+mod frames;
 mod half;
 mod halves;
 mod pieces;
@@ -23,6 +25,7 @@ pub use buf_reader::BufReader;
 pub use buf_writer::BufWriter;
 pub(crate) use close::close;
 pub use duplex::{Duplex, duplex};
+pub use frames::Prefix;
 pub(crate) use half::Half;
 pub(crate) use halves::Halves;
 pub use receive::Recv;
