@@ -129,7 +129,10 @@ impl Machine {
     /// Whether it takes parts of buffers. Where a part begins is told only by the order in which parts
     /// are named, so Linux makes those completions visible in the order in which it took the parts.
     pub(super) fn fills_incrementally(&mut self, op: &Op) -> bool {
-        let Request::RecvPool { group, .. } = op.request else { return false };
+        let group = match op.request {
+            Request::RecvPool { group, .. } | Request::ReadPool { group, .. } => group,
+            _ => return false,
+        };
         self.group(op.ring, group).is_some_and(|group| group.incremental)
     }
 
