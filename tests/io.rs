@@ -5,6 +5,8 @@ mod buf_reader;
 #[path = "io/buf_writer.rs"]
 mod buf_writer;
 mod common;
+#[path = "io/copy.rs"]
+mod copy;
 #[path = "io/duplex.rs"]
 mod duplex;
 #[path = "io/frames.rs"]

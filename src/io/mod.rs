@@ -5,15 +5,19 @@
 //! | take whatever stream there is | the traits [`Read`], [`Write`], [`Close`] |
 //! | read lines, frames, counted bytes | [`BufReader`] |
 //! | write little by little | [`BufWriter`] |
-//! | have a stream without a kernel | [`duplex`] |
+//! | pass on what comes | [`copy()`], [`copy_bidirectional`] |
+//! | make one stream of two | [`join()`] |
+//! | have a stream without a kernel | [`duplex()`] |
 
 mod buf_reader;
 mod buf_writer;
 mod close;
+mod copy;
 mod duplex;
 mod frames;
 mod half;
 mod halves;
+mod join;
 mod pieces;
 mod receive;
 mod send;
@@ -24,10 +28,12 @@ use crate::error::Result;
 pub use buf_reader::BufReader;
 pub use buf_writer::BufWriter;
 pub(crate) use close::close;
+pub use copy::{copy, copy_bidirectional};
 pub use duplex::{Duplex, duplex};
 pub use frames::Prefix;
 pub(crate) use half::Half;
 pub(crate) use halves::Halves;
+pub use join::{Joined, join};
 pub use receive::Recv;
 pub use traits::{Close, Read, Write};
 pub(crate) use traits::{close_by_its_method, read_by_its_methods, write_by_its_methods};
