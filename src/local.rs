@@ -17,7 +17,8 @@ use crate::op::Carry;
 
 /// One value per run, made when it is first asked for.
 ///
-/// The values are dropped last, when everything else of the run has ended; then there are none any more.
+/// The values are dropped last, when everything else of the run has ended, in the order in which they were
+/// made; then there are none any more.
 ///
 /// ```
 /// use std::cell::Cell;

@@ -111,6 +111,32 @@ fn values_are_dropped_last_and_may_hold_what_belongs_to_the_run() {
 }
 
 // P2: a value that panics when it is dropped keeps nothing else from ending.
+/// Says when it is dropped.
+struct Named(&'static str);
+
+thread_local! {
+    static NAMES: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        NAMES.with_borrow_mut(|dropped| dropped.push(self.0));
+    }
+}
+
+static ANT: RunLocal<Named> = RunLocal::new(|| Named("a"));
+static BEE: RunLocal<Named> = RunLocal::new(|| Named("b"));
+static CAT: RunLocal<Named> = RunLocal::new(|| Named("c"));
+
+// So that a simulated run in which they have descriptors does the same each time.
+#[trine::test(kernel = "both")]
+fn values_are_dropped_in_the_order_in_which_they_were_made() {
+    for order in [[&CAT, &ANT, &BEE], [&ANT, &BEE, &CAT]] {
+        let names = run(async || Ok([order[0].get()?.0, order[1].get()?.0, order[2].get()?.0]));
+        assert_eq!(NAMES.take(), names);
+    }
+}
+
 #[trine::test(kernel = "both")]
 fn a_value_that_panics_at_the_end_is_a_panic_of_the_run() {
     struct Panics;

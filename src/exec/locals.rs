@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::mem;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -60,19 +60,24 @@ impl Drop for Binding {
     }
 }
 
-/// The values of one run, by variable.
-pub(super) struct RunValues(RefCell<Option<HashMap<u64, Rc<dyn Any>>>>);
+/// The values of one run, and whose they are: few, and in the order in which they were made, which is
+/// that in which they are dropped.
+pub(super) struct RunValues(RefCell<Option<Vec<RunValue>>>);
+
+type RunValue = (u64, Rc<dyn Any>);
 
 impl RunValues {
     pub(super) fn new() -> RunValues {
-        RunValues(RefCell::new(Some(HashMap::new())))
+        RunValues(RefCell::new(Some(Vec::new())))
     }
 }
 
 impl Run {
     /// The value of a variable of this run.
     pub(crate) fn value(&self, variable: &Variable) -> Option<Rc<dyn Any>> {
-        self.values.0.borrow().as_ref()?.get(&variable.id()).cloned()
+        let (values, id) = (self.values.0.borrow(), variable.id());
+        let (_, value) = values.as_ref()?.iter().find(|(whose, _)| *whose == id)?;
+        Some(Rc::clone(value))
     }
 
     /// Whether there may be any.
@@ -90,13 +95,20 @@ impl Run {
         self.check_values()?;
         let mut values = self.values.0.borrow_mut();
         let values = values.as_mut().ok_or(Error::RunFinished)?;
-        Ok(values.insert(variable.id(), value))
+        let id = variable.id();
+        match values.iter_mut().find(|(whose, _)| *whose == id) {
+            Some((_, former)) => Ok(Some(mem::replace(former, value))),
+            None => {
+                values.push((id, value));
+                Ok(None)
+            }
+        }
     }
 
     /// Drops the values of this run, which are other people's; from now on there are none.
     pub(super) fn drop_values(&self, panics: &mut Panics) {
         let values = self.values.0.borrow_mut().take();
-        for value in values.into_iter().flatten() {
+        for (_, value) in values.into_iter().flatten() {
             panics.catch(|| drop(value));
         }
     }
