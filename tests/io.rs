@@ -11,6 +11,8 @@ mod copy;
 mod duplex;
 #[path = "io/frames.rs"]
 mod frames;
+#[path = "io/standard.rs"]
+mod standard;
 
 use std::fmt::Debug;
 use std::future::Future;

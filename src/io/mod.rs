@@ -5,6 +5,7 @@
 //! | take whatever stream there is | the traits [`Read`], [`Write`], [`Close`] |
 //! | read lines, frames, counted bytes | [`BufReader`] |
 //! | write little by little | [`BufWriter`] |
+//! | read and write what the process was given | [`stdin`], [`stdout`], [`stderr`] |
 //! | pass on what comes | [`copy()`], [`copy_bidirectional`] |
 //! | make one stream of two | [`join()`] |
 //! | have a stream without a kernel | [`duplex()`] |
@@ -21,6 +22,7 @@ mod join;
 mod pieces;
 mod receive;
 mod send;
+mod standard;
 mod traits;
 
 use crate::error::Result;
@@ -35,6 +37,7 @@ pub(crate) use half::Half;
 pub(crate) use halves::Halves;
 pub use join::{Joined, join};
 pub use receive::Recv;
+pub use standard::{Stderr, Stdin, Stdout, stderr, stdin, stdout};
 pub use traits::{Close, Read, Write};
 pub(crate) use traits::{close_by_its_method, read_by_its_methods, write_by_its_methods};
 

@@ -55,6 +55,11 @@ impl Host {
         Ok((self.name(reader), self.name(writer)))
     }
 
+    /// A duplicate of the standard input, output or error.
+    pub(crate) fn standard(&self, number: RawFd) -> io::Result<Descriptor> {
+        of!(self, either => either.standard(number)).map(|raw| self.name(raw))
+    }
+
     /// Checks that a descriptor from elsewhere is an end of a pipe, of the kind with which the ring can
     /// wait.
     pub(crate) fn check_pipe(&self, fd: BorrowedFd<'_>) -> io::Result<()> {

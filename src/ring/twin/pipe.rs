@@ -18,6 +18,8 @@ pub(super) struct Pipe {
     bytes: VecDeque<u8>,
     /// The ends that are still there.
     ends: [Option<Key<File>>; 2],
+    /// The other end is outside, where everything is taken and from where nothing comes.
+    outside: bool,
 }
 
 /// The end that is read, and the one that is written to.
@@ -43,16 +45,26 @@ impl Pipe {
 impl Machine {
     /// pipe(2): the end that is read, and the one that is written to.
     pub(super) fn pipe(&mut self) -> Result<(RawFd, RawFd), i32> {
-        let pipe = self.pipes.insert(Pipe { bytes: VecDeque::new(), ends: [None; 2] });
-        let reader = self.open_end(pipe, PipeEnd::Reader).inspect_err(|_| {
-            self.pipes.remove(pipe);
-        })?;
+        let (pipe, reader) = self.open_first(PipeEnd::Reader, false)?;
         let writer = self.open_end(pipe, PipeEnd::Writer);
         if writer.is_err() {
             // With its only end the pipe goes too.
             self.close_number(reader)?;
         }
         Ok((reader, writer?))
+    }
+
+    /// The one end of a pipe of which the other is outside.
+    pub(super) fn pipe_outside(&mut self, end: PipeEnd) -> Result<RawFd, i32> {
+        Ok(self.open_first(end, true)?.1)
+    }
+
+    fn open_first(&mut self, end: PipeEnd, outside: bool) -> Result<(Key<Pipe>, RawFd), i32> {
+        let pipe = self.pipes.insert(Pipe { bytes: VecDeque::new(), ends: [None; 2], outside });
+        let fd = self.open_end(pipe, end).inspect_err(|_| {
+            self.pipes.remove(pipe);
+        })?;
+        Ok((pipe, fd))
     }
 
     fn open_end(&mut self, pipe: Key<Pipe>, end: PipeEnd) -> Result<RawFd, i32> {
@@ -100,6 +112,11 @@ impl Machine {
         bytes: &[u8],
     ) -> Option<Result<usize, i32>> {
         let Some(pipe) = self.pipes.get(key) else { return Some(Err(libc::EPIPE)) };
+        if pipe.outside {
+            let count = self.cut(bytes.len());
+            self.record(Deed::Fill, "", key.index().into(), count as i64);
+            return Some(Ok(count));
+        }
         let Some(reader) = pipe.end(PipeEnd::Reader) else { return Some(Err(libc::EPIPE)) };
         let room = CAPACITY.saturating_sub(pipe.bytes());
         let is_atomic = bytes.len() <= ATOMIC.min(CAPACITY);

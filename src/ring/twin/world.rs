@@ -13,6 +13,7 @@ use crate::clock::VirtualClock;
 use super::super::socket::{OptionName, OptionValue};
 use super::faults::Faults;
 use super::machine::Machine;
+use super::pipe::PipeEnd;
 use super::stream::{Conn, Side};
 use super::tape::{Lane, Tape};
 use super::tcp::Socket;
@@ -75,6 +76,12 @@ impl World {
     /// The two ends of a pipe: what is read, and what is written to.
     pub(crate) fn pipe(&self) -> io::Result<(RawFd, RawFd)> {
         self.machine().pipe().map_err(error)
+    }
+
+    /// Standard input, which is at its end, or output and error, which take everything.
+    pub(crate) fn standard(&self, number: RawFd) -> io::Result<RawFd> {
+        let end = if number == libc::STDIN_FILENO { PipeEnd::Reader } else { PipeEnd::Writer };
+        self.machine().pipe_outside(end).map_err(error)
     }
 
     pub(crate) fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddr> {
