@@ -179,7 +179,7 @@ const EMPTY_POOL: i32 = -libc::ENOBUFS;
 /// Bytes that a receive has room for when the pool has none.
 const OWN: usize = 16 << 10;
 
-/// The wait for bytes: [`Read::recv`].
+/// The wait for bytes: [`Read::recv`](super::Read::recv).
 #[must_use = "nothing is received unless it is awaited"]
 pub struct Recv<'a> {
     stream: &'a Halves,
