@@ -1,7 +1,7 @@
-//! READ of what a run waits on: a pipe, an eventfd.
+//! READ of what a run waits on: a pipe, a terminal, an eventfd.
 
 use crate::ring::Ring;
-use crate::sockets::{eventfd, pipe, put};
+use crate::sockets::{eventfd, pipe, put, terminal};
 use crate::world::{CANCELLED, MODES, Mode, NOT_FOUND};
 
 #[test]
@@ -17,6 +17,37 @@ fn an_idle_read_of_a_pipe_is_cancelled_and_takes_nothing() {
         let next = ring.read(&reader, 16);
         let len = ring.result(next);
         assert_eq!(ring.bytes(next, len), b"later");
+    }
+}
+
+#[test]
+fn an_idle_read_of_a_terminal_is_cancelled_and_takes_nothing() {
+    for mode in MODES {
+        let (typist, terminal) = terminal();
+        let mut ring = Ring::new(mode);
+        let read = ring.read(&terminal, 16);
+        ring.submit();
+        assert_eq!(ring.pair("read idle (terminal)", read), (0, CANCELLED));
+
+        put(&typist, b"later\n");
+        let next = ring.read(&terminal, 16);
+        let len = ring.result(next);
+        assert_eq!(ring.bytes(next, len), b"later\n");
+    }
+}
+
+// What is typed behind the line stays for whoever reads next, who may be another program.
+#[test]
+fn a_read_of_a_terminal_brings_one_line_however_many_there_are() {
+    for mode in MODES {
+        let (typist, terminal) = terminal();
+        put(&typist, b"one\ntwo\n\x04");
+        let mut ring = Ring::new(mode);
+        for line in [&b"one\n"[..], b"two\n", b""] {
+            let read = ring.read(&terminal, 16);
+            let len = ring.result(read);
+            assert_eq!(ring.bytes(read, len), line);
+        }
     }
 }
 

@@ -143,6 +143,16 @@ pub fn pipe() -> (OwnedFd, OwnedFd) {
     unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) }
 }
 
+/// Where one types, and the terminal.
+pub fn terminal() -> (OwnedFd, OwnedFd) {
+    let (mut ours, mut theirs) = (-1, -1);
+    let none = std::ptr::null_mut();
+    // SAFETY: room for two descriptors; the other pointers may be null.
+    check(unsafe { libc::openpty(&mut ours, &mut theirs, none, none.cast(), none.cast()) });
+    // SAFETY: both are new and ours.
+    unsafe { (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) }
+}
+
 /// A counter in the kernel, zero.
 pub fn eventfd() -> OwnedFd {
     // SAFETY: takes no pointers.
