@@ -166,8 +166,7 @@ impl<R: Read> BufReader<R> {
     /// Takes a line, and returns it without its end, which is `\n` or `\r\n`. The last line may have no
     /// end; `None`: there are no more.
     ///
-    /// `limit` is the most bytes that it may have, with its end. For a `Stream` of lines:
-    /// `trine::stream(|| reader.read_line(limit))`.
+    /// `limit` is the most bytes that it may have, with its end.
     ///
     /// Cancel class: total; what has come is not lost.
     ///
@@ -175,6 +174,22 @@ impl<R: Read> BufReader<R> {
     /// `InvalidData` if there is no end among the first `limit` bytes, or if it is not UTF-8. Then nothing
     /// was taken: [`read_until`](BufReader::read_until) returns any bytes. Those of the stream;
     /// [`Error::Busy`] if another task reads; `Cancelled`.
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    /// use trine::io::{self, BufReader, Close, Write};
+    ///
+    /// trine::run(async || {
+    ///     let (here, there) = io::duplex(1024);
+    ///     there.write_all("one\r\ntwo\nthree").await?;
+    ///     there.close().await?;
+    ///     let reader = BufReader::new(here);
+    ///     let lines = trine::stream(|| reader.read_line(100)); // as a `Stream`
+    ///     assert_eq!(lines.try_collect::<Vec<_>>().await?, ["one", "two", "three"]);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
     pub async fn read_line(&self, limit: usize) -> Result<Option<String>> {
         let mut seen = 0;
         self.until(|pieces, ended| match find(pieces, b"\n", &mut seen, limit) {

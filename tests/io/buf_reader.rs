@@ -11,7 +11,7 @@ use trine::testing::{World, wait_all_tasks_blocked};
 use trine::time::sleep;
 use trine::{CancelScope, Error, Result, move_on_after, nursery, stats};
 
-use super::common::{pair, random::Random, turns};
+use super::common::{BUDGET, fewer, pair, random::Random, turns};
 use super::{assert_kind, once};
 
 const LIMIT: usize = 1000;
@@ -173,7 +173,7 @@ async fn a_cancelled_read_takes_nothing() -> Result {
 // A2: a task that always finds a line lets others run all the same.
 #[trine::test(kernel = "both", runs = 3)]
 async fn lines_that_are_there_let_others_run() -> Result {
-    let (reader, there) = reader(&"x\n".repeat(2000)).await?;
+    let (reader, there) = reader(&"x\n".repeat(16 * BUDGET as usize)).await?;
     there.finish().await?;
     let began = stats().turns;
     while reader.read_line(LIMIT).await?.is_some() {}
@@ -224,7 +224,7 @@ fn assert_line(line: &str, n: usize) {
 #[trine::test(kernel = "both", runs = 20, faults = "lossless")]
 async fn lines_over_a_connection_survive_time_limits_and_selects() -> Result {
     let (client, server) = &pair().await?;
-    let count = if World::try_current().is_some() { 30 } else { 300 };
+    let count = if World::try_current().is_some() { fewer(30, 4) } else { 300 };
     nursery(async |n| {
         n.spawn(async move { send_lines(client, count, &mut Random(7)).await });
         let (reader, mut random, mut at) = (BufReader::new(server), Random(9), 0);

@@ -8,7 +8,7 @@ use trine::net::TcpStream;
 use trine::testing::{World, check_half_closeable_stream, wait_all_tasks_blocked};
 use trine::{CancelScope, Error, Result, move_on_after, nursery};
 
-use super::common::{pair, random::Random};
+use super::common::{fewer, pair, random::Random};
 use super::{assert_kind, once};
 
 const MOMENT: Duration = Duration::from_millis(2);
@@ -90,7 +90,7 @@ async fn write_much(stream: &TcpStream, volume: usize) -> Result<usize> {
 #[trine::test(kernel = "both", runs = 20, faults = "lossless")]
 async fn writes_over_a_connection_survive_time_limits() -> Result {
     let (client, server) = &pair().await?;
-    let volume = if World::try_current().is_some() { 60_000 } else { 10 << 20 };
+    let volume = if World::try_current().is_some() { fewer(60_000, 5_000) } else { 10 << 20 };
     nursery(async |n| {
         let written = n.fork(async move { write_much(client, volume).await });
         let mut at = 0;
