@@ -52,7 +52,7 @@
 //! ```text
 //!  8  testing < fuzzing < prelude           what you test with, what you import
 //!  7  compat                                other ecosystems
-//!  6  io < pipe < net                       devices
+//!  6  io < pipe < net | fs                  devices
 //!  5  local | sync < combine | thread | time   tools built on waiting
 //!  4  scope < nursery < runtime             structured concurrency: the public promise
 //!  3  exec                                  the one loop, the one way to wait
@@ -90,6 +90,7 @@ pub mod sync;
 pub mod thread;
 pub mod time;
 
+pub mod fs;
 pub mod io;
 pub mod net;
 pub mod pipe;

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use crate::ring::{Region, SockAddr};
 
 use super::buf::{IoBuf, IoBufMut};
+use super::names::Names;
 use super::shelf::Shelf;
 
 /// A buffer (or an address) that does not move until it is taken out, and what the kernel is told
@@ -52,6 +53,11 @@ impl Storage {
 
     pub(crate) fn address(address: SockAddr) -> Storage {
         Storage::new(address, &Shelf::default(), |address| (address.as_mut_ptr(), address.len()))
+    }
+
+    /// Paths, and what lies beside them.
+    pub(super) fn of_names(names: Names, shelf: &Shelf) -> Storage {
+        Storage::new(names, shelf, Names::memory)
     }
 
     /// The memory is asked for once, when the value is where it is to stay.

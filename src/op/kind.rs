@@ -63,6 +63,32 @@ impl Kind {
     pub(crate) const CLOSE: Kind =
         Kind { repeatable: false, cancellable: false, ..Kind::total("close", Disposer::Forget) };
 
+    pub(crate) const OPEN: Kind = Kind::of_file("open", Disposer::CloseDescriptor);
+    pub(crate) const STAT: Kind = Kind::of_file("stat", Disposer::Forget);
+    /// A read of a file, at a place of it.
+    pub(crate) const READ_AT: Kind = Kind::of_file("read", Disposer::Forget);
+    pub(crate) const WRITE_AT: Kind =
+        Kind { class: CancelClass::Partial, ..Kind::of_file("write", Disposer::Forget) };
+    pub(crate) const SYNC: Kind = Kind::of_file("sync", Disposer::Forget);
+    pub(crate) const ALLOCATE: Kind = Kind::of_file("allocate", Disposer::Forget);
+    pub(crate) const SET_LEN: Kind = Kind::of_file("set the length", Disposer::Forget);
+    pub(crate) const ADVISE: Kind = Kind::of_file("advise", Disposer::Forget);
+    pub(crate) const RENAME: Kind = Kind::of_name("rename");
+    pub(crate) const LINK: Kind = Kind::of_name("link");
+    pub(crate) const SYMLINK: Kind = Kind::of_name("symlink");
+    pub(crate) const UNLINK: Kind = Kind::of_name("unlink");
+    pub(crate) const MAKE_DIR: Kind = Kind::of_name("make a directory");
+
+    /// The kernel does it at once, in a worker, or a device does it: nothing polls.
+    const fn of_file(name: &'static str, disposer: Disposer) -> Kind {
+        Kind { polled: false, ..Kind::total(name, disposer) }
+    }
+
+    /// What was done to a name cannot be done to it again.
+    const fn of_name(name: &'static str) -> Kind {
+        Kind { repeatable: false, ..Kind::of_file(name, Disposer::Forget) }
+    }
+
     const fn total(name: &'static str, disposer: Disposer) -> Kind {
         Kind {
             name,

@@ -23,6 +23,7 @@ mod buf;
 mod carry;
 mod fd;
 mod kind;
+mod names;
 mod pool;
 mod queue;
 mod shelf;

@@ -78,6 +78,16 @@ impl Submission {
         Submission::with_memory(&Kind::READ, request, fd, storage)
     }
 
+    /// Reads from byte `at` of a file on into the storage, behind what is filled already.
+    pub(crate) fn read_at(fd: &Fd, storage: Storage, at: u64) -> Submission {
+        Submission { kind: &Kind::READ_AT, ..Submission::read(fd, storage, at) }
+    }
+
+    /// Writes what is in the storage from byte `done` on to byte `at` of a file on.
+    pub(crate) fn write_at(fd: &Fd, storage: Storage, done: usize, at: u64) -> Submission {
+        Submission { kind: &Kind::WRITE_AT, ..Submission::write(fd, storage, done, at) }
+    }
+
     /// Writes what is in the storage from byte `done` on.
     pub(crate) fn write(fd: &Fd, mut storage: Storage, done: usize, at: u64) -> Submission {
         let from = storage.region(done);
@@ -101,7 +111,7 @@ impl Submission {
     }
 
     #[inline]
-    fn without_memory(kind: &'static Kind, request: Request, fd: &Fd) -> Submission {
+    pub(super) fn without_memory(kind: &'static Kind, request: Request, fd: &Fd) -> Submission {
         Submission { kind, request, fd: Some(fd.clone()), storage: None }
     }
 

@@ -11,6 +11,7 @@ use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
 use super::bell::Bell;
 use super::buffers::BufferRing;
+use super::file;
 use super::request::{HERE, Request};
 use super::{Completion, Picked, RingSize, Token, TokenKind, Unavailable, refusal};
 
@@ -371,6 +372,7 @@ fn entry_for(request: &Request) -> squeue::Entry {
                 .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
                 .build()
         }
+        Request::File(request) => file::entry_for(&request),
         Request::Shutdown { fd, how } => opcode::Shutdown::new(Fd(fd), how).build(),
         Request::Close { fd, may_block } => {
             // Else the kernel closes in this thread, and a socket that lingers would stop it for as

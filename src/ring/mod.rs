@@ -20,6 +20,7 @@
 mod address;
 mod bell;
 mod buffers;
+mod file;
 mod host;
 mod kernel;
 mod limits;
@@ -44,6 +45,7 @@ use crate::error::Unavailable;
 pub(crate) use address::SockAddr;
 pub(crate) use bell::Bell;
 pub(crate) use buffers::Provided;
+pub(crate) use file::{FileRequest, OpenHow, Stamp, Stat, WORKING};
 pub(crate) use host::{Descriptor, Host};
 pub(crate) use limits::raise_descriptor_limit;
 pub(crate) use request::{HERE, Region, Request};
@@ -143,6 +145,8 @@ pub(crate) struct Capabilities {
     pub(crate) multishot_recv: bool,
     /// Since Linux 6.7.
     pub(crate) multishot_read: bool,
+    /// Since Linux 6.9.
+    pub(crate) set_len: bool,
     /// Whether the kernel can fill a buffer piece by piece.
     pub(crate) incremental_buffers: bool,
 }
@@ -211,6 +215,7 @@ impl Ring {
             multishot_accept: true,
             multishot_recv: true,
             multishot_read: true,
+            set_len: true,
             incremental_buffers,
         };
         Ring { backend, capabilities, traffic: Traffic::default(), expected: 1 }

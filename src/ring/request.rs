@@ -2,6 +2,8 @@
 
 use std::os::fd::RawFd;
 
+use super::file::FileRequest;
+
 /// Memory lent to the kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Region {
@@ -29,10 +31,16 @@ impl Region {
     }
 
     /// What is left behind the first `count` bytes.
-    #[cfg(feature = "testing")]
     pub(super) fn after(self, count: u32) -> Region {
         assert!(count <= self.len, "{count} of {} bytes", self.len);
         Region { address: self.address.wrapping_add(count as usize), len: self.len - count }
+    }
+
+    /// The first `count` bytes.
+    #[cfg(feature = "testing")]
+    pub(super) fn first(self, count: u32) -> Region {
+        assert!(count <= self.len, "{count} of {} bytes", self.len);
+        Region { len: count, ..self }
     }
 }
 
@@ -68,6 +76,8 @@ pub(crate) enum Request {
     SendZeroCopy { fd: RawFd, from: Region },
     /// Shut a half of a connection (`SHUT_RD`, `SHUT_WR`, `SHUT_RDWR`).
     Shutdown { fd: RawFd, how: i32 },
+    /// Something about a file or a name.
+    File(FileRequest),
     /// Close a descriptor; with `may_block` where that holds nobody else up.
     Close { fd: RawFd, may_block: bool },
 }

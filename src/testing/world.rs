@@ -281,6 +281,39 @@ impl World {
         self.world.limit_descriptors(most);
     }
 
+    // The disk.
+
+    /// How long each operation on files takes from now on. Nothing at first.
+    pub fn set_disk_latency(&self, latency: Duration) {
+        self.world.set_disk_latency(latency);
+    }
+
+    /// So many bytes of files fit on the disk; beyond that, `StorageFull`.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use trine::fs::File;
+    /// use trine::testing::World;
+    ///
+    /// World::tame().run(async || {
+    ///     World::current().set_disk_room(6);
+    ///     let file = File::create("/tmp/file").await?;
+    ///     let failed = file.write_all_at("too much", 0).await.unwrap_err();
+    ///     assert_eq!(failed.done, 6);
+    ///     assert_eq!(failed.error.io_kind(), Some(ErrorKind::StorageFull));
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub fn set_disk_room(&self, bytes: u64) {
+        self.world.set_disk_room(bytes);
+    }
+
+    /// Reads, writes and syncs of files fail with this error number, `EIO` (5) for one. `None` ends that.
+    pub fn break_disk(&self, errno: Option<i32>) {
+        self.world.break_disk(errno);
+    }
+
     /// Multishot operations are refused from now on, as by a kernel that does not know them (`EINVAL`), or
     /// no longer: a program sees no difference.
     ///

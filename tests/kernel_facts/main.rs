@@ -22,6 +22,7 @@ mod cancel;
 mod close;
 mod completion;
 mod connect;
+mod files;
 mod poll;
 mod pool;
 mod read;

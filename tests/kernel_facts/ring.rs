@@ -9,6 +9,8 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr;
 
 use io_uring::squeue::{Entry, Flags};
@@ -293,6 +295,30 @@ impl Ring {
         // -1: at the file's own position, as read(2).
         let read = opcode::Read::new(fd(&file), block.cast(), len as u32).offset(u64::MAX);
         self.push_with(block, read.build())
+    }
+
+    /// Writes at a place.
+    pub fn write_at(&mut self, file: impl AsFd, bytes: &[u8], at: u64) -> Token {
+        let block: *mut [u8] = Box::into_raw(Box::from(bytes));
+        let write = opcode::Write::new(fd(&file), block.cast(), bytes.len() as u32).offset(at);
+        self.push_with(block, write.build())
+    }
+
+    /// Opens a path (openat2); with `in_worker` not first without blocking.
+    pub fn open(&mut self, path: &Path, flags: i32, in_worker: bool) -> Token {
+        let how = [(flags | libc::O_CLOEXEC) as u64, 0, 0];
+        let mut bytes: Vec<u8> = how.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        bytes.extend(path.as_os_str().as_bytes());
+        bytes.push(0);
+        let block: *mut [u8] = Box::into_raw(bytes.into_boxed_slice());
+        let path = block.cast::<libc::c_char>().wrapping_add(size_of_val(&how));
+        let open = opcode::OpenAt2::new(Fd(libc::AT_FDCWD), path, block.cast()).build();
+        let how = if in_worker { Flags::ASYNC } else { Flags::empty() };
+        self.push_with(block, open.flags(how))
+    }
+
+    pub fn fsync(&mut self, file: impl AsFd) -> Token {
+        self.push(opcode::Fsync::new(fd(&file)).build())
     }
 
     pub fn shutdown(&mut self, socket: impl AsFd) -> Token {

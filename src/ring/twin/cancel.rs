@@ -56,7 +56,7 @@ impl Machine {
         if op.stage == Stage::Ended {
             return self.miss_ended(&op, odd);
         }
-        debug_assert_eq!(op.description.class, Class::Polled, "nothing else waits");
+        debug_assert_ne!(op.description.class, Class::Immediate, "nothing else waits");
         if odd {
             let which = self.tape.choose(Lane::Cancel, ODD.len() as u32) as usize;
             self.cancel_oddly(key, op, ODD[which]);

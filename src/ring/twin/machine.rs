@@ -9,11 +9,12 @@ use crate::clock::{Instant, VirtualClock};
 use crate::slots::{Key, Slots};
 
 use super::super::Completion;
+use super::disk::Disk;
 use super::faults::Faults;
 use super::files::Files;
 use super::journal::{Deed, Journal};
 use super::network::Network;
-use super::operations::Op;
+use super::operations::{Op, Stage};
 use super::pipe::Pipe;
 use super::queue::{RingState, Work};
 use super::stream::{Conn, Side};
@@ -28,6 +29,7 @@ pub(super) struct Machine {
     pub(super) conns: Slots<Conn>,
     pub(super) pipes: Slots<Pipe>,
     pub(super) network: Network,
+    pub(super) disk: Disk,
     pub(super) ops: Slots<Op>,
     pub(super) rings: Slots<RingState>,
     events: BinaryHeap<Event>,
@@ -63,6 +65,8 @@ pub(super) enum Happening {
     Refusal(Key<Conn>, i32),
     /// The client has waited long enough.
     Timeout(Key<Conn>),
+    /// What was queued in a worker begins.
+    Work(Key<Op>),
     /// A completion is due.
     Post(Key<RingState>, Completion),
 }
@@ -81,6 +85,7 @@ impl Machine {
             conns: Slots::new(),
             pipes: Slots::new(),
             network: Network::new(),
+            disk: Disk::new(),
             ops: Slots::new(),
             rings: Slots::new(),
             events: BinaryHeap::new(),
@@ -138,6 +143,7 @@ impl Machine {
             Happening::Acknowledgement(conn) => self.acknowledgement_arrives(conn),
             Happening::Refusal(conn, errno) => self.fail_connect(conn, errno),
             Happening::Timeout(conn) => self.give_up_connect(conn),
+            Happening::Work(op) => self.work_begins(op),
             Happening::Post(ring, completion) => {
                 if let Some(ring) = self.rings.get_mut(ring) {
                     ring.work.push_back(Work::Post(completion));
@@ -168,6 +174,9 @@ impl Machine {
             | Happening::Refusal(conn, _)
             | Happening::Timeout(conn) => {
                 self.conns.get(conn).is_some_and(|conn| !conn.is_established())
+            }
+            Happening::Work(op) => {
+                self.ops.get(op).is_some_and(|op| matches!(op.stage, Stage::Queued(_)))
             }
             Happening::Post(ring, _) => self.rings.get(ring).is_some(),
         }

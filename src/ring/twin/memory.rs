@@ -77,6 +77,23 @@ pub(super) fn rewrite(region: Region) {
     }
 }
 
+/// The path in the region: what comes before a zero byte.
+pub(super) fn read_path(region: Region) -> Vec<u8> {
+    let bytes = read(region, 0, usize::MAX);
+    let end = bytes.iter().position(|byte| *byte == 0).expect("a path ends with a zero byte");
+    bytes[..end].to_vec()
+}
+
+/// Two paths, the second of which begins at byte `second`.
+pub(super) fn read_two_paths(region: Region, second: u32) -> (Vec<u8>, Vec<u8>) {
+    (read_path(region), read_path(region.after(second)))
+}
+
+/// So many bytes, and the path behind them.
+pub(super) fn read_split(region: Region, at: usize) -> (Vec<u8>, Vec<u8>) {
+    (read(region, 0, at).to_vec(), read_path(region.after(at as u32)))
+}
+
 /// The internet address that lies in the region.
 pub(super) fn read_address(region: Region) -> io::Result<SocketAddr> {
     let bytes = read(region, 0, size_of::<libc::sockaddr_storage>());

@@ -33,12 +33,20 @@
 //!   tape says so.
 //! - Options of a socket are remembered and do nothing, `TCP_NODELAY` and keep-alive too.
 //! - A socket that is bound and does not listen keeps its port from nobody (trine listens at once).
+//! - There is one file system, in memory: regular files, directories, symbolic links. It begins with
+//!   `/tmp`, and the working directory is `/`. Permissions are remembered and not obeyed; the umask is
+//!   022; files have no holes and no more than 1 GiB. There are no devices, FIFOs, mounts, unnamed
+//!   temporary files (`O_TMPFILE`) nor direct I/O, and nothing is lost that was not synced.
+//! - A descriptor of a file has no position of its own.
+//! - Of all that is done with files, a cancel stops what has not begun; what has begun is done.
 //! - A ring that is closed with operations in flight stops them at once. That is a violation anyway.
 
 mod buffers;
 mod cancel;
+mod disk;
 mod faults;
 mod files;
+mod filesystem;
 mod journal;
 mod machine;
 mod memory;

@@ -1,12 +1,14 @@
 //! What each operation does: one small description for each.
 
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::slots::Key;
 
 use super::super::request::{Region, Request};
 use super::super::{Picked, Token};
+use super::disk;
 use super::files::File;
 use super::machine::Machine;
 use super::memory;
@@ -40,6 +42,8 @@ pub(super) struct Op {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stage {
+    /// A worker begins with it after this time.
+    Queued(Duration),
     /// It waits for its file to change.
     Armed(Interest),
     /// Its file has changed, or it has more to do; it tries again when the ring is entered.
@@ -72,6 +76,8 @@ pub(super) enum Class {
     Immediate,
     /// Waits by polling its file: a cancel finds it there.
     Polled,
+    /// A worker does it: a cancel finds it before it has begun.
+    Worker,
 }
 
 /// One kind of operation.
@@ -81,7 +87,7 @@ pub(super) struct Description {
     /// Whether, and in whose turn, an interruption that nobody asked for may end it: only where the
     /// runtime repeats (rule D4).
     pub(super) interrupted: Option<Interest>,
-    attempt: fn(&mut Machine, &mut Op) -> Attempt,
+    pub(super) attempt: fn(&mut Machine, &mut Op) -> Attempt,
 }
 
 pub(super) fn describe(request: &Request) -> &'static Description {
@@ -96,6 +102,7 @@ pub(super) fn describe(request: &Request) -> &'static Description {
         Request::Read { .. } => &READ,
         Request::ReadPool { .. } => &READ_POOL,
         Request::Write { .. } => &WRITE,
+        Request::File(request) => disk::describe(request),
         Request::Shutdown { .. } => &SHUTDOWN,
         Request::Close { .. } => &CLOSE,
     }
@@ -105,6 +112,7 @@ pub(super) fn describe(request: &Request) -> &'static Description {
 pub(super) fn descriptor(request: &Request) -> Option<RawFd> {
     match *request {
         Request::Nop | Request::Close { .. } => None,
+        Request::File(ref request) => disk::descriptor(request),
         Request::Accept { fd, .. }
         | Request::Connect { fd, .. }
         | Request::Recv { fd, .. }
@@ -122,6 +130,7 @@ pub(super) fn descriptor(request: &Request) -> Option<RawFd> {
 pub(super) fn written(request: &Request) -> Option<Region> {
     match *request {
         Request::Recv { into, .. } | Request::Read { into, .. } => Some(into),
+        Request::File(ref request) => disk::written(request),
         _ => None,
     }
 }
@@ -133,6 +142,7 @@ pub(super) fn read_from(request: &Request) -> Option<Region> {
         | Request::SendZeroCopy { from, .. }
         | Request::Write { from, .. } => Some(from),
         Request::Connect { to, .. } => Some(to),
+        Request::File(ref request) => disk::read_from(request),
         _ => None,
     }
 }
@@ -239,7 +249,7 @@ static CONNECT: Description = Description {
                 Attempt::Done(0, None)
             }
             Some(Socket::Stream { .. } | Socket::Listener(_)) => failed(libc::EISCONN),
-            Some(Socket::Pipe { .. }) => failed(libc::ENOTSOCK),
+            Some(Socket::Pipe { .. } | Socket::Node(_)) => failed(libc::ENOTSOCK),
             Some(Socket::Fresh { .. }) | None => failed(libc::ECONNABORTED),
         }
     },
@@ -321,7 +331,10 @@ static READ: Description = Description {
     class: Class::Polled,
     interrupted: Some(Interest::Read),
     attempt: |machine, op| {
-        let Request::Read { into, .. } = op.request else { return failed(libc::EINVAL) };
+        let Request::Read { into, at, .. } = op.request else { return failed(libc::EINVAL) };
+        if let Some(open) = machine.node_of(op.file) {
+            return counted(machine.read_node(open, into, at));
+        }
         read(machine, op, |machine, pipe| Attempt::Done(read_into(machine, pipe, into), None))
     },
 };
@@ -370,7 +383,10 @@ static WRITE: Description = Description {
     class: Class::Polled,
     interrupted: Some(Interest::Write),
     attempt: |machine, op| {
-        let Request::Write { from, .. } = op.request else { return failed(libc::EINVAL) };
+        let Request::Write { from, at, .. } = op.request else { return failed(libc::EINVAL) };
+        if let Some(open) = machine.node_of(op.file) {
+            return counted(machine.write_node(open, from, at));
+        }
         let Some(pipe) = op.pipe(machine, PipeEnd::Writer) else { return failed(libc::EBADF) };
         match machine.write_pipe(pipe, memory::read(from, 0, usize::MAX)) {
             None => Attempt::Blocked(Interest::Write),
@@ -457,6 +473,11 @@ fn answer(result: Result<(), i32>) -> Attempt {
     }
 }
 
-fn failed(errno: i32) -> Attempt {
+/// A count, or an error.
+pub(super) fn counted(result: Result<i32, i32>) -> Attempt {
+    result.map_or_else(failed, |count| Attempt::Done(count, None))
+}
+
+pub(super) fn failed(errno: i32) -> Attempt {
     Attempt::Done(-errno, None)
 }

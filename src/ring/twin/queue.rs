@@ -201,7 +201,10 @@ impl Machine {
             }
             None => {}
         }
-        self.drive(&mut op);
+        match self.queued_for(&op) {
+            Some(time) => op.stage = Stage::Queued(time),
+            None => self.drive(&mut op),
+        }
         self.settle(op, None);
     }
 
@@ -373,6 +376,7 @@ impl Machine {
         let Some(ring) = self.rings.get_mut(op.ring) else { return };
         match (op.stage, op.file) {
             (Stage::Armed(interest), Some(file)) => self.wait_for(file, interest, key),
+            (Stage::Queued(time), _) => self.schedule(self.now() + time, Happening::Work(key)),
             (Stage::Woken, _) => ring.work.push_back(Work::Retry(key)),
             (Stage::Armed(_) | Stage::Ended, _) => {}
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::slots::Key;
 
 use super::super::socket::OptionName;
+use super::disk::OpenNode;
 use super::files::File;
 use super::journal::Deed;
 use super::machine::{Happening, Machine};
@@ -39,6 +40,8 @@ pub(super) enum Socket {
         pipe: Key<Pipe>,
         end: PipeEnd,
     },
+    /// A file or a directory.
+    Node(OpenNode),
 }
 
 pub(super) struct Listener {
@@ -66,7 +69,7 @@ impl Socket {
             Socket::Listener(listener) => listener.address,
             Socket::Connecting(conn) => conns(*conn, 0),
             Socket::Stream { conn, side, .. } => conns(*conn, *side),
-            Socket::Pipe { .. } => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            Socket::Pipe { .. } | Socket::Node(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         }
     }
 }
@@ -407,7 +410,7 @@ impl Machine {
         }
         match *self.socket(file).ok_or(libc::EBADF)? {
             Socket::Fresh { .. } => Err(libc::ENOTCONN),
-            Socket::Pipe { .. } => Err(libc::ENOTSOCK),
+            Socket::Pipe { .. } | Socket::Node(_) => Err(libc::ENOTSOCK),
             Socket::Stream { conn, side, .. } => self.shut(conn, side, how),
             Socket::Connecting(conn) => {
                 let server_knows = self.conns.get(conn).is_some_and(|conn| !conn.ends[1].gone);
@@ -436,6 +439,7 @@ impl Machine {
             Socket::Fresh { .. } => {}
             Socket::Pipe { pipe, end } => self.end_pipe(pipe, end),
             Socket::Stream { conn, side, .. } => self.end_side(conn, side, options.linger()),
+            Socket::Node(open) => self.end_node(open),
             Socket::Connecting(conn) => {
                 self.leave_queue(conn);
                 self.end_side(conn, 0, Some(Duration::ZERO));

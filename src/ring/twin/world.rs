@@ -238,6 +238,22 @@ impl World {
         keys.into_iter().for_each(|key| machine.break_connection(key));
     }
 
+    // The disk.
+
+    pub(crate) fn set_disk_latency(&self, latency: Duration) {
+        self.machine().disk.latency = latency;
+    }
+
+    /// So many bytes of files fit in all.
+    pub(crate) fn set_disk_room(&self, bytes: u64) {
+        self.machine().disk.files.limit(bytes);
+    }
+
+    /// Reads, writes and syncs of files fail with this error number, or not any more.
+    pub(crate) fn break_disk(&self, errno: Option<i32>) {
+        self.machine().disk.failure = errno;
+    }
+
     // Choices and checks.
 
     /// One of `options`; 0 where the tape is tame.
@@ -272,6 +288,7 @@ impl World {
                 Socket::Stream { side: 0, .. } => format!("a connection made from {at}"),
                 Socket::Stream { .. } => format!("a connection accepted at {at}"),
                 Socket::Pipe { .. } => "an end of a pipe".to_owned(),
+                Socket::Node(_) => "a file".to_owned(),
             };
             complaints.push(format!("descriptor {fd} is still open: {what}"));
         }

@@ -1,0 +1,379 @@
+//! An open file.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use crate::error::{Error, Result};
+use crate::exec::{self, Run};
+use crate::op::{BufError, Fd, IoBuf, IoBufMut, Submission};
+use crate::thread;
+
+use super::metadata::{Metadata, stat};
+use super::open::OpenOptions;
+use super::transfer::{Reading, Transfer, Writing};
+
+/// An open file.
+///
+/// It has no position: reads and writes say where. Any number of them may be under way at a time.
+/// Dropping the file closes it through the ring once the kernel has let go of its operations; the
+/// enclosing scope waits for that.
+///
+/// It is meant for what has places to read from: regular files and block devices. A FIFO can be opened;
+/// the offset means nothing to it.
+///
+/// ```
+/// use trine::fs::File;
+///
+/// let path = std::env::temp_dir().join(format!("trine-doc-file-{}", std::process::id()));
+/// trine::run(async || {
+///     let file = File::create(&path).await?;
+///     file.write_all_at("hello, world", 0).await?;
+///     file.sync_all().await?;
+///     file.close().await?;
+///
+///     let file = File::open(&path).await?;
+///     assert_eq!(file.metadata().await?.len(), 12);
+///     let word = file.read_exact_at(vec![0; 5], 7).await?;
+///     assert_eq!(word, b"world");
+///     file.close().await
+/// })?;
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), trine::Error>(())
+/// ```
+pub struct File {
+    pub(super) run: Rc<Run>,
+    pub(super) fd: Fd,
+    /// It was opened with `O_APPEND`.
+    pub(super) appends: bool,
+}
+
+/// What a range of a file will be used for: [`File::advise`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Advice {
+    /// Nothing special: takes other advice back.
+    Normal,
+    /// It will be read from front to back: more is read ahead.
+    Sequential,
+    /// It will be read here and there: nothing is read ahead.
+    Random,
+    /// It will be read soon: reading begins.
+    WillNeed,
+    /// It will not be needed soon: what is written already leaves the page cache.
+    DontNeed,
+    /// It will be read once.
+    NoReuse,
+}
+
+impl File {
+    pub(super) fn new(run: Rc<Run>, fd: Fd, appends: bool) -> File {
+        File { run, fd, appends }
+    }
+
+    /// Opens a file to read it.
+    ///
+    /// Opening never holds up the run: the kernel does it in a thread of its own. Opening a FIFO waits for
+    /// somebody to open its other end, and can be cancelled. The kernel has few such threads, four for
+    /// each processor; where many FIFOs are waited for, open them with `O_NONBLOCK`
+    /// ([`custom_flags`](OpenOptions::custom_flags)).
+    ///
+    /// Cancel class: total: a descriptor that comes after the cancel, or for a dropped future, is closed
+    /// (rule D7). Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says, `NotFound` for one; `InvalidInput` for a path with a zero byte;
+    /// `Cancelled`; [`Error::NoRun`].
+    pub async fn open(path: impl AsRef<Path>) -> Result<File> {
+        OpenOptions::new().read(true).open(path).await
+    }
+
+    /// Opens a file to write it: a new one, or what is there without its content.
+    ///
+    /// Cancel class: as for [`open`](File::open); but a file may have been made. Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`open`](File::open).
+    pub async fn create(path: impl AsRef<Path>) -> Result<File> {
+        OpenOptions::new().write(true).create(true).truncate(true).open(path).await
+    }
+
+    /// For more options than [`open`](File::open) and [`create`](File::create) have.
+    pub fn options() -> OpenOptions {
+        OpenOptions::new()
+    }
+
+    /// Reads from byte `offset` on: replaces the content of `buf` with what is there, at most its capacity.
+    /// It may be less than there is; no bytes are the end of the file. To add to a buffer, pass a
+    /// [`slice`](IoBuf::slice) of it.
+    ///
+    /// Cancel class: total; but a read that a device works on is waited for, and returned. The buffer
+    /// comes back, also with the error; that of a dropped read stays with the kernel until it is done.
+    /// Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says; `InvalidInput` for a buffer without room, or for places that no file
+    /// has; `Cancelled`.
+    pub fn read_at<B: IoBufMut>(
+        &self,
+        buf: B,
+        offset: u64,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        Reading::new(self, buf, offset, false)
+    }
+
+    /// Reads from byte `offset` on until `buf` is filled to its capacity; to read exactly `n` bytes pass
+    /// `buf.slice(..n)`.
+    ///
+    /// Cancel class: partial: the error has the buffer with what was read, and
+    /// [`done`](BufError::done) says how much. Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`read_at`](File::read_at), and `UnexpectedEof` if the file ends before.
+    pub fn read_exact_at<B: IoBufMut>(
+        &self,
+        buf: B,
+        offset: u64,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        Reading::new(self, buf, offset, true)
+    }
+
+    /// Writes from `buf` to byte `offset` on, in one operation, and says how much that was. A gap between
+    /// the end of the file and the offset is filled with zeros.
+    ///
+    /// Cancel class: total; but a write that has begun is waited for, and returned. The buffer comes back,
+    /// also with the error. A dropped write may take place or not. Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says, `StorageFull` for one; `InvalidInput` if the file is opened to
+    /// [`append`](File::append), or for places that no file has; `Cancelled`.
+    pub fn write_at<B: IoBuf>(
+        &self,
+        buf: B,
+        offset: u64,
+    ) -> impl Future<Output = Result<(usize, B), BufError<B>>> + use<'_, B> {
+        Writing::new(self, Transfer::Write { at: offset }, buf, false)
+    }
+
+    /// Writes all of `buf` to byte `offset` on.
+    ///
+    /// Cancel class: partial: [`done`](BufError::done) says how much was written. The buffer comes back, also with
+    /// the error. Of a dropped one any part may have been written. Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`write_at`](File::write_at).
+    pub fn write_all_at<B: IoBuf>(
+        &self,
+        buf: B,
+        offset: u64,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        let mut writing = Writing::new(self, Transfer::Write { at: offset }, buf, true);
+        poll_fn(move |cx| Pin::new(&mut writing).poll(cx).map_ok(|(_, buf)| buf))
+    }
+
+    /// Writes all of `buf` to the end of the file, wherever that is by then. The file was opened with
+    /// [`OpenOptions::append`].
+    ///
+    /// What one operation writes lies together, whoever else appends; mostly that is all.
+    ///
+    /// Cancel class: partial: [`done`](BufError::done) says how much was written. The buffer comes back, also with
+    /// the error. Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says, `StorageFull` for one; `InvalidInput` if the file was opened in
+    /// another way; `Cancelled`.
+    pub fn append<B: IoBuf>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        let mut writing = Writing::new(self, Transfer::Append, buf, true);
+        poll_fn(move |cx| Pin::new(&mut writing).poll(cx).map_ok(|(_, buf)| buf))
+    }
+
+    /// Waits until the device has all that was written to the file and what is known of it (fsync(2)).
+    ///
+    /// Of several writes that failed after they had been taken, one sync hears, the next one not: after an
+    /// error nobody knows what is on the device.
+    ///
+    /// Cancel class: total; but a sync that has begun cannot be stopped: it is waited for, and its result
+    /// returned. Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says, of writes that failed later for instance; `Cancelled`.
+    pub async fn sync_all(&self) -> Result {
+        self.simple(|fd| Submission::sync(fd, false)).await
+    }
+
+    /// As [`sync_all`](File::sync_all), without what is not needed to read the content again, as the
+    /// time of the last change (fdatasync(2)).
+    ///
+    /// Cancel class: as for [`sync_all`](File::sync_all). Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`sync_all`](File::sync_all).
+    pub async fn sync_data(&self) -> Result {
+        self.simple(|fd| Submission::sync(fd, true)).await
+    }
+
+    /// Has the pages of a range written out, and waits for that (sync_file_range(2)). It says nothing of
+    /// the device's own cache nor of the file's length, so it makes nothing durable; it bounds how much
+    /// there is left for [`sync_data`](File::sync_data) to do. A range of more than 4 GiB reaches to the
+    /// end of the file.
+    ///
+    /// Cancel class: as for [`sync_all`](File::sync_all). Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says; `Cancelled`.
+    pub async fn sync_range(&self, range: Range<u64>) -> Result {
+        let Some(len) = range.end.checked_sub(range.start).filter(|len| *len > 0) else {
+            // To the kernel no length is all there is.
+            return exec::checkpoint().await;
+        };
+        let len = u32::try_from(len).unwrap_or(0);
+        self.simple(|fd| Submission::sync_range(fd, range.start, len)).await
+    }
+
+    /// Gives a range its place on the device, so that writing there cannot fail for lack of room
+    /// (fallocate(2)). The file grows if the range reaches beyond its end; what is new is zeros.
+    ///
+    /// Cancel class: total; what has begun is waited for. Linux 6.1; not every file system can do it.
+    ///
+    /// # Errors
+    /// What the operating system says: `StorageFull`, `Unsupported`, `InvalidInput` for an empty range;
+    /// `Cancelled`.
+    pub async fn allocate(&self, range: Range<u64>) -> Result {
+        let len = range.end.saturating_sub(range.start);
+        self.simple(|fd| Submission::allocate(fd, range.start, len, 0)).await
+    }
+
+    /// Gives back the place that a range takes on the device; it is zeros then. The file's length stays.
+    ///
+    /// Cancel class: as for [`allocate`](File::allocate). Linux 6.1; not every file system can do it.
+    ///
+    /// # Errors
+    /// As [`allocate`](File::allocate).
+    pub async fn punch_hole(&self, range: Range<u64>) -> Result {
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        let len = range.end.saturating_sub(range.start);
+        self.simple(|fd| Submission::allocate(fd, range.start, len, mode)).await
+    }
+
+    /// Cuts the file to this length, or adds zeros up to it.
+    ///
+    /// Cancel class: total; what has begun is waited for. Linux 6.9 through the ring, before that in a
+    /// thread.
+    ///
+    /// # Errors
+    /// What the operating system says: `InvalidInput` if the file is not opened to be written, or is none
+    /// that has a length; `FileTooLarge`; `Cancelled`.
+    pub async fn set_len(&self, len: u64) -> Result {
+        if !self.run.capabilities().set_len {
+            return self.set_len_in_thread(len).await;
+        }
+        match self.simple(|fd| Submission::set_len(fd, len)).await {
+            // Either the operation is not known, or the file has no length to set: the thread can tell.
+            Err(Error::Io(refused)) if refused.raw_os_error() == Some(libc::EINVAL) => {
+                match self.set_len_in_thread(len).await {
+                    // A simulated kernel knows it, and has no threads.
+                    Err(error) if error.io_kind() == Some(ErrorKind::Unsupported) => {
+                        return Err(refused.into());
+                    }
+                    outcome => outcome?,
+                }
+                self.run.lacks(|capabilities| capabilities.set_len = false);
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn set_len_in_thread(&self, len: u64) -> Result {
+        // A descriptor of its own: this one may be closed while a thread that nobody waits for is at it.
+        let same = std::fs::File::from(self.run.host().duplicate(self.as_raw_fd())?);
+        Ok(thread::run(move || same.set_len(len)).await??)
+    }
+
+    /// What is known of the file (statx(2)).
+    ///
+    /// Cancel class: total. Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says; `Cancelled`.
+    pub async fn metadata(&self) -> Result<Metadata> {
+        exec::check_run(&self.run)?;
+        stat(&self.run, Some(&self.fd), c"", libc::AT_EMPTY_PATH).await
+    }
+
+    /// Says what a range will be used for, which may make it faster (posix_fadvise(2)). An empty range
+    /// that does not begin at 0 is to the end of the file.
+    ///
+    /// Cancel class: total. Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says; `Cancelled`.
+    pub async fn advise(&self, range: Range<u64>, advice: Advice) -> Result {
+        let len = range.end.saturating_sub(range.start);
+        let advice = match advice {
+            Advice::Normal => libc::POSIX_FADV_NORMAL,
+            Advice::Sequential => libc::POSIX_FADV_SEQUENTIAL,
+            Advice::Random => libc::POSIX_FADV_RANDOM,
+            Advice::WillNeed => libc::POSIX_FADV_WILLNEED,
+            Advice::DontNeed => libc::POSIX_FADV_DONTNEED,
+            Advice::NoReuse => libc::POSIX_FADV_NOREUSE,
+        };
+        self.simple(|fd| Submission::advise(fd, range.start, len, advice)).await
+    }
+
+    /// An operation on the descriptor, without memory.
+    async fn simple(&self, make: impl Fn(&Fd) -> Submission) -> Result {
+        exec::check_run(&self.run)?;
+        exec::submit_plain(|| make(&self.fd)).await
+    }
+
+    /// Closes the file and waits until that is done. It is no [`sync_all`](File::sync_all).
+    ///
+    /// In a cancelled scope it is closed all the same, and `Cancelled` is reported (rule M2).
+    ///
+    /// # Errors
+    /// `Cancelled`, or what the operating system says; it is closed in any case.
+    pub async fn close(self) -> Result {
+        crate::io::close(&self.run, self.fd, Vec::new()).await
+    }
+}
+
+impl AsRawFd for File {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("fd", &self.fd).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the kernel is older than Linux 6.9.
+    #[test]
+    #[cfg_attr(miri, ignore = "it is a real file")]
+    fn a_thread_sets_the_length_where_the_ring_cannot() {
+        let path = std::env::temp_dir().join(format!("trine-set-len-{}", std::process::id()));
+        crate::run(async || {
+            let file = File::create(&path).await?;
+            file.run.lacks(|capabilities| capabilities.set_len = false);
+            file.set_len(7).await?;
+            assert_eq!(file.metadata().await?.len(), 7);
+            file.close().await
+        })
+        .unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -1,0 +1,21 @@
+//! Files and directories: what `std::fs` has, through the ring.
+//!
+//! A [`File`] has no position: each read and write says where, so any number of them can be under way
+//! at a time, and all methods take `&self`.
+//!
+//! # What a cancellation does
+//! What has begun in the kernel mostly cannot be stopped there: a read that a disk works on is waited
+//! for, and so is an fsync. What has not begun, and the opening of a FIFO, ends at once. Either way
+//! the answer is true (rule D4): `Cancelled` means that nothing was done, or not more than
+//! [`done`](crate::BufError::done) says; whatever took place is returned, and the next cancel point
+//! raises.
+
+mod file;
+mod metadata;
+mod open;
+mod path;
+mod transfer;
+
+pub use file::{Advice, File};
+pub use metadata::{FileType, Metadata};
+pub use open::OpenOptions;

@@ -1,0 +1,209 @@
+//! Reading from a place in a file, and writing to one.
+
+use std::io;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use crate::error::Result;
+use crate::exec::{self, Finished, Operation, Pause, Verdict, judge};
+use crate::op::{BufError, Fd, IoBuf, IoBufMut, Kind, Storage, Submission};
+
+use super::file::File;
+
+/// What is done, and where in the file it begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transfer {
+    Read {
+        at: u64,
+    },
+    Write {
+        at: u64,
+    },
+    /// Writes to the end, wherever that is by then.
+    Append,
+}
+
+impl Transfer {
+    fn kind(self) -> &'static Kind {
+        if let Transfer::Read { .. } = self { &Kind::READ_AT } else { &Kind::WRITE_AT }
+    }
+
+    /// One operation of it, when `done` bytes were transferred.
+    fn submission(self, fd: &Fd, storage: Storage, done: usize) -> Submission {
+        match self {
+            Transfer::Read { at } => Submission::read_at(fd, storage, at + done as u64),
+            Transfer::Write { at } => Submission::write_at(fd, storage, done, at + done as u64),
+            // A descriptor that appends minds no offset.
+            Transfer::Append => Submission::write_at(fd, storage, done, 0),
+        }
+    }
+}
+
+/// A transfer under way. Dropping it leaves the operation to the scope, and with it the buffer.
+struct Underway<'a> {
+    file: &'a File,
+    transfer: Transfer,
+    /// The whole buffer, or what goes in one operation.
+    all: bool,
+    /// The buffer; the operation has it while one is in flight.
+    storage: Option<Storage>,
+    operation: Option<Operation>,
+    done: usize,
+    attempts: u8,
+    pause: Option<Pause>,
+}
+
+impl<'a> Underway<'a> {
+    fn new(file: &'a File, transfer: Transfer, storage: Storage, all: bool) -> Underway<'a> {
+        Underway {
+            file,
+            transfer,
+            all,
+            storage: Some(storage),
+            operation: None,
+            done: 0,
+            attempts: 0,
+            pause: None,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
+        loop {
+            if self.operation.is_some() {
+                let is_over = ready!(self.poll_operation(cx))?;
+                if is_over {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let run = &self.file.run;
+            let len = self.storage.as_ref().expect("a transfer is not polled after its end").len();
+            if self.pause.is_none() {
+                exec::check_run(run)?;
+                ready!(run.cancel_point())?;
+                self.check(len)?;
+            }
+            if len == 0 {
+                ready!(run.poll_budget(&mut self.pause, cx));
+                return Poll::Ready(Ok(()));
+            }
+            let (fd, storage) = (&self.file.fd, self.storage.take().expect("looked at above"));
+            let (transfer, done) = (self.transfer, self.done);
+            let submission = || transfer.submission(fd, storage, done);
+            self.operation = Some(Operation::start(run, cx, submission));
+            return Poll::Pending;
+        }
+    }
+
+    /// The end of one operation: whether it was the last one.
+    fn poll_operation(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
+        let Some(operation) = &mut self.operation else { return Poll::Ready(Ok(false)) };
+        let Finished { result, storage } = ready!(operation.poll(cx));
+        let len = storage.as_ref().map_or(0, Storage::len);
+        (self.operation, self.storage) = (None, storage);
+        let (run, kind) = (&self.file.run, self.transfer.kind());
+        Poll::Ready(match ready!(judge(run, kind, result, &mut self.attempts)) {
+            Verdict::Result(Ok(0)) => match (self.transfer, self.all) {
+                (Transfer::Read { .. }, false) => Ok(true),
+                (Transfer::Read { .. }, true) => {
+                    Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
+                }
+                _ => Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+            },
+            Verdict::Result(Ok(count)) => {
+                self.done += count as usize;
+                Ok(!self.all || self.done == len)
+            }
+            Verdict::Result(Err(error)) => Err(error),
+            Verdict::Cancelled(cancelled) => Err(cancelled.into()),
+            Verdict::Again => Ok(false),
+        })
+    }
+
+    /// What cannot be meant is refused.
+    fn check(&self, len: usize) -> io::Result<()> {
+        let wrong = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        let at = match (self.transfer, self.file.appends) {
+            (Transfer::Read { .. }, _) if len == 0 => {
+                return wrong("the buffer has no room to be read into: give it a capacity");
+            }
+            (Transfer::Write { .. }, true) => {
+                return wrong("a file that was opened to append is written with `append`");
+            }
+            (Transfer::Append, false) => {
+                return wrong("`append` needs a file that was opened with `OpenOptions::append`");
+            }
+            (Transfer::Append, true) => 0,
+            (Transfer::Read { at } | Transfer::Write { at }, _) => at,
+        };
+        if at.checked_add(len as u64).is_none_or(|end| end > i64::MAX as u64) {
+            return wrong("no file reaches that far: offsets end at i64::MAX");
+        }
+        Ok(())
+    }
+
+    /// After its end: the buffer, which nobody else has any more.
+    fn take_storage(&mut self) -> Storage {
+        self.storage.take().expect("nothing is in flight")
+    }
+}
+
+/// Reads into a caller's buffer: [`File::read_at`], [`File::read_exact_at`].
+pub(super) struct Reading<'a, B> {
+    underway: Underway<'a>,
+    buffer: PhantomData<fn() -> B>,
+}
+
+impl<'a, B: IoBufMut> Reading<'a, B> {
+    pub(super) fn new(file: &'a File, buf: B, at: u64, all: bool) -> Reading<'a, B> {
+        let storage = Storage::to_fill(buf, file.run.shelf());
+        let underway = Underway::new(file, Transfer::Read { at }, storage, all);
+        Reading { underway, buffer: PhantomData }
+    }
+}
+
+impl<B: IoBufMut> Future for Reading<'_, B> {
+    type Output = Result<B, BufError<B>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let underway = &mut self.underway;
+        let outcome = ready!(underway.poll(cx));
+        let (storage, shelf) = (underway.take_storage(), underway.file.run.shelf());
+        // What could not be tried leaves the content as it was.
+        let untouched = underway.done == 0 && outcome.is_err();
+        let buf = if untouched { storage.into_inner(shelf) } else { storage.into_filled(shelf) };
+        Poll::Ready(match outcome {
+            Ok(()) => Ok(buf),
+            Err(error) => Err(BufError::new(error, underway.done, buf)),
+        })
+    }
+}
+
+/// Writes from a caller's buffer: [`File::write_at`], [`File::write_all_at`], [`File::append`].
+pub(super) struct Writing<'a, B> {
+    underway: Underway<'a>,
+    buffer: PhantomData<fn() -> B>,
+}
+
+impl<'a, B: IoBuf> Writing<'a, B> {
+    pub(super) fn new(file: &'a File, transfer: Transfer, buf: B, all: bool) -> Writing<'a, B> {
+        let storage = Storage::to_send(buf, file.run.shelf());
+        let underway = Underway::new(file, transfer, storage, all);
+        Writing { underway, buffer: PhantomData }
+    }
+}
+
+impl<B: IoBuf> Future for Writing<'_, B> {
+    /// How much was written, and the buffer.
+    type Output = Result<(usize, B), BufError<B>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let underway = &mut self.underway;
+        let outcome = ready!(underway.poll(cx));
+        let buf = underway.take_storage().into_inner(underway.file.run.shelf());
+        Poll::Ready(match outcome {
+            Ok(()) => Ok((underway.done, buf)),
+            Err(error) => Err(BufError::new(error, underway.done, buf)),
+        })
+    }
+}

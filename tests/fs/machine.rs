@@ -1,0 +1,171 @@
+//! What only a real machine has: FIFOs, devices, a full disk.
+
+use std::ffi::CString;
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::pin::pin;
+use std::process::Command;
+use std::time::Duration;
+
+use futures::poll;
+use trine::fs::{File, OpenOptions};
+use trine::{Result, move_on_after, nursery, thread, try_join_all};
+
+use super::{assert_kind, content, descriptors, run, run_alone};
+
+const MOMENT: Duration = Duration::from_millis(30);
+
+fn make_fifo(path: &Path) {
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: a path with a zero byte at its end.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
+
+/// Whoever opens a FIFO waits for its other end, the run goes on meanwhile, and a cancel ends the wait.
+#[test]
+fn opening_a_fifo_waits_for_its_other_end_and_is_cancelled() {
+    run_alone(async |dir| {
+        let path = dir.join("fifo");
+        make_fifo(&path);
+        let before = descriptors();
+        let reader = move_on_after(MOMENT, async |_| File::open(&path).await).await?;
+        assert!(reader.is_none(), "nobody writes");
+        let writing = OpenOptions::new().write(true);
+        let writer = move_on_after(MOMENT, async |_| writing.open(&path).await).await?;
+        assert!(writer.is_none(), "nobody reads");
+        {
+            let mut dropped = pin!(File::open(&path));
+            assert!(poll!(dropped.as_mut()).is_pending());
+        }
+        trine::time::sleep(MOMENT).await?;
+        assert_eq!(descriptors(), before);
+
+        nursery(async |n| {
+            n.spawn(async {
+                let writer = writing.open(&path).await?;
+                writer.write_all_at("through", 0).await?;
+                writer.close().await
+            });
+            let reader = File::open(&path).await?;
+            let bytes = reader.read_exact_at(Vec::with_capacity(7), 0).await?;
+            assert_eq!(bytes, b"through");
+            Ok(())
+        })
+        .await
+    });
+}
+
+/// However often and whenever: no cancel of an open is lost between the kernel's threads.
+#[test]
+fn a_cancel_finds_the_opening_of_a_fifo_whenever_it_comes() {
+    run_alone(async |dir| {
+        let path = dir.join("fifo");
+        make_fifo(&path);
+        for round in 0..300_u64 {
+            let pause = Duration::from_micros(round % 60);
+            let opened = move_on_after(pause, async |_| File::open(&path).await);
+            assert!(opened.await?.is_none());
+        }
+        Ok(())
+    });
+}
+
+/// What says that it does not want to wait does not.
+#[test]
+fn a_fifo_is_opened_without_waiting_if_the_flags_say_so() {
+    run(async |dir| {
+        let path = dir.join("fifo");
+        make_fifo(&path);
+        let at_once = OpenOptions::new().custom_flags(libc::O_NONBLOCK);
+        let refused = at_once.clone().write(true).open(&path).await.expect_err("nobody reads");
+        let errno = std::io::Error::from(refused).raw_os_error();
+        assert_eq!(errno, Some(libc::ENXIO));
+        at_once.read(true).open(&path).await?.close().await
+    });
+}
+
+#[test]
+fn a_full_device_is_an_error_and_the_buffer_comes_back() {
+    run(async |_| {
+        let full = OpenOptions::new().write(true).open("/dev/full").await?;
+        let failed = full.write_all_at("x", 0).await.unwrap_err();
+        assert_eq!((failed.done, failed.buf), (0, "x"));
+        let failed = full.write_at(vec![0; 10_000], 0).await.unwrap_err();
+        assert_eq!(failed.buf.len(), 10_000);
+        assert_kind::<()>(Err(failed), ErrorKind::StorageFull);
+        Ok(())
+    });
+}
+
+/// A small file system that gets full in the middle of a write (root only).
+#[test]
+fn a_disk_that_gets_full_says_how_much_was_written() {
+    let dir = std::env::temp_dir().join(format!("trine-test-full-{}", std::process::id()));
+    fs::create_dir(&dir).unwrap();
+    let mount = ["-t", "tmpfs", "-o", "size=64k", "none", dir.to_str().unwrap()];
+    let mounted = Command::new("mount").args(mount).output();
+    if !mounted.is_ok_and(|mounted| mounted.status.success()) {
+        fs::remove_dir(&dir).unwrap();
+        return eprintln!("not tested: this user may not mount anything");
+    }
+    run(async |_| {
+        let file = File::create(dir.join("file")).await?;
+        let failed = file.write_all_at(vec![7; 100 << 10], 0).await.unwrap_err();
+        assert_eq!(failed.done, 64 << 10);
+        assert_kind::<()>(Err(failed), ErrorKind::StorageFull);
+        assert_kind(file.allocate(0..1 << 20).await, ErrorKind::StorageFull);
+        assert_eq!(file.metadata().await?.len(), 64 << 10);
+        file.close().await
+    });
+    assert!(Command::new("umount").arg(&dir).status().unwrap().success());
+    fs::remove_dir(&dir).unwrap();
+}
+
+/// What the kernel cannot do through the ring a thread does. (This kernel may know the operation: so the
+/// thread is asked for here in another way, by a file that has no length to set.)
+#[test]
+fn the_length_of_what_has_none_cannot_be_set() {
+    run(async |_| {
+        let zero = OpenOptions::new().write(true).open("/dev/zero").await?;
+        assert_kind(zero.set_len(1).await, ErrorKind::InvalidInput);
+        Ok(())
+    });
+}
+
+/// The same bytes as another program sees.
+#[test]
+fn a_file_has_the_hash_that_sha256sum_finds() {
+    run(async |dir| {
+        let path = dir.join("file");
+        let bytes: Vec<u8> = (0..3_000_001_u32).map(|n| (n ^ n >> 9) as u8).collect();
+        let file = File::create(&path).await?;
+        const PIECE: usize = 100_003;
+        let pieces = bytes.chunks(PIECE).enumerate().rev();
+        let write = async |(n, piece): (usize, &[u8])| -> Result {
+            file.write_all_at(piece.to_vec(), (n * PIECE) as u64).await?;
+            Ok(())
+        };
+        try_join_all(pieces.map(write)).await?;
+        file.close().await?;
+        assert_eq!(fs::read(&path)?, bytes);
+        let read = content(&File::open(&path).await?).await?;
+        let theirs = thread::run(move || sha256sum(&fs::read(path).unwrap())).await?;
+        assert_eq!(sha256sum(&read), theirs);
+        Ok(())
+    });
+}
+
+fn sha256sum(bytes: &[u8]) -> String {
+    let mut child = Command::new("sha256sum")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    let mut sum = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut sum).unwrap();
+    assert!(child.wait().unwrap().success());
+    sum
+}
