@@ -244,6 +244,14 @@ impl Run {
         Fd::new(descriptor, Rc::downgrade(&home))
     }
 
+    /// Submits what nobody waits for but the current scope (rule E11). In a run that has ended nothing is done.
+    pub(crate) fn submit_orphan(&self, submission: Submission) {
+        if !self.is_finished() {
+            let node = self.context.node();
+            self.act(|core| core.submit_orphan(node, submission));
+        }
+    }
+
     /// What other threads reach it by.
     pub(crate) fn door(&self) -> &Door {
         &self.door

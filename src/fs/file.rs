@@ -1,10 +1,12 @@
 //! An open file.
 
 use std::fmt;
+use std::fs::Permissions;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -306,6 +308,23 @@ impl File {
     pub async fn metadata(&self) -> Result<Metadata> {
         exec::check_run(&self.run)?;
         stat(&self.run, Some(&self.fd), c"", libc::AT_EMPTY_PATH).await
+    }
+
+    /// Sets who may do what with the file (fchmod(2)), in a thread: the ring has no operation for it.
+    ///
+    /// Cancel class: total until a thread has begun, which is waited for then. Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says, `PermissionDenied` for one; `Cancelled`.
+    pub async fn set_permissions(&self, permissions: Permissions) -> Result {
+        exec::check_run(&self.run)?;
+        let host = self.run.host();
+        if let Some(known) = host.set_known_mode_of(self.as_raw_fd(), permissions.mode()) {
+            exec::checkpoint().await?;
+            return Ok(known?);
+        }
+        let same = std::fs::File::from(host.duplicate(self.as_raw_fd())?);
+        Ok(thread::run(move || same.set_permissions(permissions)).await??)
     }
 
     /// Says what a range will be used for, which may make it faster (posix_fadvise(2)). An empty range

@@ -130,6 +130,10 @@ pub struct FileType {
 }
 
 impl FileType {
+    pub(super) fn new(mode: u32) -> FileType {
+        FileType { mode }
+    }
+
     fn is(self, kind: libc::mode_t) -> bool {
         self.mode & libc::S_IFMT == kind
     }

@@ -11,11 +11,24 @@
 //! raises.
 
 mod file;
+mod listing;
 mod metadata;
+mod names;
 mod open;
 mod path;
+mod threads;
 mod transfer;
+mod trees;
+mod whole;
 
 pub use file::{Advice, File};
+pub use listing::{DirEntry, ReadDir, read_dir};
 pub use metadata::{FileType, Metadata};
+pub use names::{
+    create_dir, create_dir_all, hard_link, metadata, remove_dir, remove_file, rename, symlink,
+    symlink_metadata, try_exists,
+};
 pub use open::OpenOptions;
+pub use threads::{canonicalize, read_link, set_permissions};
+pub use trees::remove_dir_all;
+pub use whole::{copy, read, read_to_string, write, write_atomic};

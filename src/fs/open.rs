@@ -176,6 +176,19 @@ impl Default for OpenOptions {
     }
 }
 
+/// Opens a directory, for what is in it. A symbolic link at the end of the path is followed unless
+/// `nofollow`.
+pub(super) async fn open_dir(
+    run: &Rc<Run>,
+    at: Option<&Fd>,
+    path: &CStr,
+    nofollow: bool,
+) -> Result<Fd> {
+    let nofollow = if nofollow { libc::O_NOFOLLOW } else { 0 };
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_DIRECTORY | nofollow;
+    open(run, at, path, OpenHow { flags: flags as u64, ..OpenHow::default() }).await
+}
+
 /// Opens a path that begins in the directory `at`, or in the working directory. What arrives when
 /// nobody waits any more is closed (rule D7).
 pub(super) async fn open(run: &Rc<Run>, at: Option<&Fd>, path: &CStr, how: OpenHow) -> Result<Fd> {

@@ -10,7 +10,7 @@ use crate::error::Result;
 /// The path with a zero byte at its end.
 ///
 /// # Errors
-/// `InvalidInput` if there is one before; `InvalidFilename` if it is longer than any may be.
+/// `InvalidInput` if there is one before; `ENAMETOOLONG` if it is longer than any may be.
 pub(super) fn terminated(path: &Path) -> Result<CString> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.len() >= libc::PATH_MAX as usize {

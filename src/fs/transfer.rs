@@ -69,30 +69,25 @@ impl<'a> Underway<'a> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
-        loop {
-            if self.operation.is_some() {
-                let is_over = ready!(self.poll_operation(cx))?;
-                if is_over {
-                    return Poll::Ready(Ok(()));
-                }
-            }
-            let run = &self.file.run;
-            let len = self.storage.as_ref().expect("a transfer is not polled after its end").len();
-            if self.pause.is_none() {
-                exec::check_run(run)?;
-                ready!(run.cancel_point())?;
-                self.check(len)?;
-            }
-            if len == 0 {
-                ready!(run.poll_budget(&mut self.pause, cx));
-                return Poll::Ready(Ok(()));
-            }
-            let (fd, storage) = (&self.file.fd, self.storage.take().expect("looked at above"));
-            let (transfer, done) = (self.transfer, self.done);
-            let submission = || transfer.submission(fd, storage, done);
-            self.operation = Some(Operation::start(run, cx, submission));
-            return Poll::Pending;
+        if self.operation.is_some() && ready!(self.poll_operation(cx))? {
+            return Poll::Ready(Ok(()));
         }
+        let run = &self.file.run;
+        let len = self.storage.as_ref().expect("a transfer is not polled after its end").len();
+        if self.pause.is_none() {
+            exec::check_run(run)?;
+            ready!(run.cancel_point())?;
+            self.check(len)?;
+        }
+        if len == 0 {
+            ready!(run.poll_budget(&mut self.pause, cx));
+            return Poll::Ready(Ok(()));
+        }
+        let (fd, storage) = (&self.file.fd, self.storage.take().expect("looked at above"));
+        let (transfer, done) = (self.transfer, self.done);
+        let submission = || transfer.submission(fd, storage, done);
+        self.operation = Some(Operation::start(run, cx, submission));
+        Poll::Pending
     }
 
     /// The end of one operation: whether it was the last one.

@@ -77,6 +77,8 @@ impl Kind {
     pub(crate) const LINK: Kind = Kind::of_name("link");
     pub(crate) const SYMLINK: Kind = Kind::of_name("symlink");
     pub(crate) const UNLINK: Kind = Kind::of_name("unlink");
+    /// The same for what is left lying: it goes, whatever is cancelled.
+    pub(crate) const TIDY: Kind = Kind { cancellable: false, ..Kind::UNLINK };
     pub(crate) const MAKE_DIR: Kind = Kind::of_name("make a directory");
 
     /// The kernel does it at once, in a worker, or a device does it: nothing polls.

@@ -128,6 +128,11 @@ impl Submission {
         Submission::about_names(&Kind::UNLINK, request, at, storage)
     }
 
+    /// The same, whatever is cancelled.
+    pub(crate) fn tidy(at: Option<&Fd>, path: &CStr, directory: bool) -> Submission {
+        Submission { kind: &Kind::TIDY, ..Submission::unlink(at, path, directory) }
+    }
+
     pub(crate) fn make_dir(at: Option<&Fd>, path: &CStr, mode: u32) -> Submission {
         let mut storage = Storage::names(&[path.to_bytes_with_nul()], None);
         let request = FileRequest::MakeDir { at: place(at), path: storage.region(0), mode };

@@ -1,14 +1,12 @@
 //! What the kernel is asked about files and names, and what it tells of them.
 
-use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::ptr;
 
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 
 use super::request::Region;
-use super::socket::Linux;
 
 /// What is asked about files and names. `at` is the directory that relative paths begin in, or
 /// [`WORKING`]. Paths end with a zero byte.
@@ -234,13 +232,5 @@ pub(super) fn entry_for(request: &FileRequest) -> squeue::Entry {
         FileRequest::MakeDir { at, path, mode } => {
             opcode::MkDirAt::new(Fd(at), path.address().cast()).mode(mode).build()
         }
-    }
-}
-
-impl Linux {
-    /// One more descriptor of the same file.
-    pub(super) fn duplicate(self, fd: RawFd) -> io::Result<OwnedFd> {
-        // SAFETY: the caller has it open, for as long as this takes.
-        unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
     }
 }

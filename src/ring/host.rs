@@ -113,15 +113,6 @@ impl Host {
         }
     }
 
-    /// One more descriptor of the same file, for another thread.
-    pub(crate) fn duplicate(&self, fd: RawFd) -> io::Result<OwnedFd> {
-        match self {
-            Host::Linux(linux) => linux.duplicate(fd),
-            #[cfg(feature = "testing")]
-            Host::Twin(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
     /// Closes at once: for descriptors that no run is left to close.
     pub(crate) fn close(&self, fd: RawFd) {
         of!(self, either => either.close(fd));

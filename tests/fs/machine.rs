@@ -102,25 +102,24 @@ fn a_full_device_is_an_error_and_the_buffer_comes_back() {
 /// A small file system that gets full in the middle of a write (root only).
 #[test]
 fn a_disk_that_gets_full_says_how_much_was_written() {
-    let dir = std::env::temp_dir().join(format!("trine-test-full-{}", std::process::id()));
-    fs::create_dir(&dir).unwrap();
-    let mount = ["-t", "tmpfs", "-o", "size=64k", "none", dir.to_str().unwrap()];
-    let mounted = Command::new("mount").args(mount).output();
-    if !mounted.is_ok_and(|mounted| mounted.status.success()) {
-        fs::remove_dir(&dir).unwrap();
-        return eprintln!("not tested: this user may not mount anything");
-    }
-    run(async |_| {
+    run(async |dir| {
+        let mount = ["-t", "tmpfs", "-o", "size=64k", "none"];
+        let mounted = Command::new("mount").args(mount).arg(dir).output();
+        if !mounted.is_ok_and(|mounted| mounted.status.success()) {
+            eprintln!("not tested: this user may not mount anything");
+            return Ok(());
+        }
         let file = File::create(dir.join("file")).await?;
         let failed = file.write_all_at(vec![7; 100 << 10], 0).await.unwrap_err();
-        assert_eq!(failed.done, 64 << 10);
+        let allocated = file.allocate(0..1 << 20).await;
+        let len = file.metadata().await?.len();
+        file.close().await?;
+        assert!(Command::new("umount").arg(dir).status()?.success());
+        assert_eq!((failed.done, len), (64 << 10, 64 << 10));
         assert_kind::<()>(Err(failed), ErrorKind::StorageFull);
-        assert_kind(file.allocate(0..1 << 20).await, ErrorKind::StorageFull);
-        assert_eq!(file.metadata().await?.len(), 64 << 10);
-        file.close().await
+        assert_kind(allocated, ErrorKind::StorageFull);
+        Ok(())
     });
-    assert!(Command::new("umount").arg(&dir).status().unwrap().success());
-    fs::remove_dir(&dir).unwrap();
 }
 
 /// What the kernel cannot do through the ring a thread does. (This kernel may know the operation: so the

@@ -3,13 +3,18 @@
 //! On Linux most of this happens in a worker of the kernel, so here it may take a while, and a cancel
 //! that comes before it has begun stops it.
 
+use std::ffi::OsString;
+use std::io;
 use std::os::fd::RawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::slots::Key;
 
 use super::super::file::{FileRequest, OpenHow, Stat, WORKING};
+use super::super::listing::Listed;
 use super::super::request::{Region, Request};
 use super::files::File;
 use super::filesystem::{Content, FileSystem, Node, Place, Walk};
@@ -19,6 +24,7 @@ use super::operations::{Attempt, Class, Description, Op, Stage, counted, failed}
 use super::queue::Work;
 use super::tape::Lane;
 use super::tcp::Socket;
+use super::world::{World, error};
 
 /// The one disk of a world.
 pub(super) struct Disk {
@@ -360,6 +366,56 @@ impl Machine {
         if let Some(ring) = self.rings.get_mut(ring) {
             ring.work.push_back(Work::Retry(key));
         }
+    }
+}
+
+/// What a world answers at once.
+impl World {
+    /// The names in an open directory.
+    pub(crate) fn list(&self, directory: RawFd) -> io::Result<Vec<Listed>> {
+        let machine = &mut *self.machine();
+        let node = machine.directory_of(directory).map_err(error)?;
+        let names = machine.disk.files.list(node).map_err(error)?;
+        let listed = |(stat, name): (Stat, Vec<u8>)| Listed {
+            name: OsString::from_vec(name),
+            inode: stat.inode,
+            kind: Some(stat.mode & libc::S_IFMT),
+        };
+        Ok(names.into_iter().map(listed).collect())
+    }
+
+    /// What a symbolic link says.
+    pub(crate) fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        let files = &mut self.machine().disk.files;
+        let walk = Walk { follow: false, ..Walk::from(files.root()) };
+        let node = files.existing(path.as_os_str().as_bytes(), walk).map_err(error)?;
+        match &files.node(node).content {
+            Content::Symlink(target) => Ok(PathBuf::from(OsString::from_vec(target.clone()))),
+            _ => Err(error(libc::EINVAL)),
+        }
+    }
+
+    /// The path without links, `.` and `..`.
+    pub(crate) fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        let files = &self.machine().disk.files;
+        let path = files.canonical(path.as_os_str().as_bytes(), files.root()).map_err(error)?;
+        Ok(PathBuf::from(OsString::from_vec(path)))
+    }
+
+    pub(crate) fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        let files = &mut self.machine().disk.files;
+        let walk = Walk::from(files.root());
+        let node = files.existing(path.as_os_str().as_bytes(), walk).map_err(error)?;
+        files.node(node).permissions = mode & 0o7777;
+        Ok(())
+    }
+
+    pub(crate) fn set_mode_of(&self, fd: RawFd, mode: u32) -> io::Result<()> {
+        let machine = &mut *self.machine();
+        let file = machine.file_of(fd, "fchmod").map_err(error)?;
+        let open = machine.node_of(Some(file)).ok_or_else(|| error(libc::EINVAL))?;
+        machine.disk.files.node(open.node).permissions = mode & 0o7777;
+        Ok(())
     }
 }
 
