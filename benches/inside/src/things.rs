@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{cancels, operations, scopes, spawning, timers, tools, wakes};
+use crate::{cancels, files, operations, scopes, spawning, timers, tools, wakes};
 
 /// One thing, done by several sides.
 pub struct Thing {
@@ -26,6 +26,8 @@ pub enum Side {
     Trine,
     Tokio,
     Smol,
+    /// Threads that block, with nothing around them.
+    Threads,
 }
 
 /// What one side should cost, seen from another.
@@ -40,7 +42,7 @@ pub enum Aim {
 }
 
 use Aim::{Gap, Look, Ratio};
-use Side::{Hand, Smol, Tokio, Trine};
+use Side::{Hand, Smol, Threads, Tokio, Trine};
 
 const fn thing(
     name: &'static str,
@@ -443,10 +445,48 @@ pub const THINGS: &[Thing] = &[
         ],
         &[Look(Trine, Hand), Look(Trine, Tokio)],
     ),
+    thing(
+        "read-cached",
+        "4 KiB here and there from the page cache, 64 reads at a time",
+        64,
+        2000,
+        &[
+            (Hand, files::reads_by_hand),
+            (Trine, files::reads_by_trine),
+            (Tokio, files::reads_by_tokio),
+            (Threads, files::reads_by_threads),
+        ],
+        &[Ratio(Trine, Hand, 1.0 / 0.95), Ratio(Trine, Tokio, 1.0 / 12.0), Look(Trine, Threads)],
+    ),
+    thing(
+        "write-1m",
+        "1 MiB after another, and an fsync after 32 of them",
+        32,
+        4,
+        &[
+            (Hand, files::writes_by_hand),
+            (Trine, files::writes_by_trine),
+            (Tokio, files::writes_by_tokio),
+            (Threads, files::writes_by_threads),
+        ],
+        &[Look(Trine, Hand), Look(Trine, Tokio), Look(Trine, Threads)],
+    ),
+    thing(
+        "small-files",
+        "a file of one line made, looked at and removed, 64 at a time",
+        1000,
+        3,
+        &[
+            (Trine, files::small_files_by_trine),
+            (Tokio, files::small_files_by_tokio),
+            (Threads, files::small_files_by_threads),
+        ],
+        &[Look(Trine, Tokio), Look(Trine, Threads)],
+    ),
 ];
 
 impl Side {
-    pub const ALL: [Side; 4] = [Hand, Trine, Tokio, Smol];
+    pub const ALL: [Side; 5] = [Hand, Trine, Tokio, Smol, Threads];
 
     pub fn parse_list(list: &str) -> Vec<Side> {
         let parse = |name: &str| Side::ALL.into_iter().find(|side| side.to_string() == name);
@@ -461,6 +501,7 @@ impl fmt::Display for Side {
             Trine => "trine",
             Tokio => "tokio",
             Smol => "smol",
+            Threads => "std",
         })
     }
 }

@@ -1,0 +1,328 @@
+//! Reading and writing files: the ring by hand, trine, tokio's pool of threads, and threads alone.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use io_uring::{opcode, types};
+use tokio::task::{JoinSet, spawn_blocking};
+use trine::nursery;
+
+use crate::hand::Ring;
+use crate::runs;
+
+/// Reads under way at a time.
+const DEPTH: u64 = 64;
+const PAGE: usize = 4096;
+/// Bytes of the file that is read here and there.
+const SIZE: u64 = 256 << 20;
+const PIECE: usize = 1 << 20;
+/// Pieces that are written before they are synced.
+const PIECES: u64 = 32;
+/// Small files that are made, looked at and removed.
+const FILES: u64 = 1000;
+
+/// A directory of our own, which goes when this does.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Place {
+        let path = std::env::temp_dir().join(format!("trine-inside-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory for temporary files");
+        Place(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// A large file, all of it in the page cache.
+    fn large_file(&self) -> PathBuf {
+        let path = self.file("large");
+        let mut bytes = vec![0; PIECE];
+        let file = File::create(&path).expect("a file");
+        for at in 0..SIZE / PIECE as u64 {
+            bytes.fill(at as u8);
+            file.write_all_at(&bytes, at * PIECE as u64).expect("room on the disk");
+        }
+        file.sync_all().expect("a disk");
+        path
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Where reads go: pages here and there, the same ones each time.
+#[derive(Clone)]
+struct Places(u64);
+
+impl Places {
+    fn of(reader: u64) -> Places {
+        Places(0x9e37_79b9_7f4a_7c15 ^ (reader + 1))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % (SIZE / PAGE as u64) * PAGE as u64
+    }
+}
+
+// Pages here and there, 64 at a time.
+
+pub fn reads_by_hand(times: u64) -> Duration {
+    let place = Place::new();
+    let file = File::open(place.large_file()).expect("it was made");
+    let mut ring = Ring::open(128, 256).expect("a ring");
+    let mut readers: Vec<_> =
+        (0..DEPTH).map(|reader| (Places::of(reader), times, vec![0; PAGE])).collect();
+    let mut left = DEPTH;
+    let push = |ring: &mut Ring, reader: &mut (Places, u64, Vec<u8>), number: u64| {
+        let (places, _, buf) = reader;
+        let read = opcode::Read::new(types::Fd(file.as_raw_fd()), buf.as_mut_ptr(), PAGE as u32);
+        let entry = read.offset(places.next()).build().user_data(number);
+        // SAFETY: the buffer lives until the last completion has been seen below.
+        unsafe { ring.push(&entry) };
+    };
+    let began = Instant::now();
+    for number in 0..DEPTH {
+        push(&mut ring, &mut readers[number as usize], number);
+    }
+    while left > 0 {
+        ring.enter(1);
+        let done: Vec<_> = ring.io.completion().collect();
+        for done in done {
+            assert_eq!(done.result(), PAGE as i32);
+            let reader = &mut readers[done.user_data() as usize];
+            reader.1 -= 1;
+            match reader.1 {
+                0 => left -= 1,
+                _ => push(&mut ring, reader, done.user_data()),
+            }
+        }
+    }
+    began.elapsed()
+}
+
+pub fn reads_by_trine(times: u64) -> Duration {
+    let place = Place::new();
+    let path = place.large_file();
+    runs::trine(async || {
+        let file = trine::fs::File::open(path).await?;
+        let began = Instant::now();
+        nursery(async |n| {
+            for reader in 0..DEPTH {
+                let file = &file;
+                n.spawn(async move {
+                    let (mut places, mut buf) = (Places::of(reader), Vec::with_capacity(PAGE));
+                    for _ in 0..times {
+                        buf = file.read_at(buf, places.next()).await?;
+                        assert_eq!(buf.len(), PAGE);
+                    }
+                    Ok(())
+                });
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(began.elapsed())
+    })
+}
+
+pub fn reads_by_tokio(times: u64) -> Duration {
+    let place = Place::new();
+    let file = Arc::new(File::open(place.large_file()).expect("it was made"));
+    runs::tokio(async {
+        let began = Instant::now();
+        let mut readers = JoinSet::new();
+        for reader in 0..DEPTH {
+            let file = Arc::clone(&file);
+            readers.spawn_local(async move {
+                let (mut places, mut buf) = (Places::of(reader), vec![0; PAGE]);
+                for _ in 0..times {
+                    let (file, at) = (Arc::clone(&file), places.next());
+                    // What `tokio::fs` does, without its cursor.
+                    let read = move || file.read_exact_at(&mut buf, at).map(|()| buf);
+                    buf = spawn_blocking(read).await.expect("no panic").expect("a page");
+                }
+            });
+        }
+        while readers.join_next().await.is_some() {}
+        began.elapsed()
+    })
+}
+
+pub fn reads_by_threads(times: u64) -> Duration {
+    let place = Place::new();
+    let file = File::open(place.large_file()).expect("it was made");
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for reader in 0..DEPTH {
+            let file = &file;
+            scope.spawn(move || {
+                let (mut places, mut buf) = (Places::of(reader), vec![0; PAGE]);
+                for _ in 0..times {
+                    file.read_exact_at(&mut buf, places.next()).expect("a page");
+                }
+            });
+        }
+    });
+    began.elapsed()
+}
+
+// Pieces of 1 MiB one after another, and an fsync at the end.
+
+pub fn writes_by_hand(times: u64) -> Duration {
+    let place = Place::new();
+    let file = File::create(place.file("written")).expect("a file");
+    let fd = types::Fd(file.as_raw_fd());
+    let mut ring = Ring::open(8, 16).expect("a ring");
+    let bytes = vec![1; PIECE];
+    let mut wait = |entry: io_uring::squeue::Entry| {
+        // SAFETY: the bytes live longer than the operation, whose end is waited for.
+        unsafe { ring.push(&entry) };
+        ring.enter(1);
+        ring.io.completion().next().expect("it was waited for").result()
+    };
+    let began = Instant::now();
+    for _ in 0..times {
+        for piece in 0..PIECES {
+            let write = opcode::Write::new(fd, bytes.as_ptr(), PIECE as u32);
+            assert_eq!(wait(write.offset(piece * PIECE as u64).build()), PIECE as i32);
+        }
+        assert_eq!(wait(opcode::Fsync::new(fd).build()), 0);
+    }
+    began.elapsed()
+}
+
+pub fn writes_by_trine(times: u64) -> Duration {
+    let place = Place::new();
+    runs::trine(async || {
+        let file = trine::fs::File::create(place.file("written")).await?;
+        let mut bytes = vec![1; PIECE];
+        let began = Instant::now();
+        for _ in 0..times {
+            for piece in 0..PIECES {
+                bytes = file.write_all_at(bytes, piece * PIECE as u64).await?;
+            }
+            file.sync_all().await?;
+        }
+        Ok(began.elapsed())
+    })
+}
+
+pub fn writes_by_tokio(times: u64) -> Duration {
+    let place = Place::new();
+    let file = Arc::new(File::create(place.file("written")).expect("a file"));
+    runs::tokio(async {
+        let mut bytes = vec![1; PIECE];
+        let began = Instant::now();
+        for _ in 0..times {
+            for piece in 0..PIECES {
+                let file = Arc::clone(&file);
+                let write = move || write_piece(&file, bytes, piece);
+                bytes = spawn_blocking(write).await.expect("no panic").expect("room");
+            }
+            let file = Arc::clone(&file);
+            spawn_blocking(move || file.sync_all()).await.expect("no panic").expect("a disk");
+        }
+        began.elapsed()
+    })
+}
+
+pub fn writes_by_threads(times: u64) -> Duration {
+    let place = Place::new();
+    let file = File::create(place.file("written")).expect("a file");
+    let mut bytes = vec![1; PIECE];
+    let began = Instant::now();
+    for _ in 0..times {
+        for piece in 0..PIECES {
+            bytes = write_piece(&file, bytes, piece).expect("room");
+        }
+        file.sync_all().expect("a disk");
+    }
+    began.elapsed()
+}
+
+fn write_piece(file: &File, bytes: Vec<u8>, piece: u64) -> io::Result<Vec<u8>> {
+    file.write_all_at(&bytes, piece * PIECE as u64).map(|()| bytes)
+}
+
+// Small files: made with a line in it, looked at, removed.
+
+pub fn small_files_by_trine(times: u64) -> Duration {
+    let place = Place::new();
+    runs::trine(async || {
+        let began = Instant::now();
+        for _ in 0..times {
+            nursery(async |n| {
+                for task in 0..DEPTH {
+                    let place = &place;
+                    n.spawn(async move {
+                        for number in (task..FILES).step_by(DEPTH as usize) {
+                            let path = place.file(&number.to_string());
+                            trine::fs::write(&path, "a line\n").await?;
+                            assert_eq!(trine::fs::metadata(&path).await?.len(), 7);
+                            trine::fs::remove_file(&path).await?;
+                        }
+                        Ok(())
+                    });
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(began.elapsed())
+    })
+}
+
+pub fn small_files_by_tokio(times: u64) -> Duration {
+    let place = Place::new();
+    runs::tokio(async {
+        let began = Instant::now();
+        for _ in 0..times {
+            let mut tasks = JoinSet::new();
+            for task in 0..DEPTH {
+                let paths: Vec<_> = (task..FILES)
+                    .step_by(DEPTH as usize)
+                    .map(|number| place.file(&number.to_string()))
+                    .collect();
+                tasks.spawn_local(async move {
+                    for path in paths {
+                        tokio::fs::write(&path, "a line\n").await.expect("room");
+                        assert_eq!(tokio::fs::metadata(&path).await.expect("a file").len(), 7);
+                        tokio::fs::remove_file(&path).await.expect("a file");
+                    }
+                });
+            }
+            while tasks.join_next().await.is_some() {}
+        }
+        began.elapsed()
+    })
+}
+
+pub fn small_files_by_threads(times: u64) -> Duration {
+    let place = Place::new();
+    let one = |path: &Path| -> io::Result<()> {
+        std::fs::write(path, "a line\n")?;
+        assert_eq!(std::fs::metadata(path)?.len(), 7);
+        std::fs::remove_file(path)
+    };
+    let began = Instant::now();
+    for _ in 0..times {
+        for number in 0..FILES {
+            one(&place.file(&number.to_string())).expect("a file");
+        }
+    }
+    began.elapsed()
+}
