@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result, Unwind};
 use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
+use crate::io::close;
 use crate::nursery::nursery;
 use crate::op::{Kind, Submission};
 use crate::ring::{Descriptor, SockAddr};
@@ -64,24 +65,36 @@ impl ConnectBuilder {
         let name = address.name();
         let mut targets = address.resolve().await?;
         alternate(&mut targets);
+        let told = |error, target| told(error, name.as_deref(), target);
+        match targets[..] {
+            [only] => self.attempt(only).await.map_err(|error| told(error, only)),
+            _ => self.race(&targets, told).await,
+        }
+    }
+
+    /// One attempt after the other, each a child, until one succeeds. Leaving the nursery ends the others.
+    async fn race(
+        &self,
+        targets: &[SocketAddr],
+        told: impl Fn(Error, SocketAddr) -> Error,
+    ) -> Result<TcpStream> {
         let failed: Vec<Event> = targets.iter().map(|_| Event::new()).collect();
         let errors = RefCell::new(Vec::new());
-        let attempts = &self;
         let winner = nursery(async |n| {
             for (&target, failed) in targets.iter().zip(&failed) {
-                let (errors, name) = (&errors, &name);
+                let (errors, told) = (&errors, &told);
                 n.spawn(async move {
-                    match attempts.attempt(target).await {
+                    match self.attempt(target).await {
                         Ok(stream) => n.finish(Some(stream)),
-                        Err(Error::Io(error)) => {
-                            errors.borrow_mut().push(told(error, name, target));
+                        Err(error @ Error::Io(_)) => {
+                            errors.borrow_mut().push(told(error, target));
                             failed.set();
                         }
                         Err(error) => return Err(error),
                     }
                     Ok(())
                 });
-                move_on_after(attempts.delay, async |_| failed.wait().await).await?;
+                move_on_after(self.delay, async |_| failed.wait().await).await?;
             }
             Ok(None)
         })
@@ -96,11 +109,16 @@ impl ConnectBuilder {
         let fd = run.adopt(self.socket(&run, to)?);
         let connect = Submission::connect(&fd, SockAddr::from(to));
         let Finished { result, .. } = Operation::finish(&run, connect).await;
-        match poll_fn(|_| judge(&run, &Kind::CONNECT, result, &mut 0)).await {
-            Verdict::Result(result) => result?,
-            Verdict::Cancelled(cancelled) => return Err(cancelled.into()),
+        let connected = match poll_fn(|_| judge(&run, &Kind::CONNECT, result, &mut 0)).await {
+            Verdict::Result(result) => result,
+            Verdict::Cancelled(cancelled) => Err(cancelled.into()),
             Verdict::Again => unreachable!("a connect is not repeatable"),
         };
+        if let Err(error) = connected {
+            // It is good for nothing else (rule D2), and what closing says is no news.
+            drop(close(&run, fd, Vec::new()).await);
+            return Err(error);
+        }
         Ok(TcpStream::new(run, fd))
     }
 
@@ -138,8 +156,9 @@ fn alternate(targets: &mut [SocketAddr]) {
     }
 }
 
-/// Says which address it was that could not be connected to.
-fn told(error: io::Error, name: &Option<String>, target: SocketAddr) -> Error {
+/// Says which address it was that could not be connected to. A cancellation is no such failure.
+fn told(error: Error, name: Option<&str>, target: SocketAddr) -> Error {
+    let Error::Io(error) = error else { return error };
     let text = match name {
         Some(name) => format!("cannot connect to {name} at {target}: {error}"),
         None => format!("cannot connect to {target}: {error}"),

@@ -54,8 +54,10 @@ fn where_nobody_listens_the_error_names_the_address_and_no_descriptor_is_left() 
         assert_eq!(error.io_kind(), Some(ErrorKind::ConnectionRefused));
         let refused = "Connection refused (os error 111)";
         assert_eq!(error.to_string(), format!("cannot connect to {one}: {refused}"));
+        assert_eq!(descriptors(), before);
         let error = TcpStream::connect([one, two]).await.unwrap_err();
         assert_eq!(error.io_kind(), Some(ErrorKind::ConnectionRefused));
+        assert_eq!(descriptors(), before);
         let Error::Group(group) = error else { panic!("two errors: {error}") };
         let said: Vec<_> = group.errors().iter().map(Error::to_string).collect();
         assert_eq!(said, [one, two].map(|to| format!("cannot connect to {to}: {refused}")));
@@ -140,19 +142,19 @@ fn in_a_cancelled_scope_no_name_is_connected_to() {
 fn attempts_that_are_cancelled_or_dropped_are_closed() {
     run_alone(async || {
         let silent = Silent::listen().await?;
-        let connect = || {
+        let connect = |addresses| {
             let builder = TcpStream::builder().delay(Duration::ZERO);
-            builder.connect([silent.address(); 3])
+            builder.connect(vec![silent.address(); addresses])
         };
         let before = (descriptors(), stats().in_kernel);
-        for _ in 0..3 {
-            let connected = move_on_after(MOMENT, async |_| connect().await).await?;
+        for addresses in 1..4 {
+            let connected = move_on_after(MOMENT, async |_| connect(addresses).await).await?;
             assert!(connected.is_none());
             assert_eq!((descriptors(), stats().in_kernel), before);
         }
         for dropped_after in 0..12 {
             nursery(async |_| {
-                let mut connect = Box::pin(connect());
+                let mut connect = Box::pin(connect(1 + dropped_after % 3));
                 for _ in 0..dropped_after {
                     assert!(poll!(&mut connect).is_pending());
                     turns(1).await;
@@ -171,7 +173,7 @@ fn attempts_that_are_cancelled_or_dropped_are_closed() {
 fn a_winner_is_not_cancelled_after_all() {
     run(async || {
         let listener = TcpListener::bind(HERE).await?;
-        let to = listener.local_addr()?;
+        let to = [listener.local_addr()?; 2];
         let scope = CancelScope::new();
         let connected = scope.run(async |scope| {
             let mut connect = pin!(TcpStream::connect(to));
@@ -295,6 +297,18 @@ fn names_are_looked_up_by_whom_the_run_was_told() {
         let error = TcpStream::connect(("localhost", to.port())).await.unwrap_err();
         assert_eq!(error.io_kind(), Some(ErrorKind::ConnectionRefused));
         assert!(asked.borrow().is_empty(), "another run was told nothing");
+        Ok(())
+    });
+}
+
+// RFC 4007: a link-local address comes with its interface, by name.
+#[test]
+fn an_interface_in_an_address_is_looked_up() {
+    run(async || {
+        if has_ipv6() {
+            let found = Address::from("[fe80::1%lo]:80").resolve().await?;
+            assert!(matches!(found[..], [SocketAddr::V6(v6)] if v6.scope_id() != 0), "{found:?}");
+        }
         Ok(())
     });
 }
