@@ -50,7 +50,7 @@ impl ConnectBuilder {
         self
     }
 
-    /// Sets an [option](super::option) of each socket before it connects.
+    /// Sets an [option](mod@super::option) of each socket before it connects.
     pub fn option<T>(mut self, option: SocketOption<T>, value: T) -> ConnectBuilder {
         self.settings.add(option, value);
         self

@@ -93,7 +93,7 @@ impl TcpListener {
         self.run.host().local_addr(self.fd.as_raw_fd())
     }
 
-    /// The value of an [option](super::option).
+    /// The value of an [option](mod@super::option).
     ///
     /// # Errors
     /// What the operating system says.
@@ -101,7 +101,7 @@ impl TcpListener {
         option.get(self.run.host(), self.fd.as_raw_fd())
     }
 
-    /// Sets an [option](super::option); connections that are accepted later inherit it.
+    /// Sets an [option](mod@super::option); connections that are accepted later inherit it.
     ///
     /// # Errors
     /// What the operating system says: that it does not know the option, or that the value will not do.
@@ -146,7 +146,7 @@ impl ListenBuilder {
         self.option(option::REUSE_PORT, share)
     }
 
-    /// Sets an [option](super::option) of the socket before it listens.
+    /// Sets an [option](mod@super::option) of the socket before it listens.
     pub fn option<T>(mut self, option: SocketOption<T>, value: T) -> ListenBuilder {
         self.settings.add(option, value);
         self

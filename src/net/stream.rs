@@ -331,7 +331,7 @@ impl TcpStream {
         Ok(())
     }
 
-    /// The value of an [option](super::option).
+    /// The value of an [option](mod@super::option).
     ///
     /// # Errors
     /// What the operating system says.
@@ -339,7 +339,7 @@ impl TcpStream {
         option.get(self.host(), self.as_raw_fd())
     }
 
-    /// Sets an [option](super::option).
+    /// Sets an [option](mod@super::option).
     ///
     /// # Errors
     /// What the operating system says: that it does not know the option, or that the value will not do.
