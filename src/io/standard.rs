@@ -24,8 +24,8 @@ use super::halves::Halves;
 /// Linux 6.1.
 ///
 /// # Errors
-/// What the operating system says, `EBADF` where there is none; `InvalidInput` if somebody has made it
-/// non-blocking, with which the ring cannot wait; [`Error::NoRun`].
+/// What the operating system says, `EBADF` where there is none; `InvalidInput` for a file or a socket that
+/// somebody has made non-blocking, with which the ring cannot wait; [`Error::NoRun`].
 ///
 /// ```no_run
 /// use trine::io::{self, BufReader};
@@ -91,7 +91,7 @@ fn shared<T>(place: &'static Shared<T>, open: impl FnOnce() -> Result<T>) -> Res
     Ok(Rc::clone(place.insert(Rc::new(open()?))))
 }
 
-/// A duplicate, so that closing it leaves the descriptor itself open.
+/// Another descriptor, so that closing it leaves that one open.
 fn open(number: RawFd) -> Result<Halves> {
     let run = exec::current()?;
     let fd = run.adopt(run.host().standard(number)?).through_pipe();

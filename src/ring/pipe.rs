@@ -1,8 +1,10 @@
 //! The system calls on pipes, and on the streams that a process is given.
 
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use super::socket::{Linux, check as checked};
 
@@ -16,32 +18,50 @@ impl Linux {
         Ok((reader, writer))
     }
 
-    /// A duplicate of the standard input, output or error.
+    /// A descriptor for the standard input, output or error: a duplicate. But with a non-blocking one the
+    /// ring could not wait, and to change that would change it for all processes that share it. A pipe
+    /// or a terminal can be opened once more instead.
     pub(super) fn standard(self, number: RawFd) -> io::Result<RawFd> {
-        if flags(number)? & libc::O_NONBLOCK != 0 {
+        let flags = flags(number)?;
+        if flags & libc::O_NONBLOCK == 0 {
+            let least = libc::STDERR_FILENO + 1;
+            // SAFETY: no memory is involved. The standard numbers are not given away again.
+            return checked(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, least) });
+        }
+        if !matches!(kind(number)?, libc::S_IFIFO | libc::S_IFCHR) {
             return Err(unusable(number, NON_BLOCKING));
         }
-        // SAFETY: no memory is involved. The standard numbers are not given away again.
-        checked(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) })
+        let access = flags & libc::O_ACCMODE;
+        let opened = File::options()
+            .read(access != libc::O_WRONLY)
+            .write(access != libc::O_RDONLY)
+            .custom_flags(libc::O_NOCTTY)
+            .open(format!("/proc/self/fd/{number}"));
+        let opened = opened.map_err(|error| unusable(number, &format!("{NON_BLOCKING} ({error})")));
+        Ok(opened?.into_raw_fd())
     }
 }
 
 /// Checks that a descriptor is an end of a pipe, and a blocking one: of others the kernel fails an
 /// operation instead of having it wait.
 pub(super) fn check(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = fd.as_raw_fd();
+    match (kind(fd)?, flags(fd)? & libc::O_NONBLOCK) {
+        (libc::S_IFIFO, 0) => Ok(()),
+        (libc::S_IFIFO, _) => Err(unusable(fd, NON_BLOCKING)),
+        _ => Err(unusable(fd, "is no pipe")),
+    }
+}
+
+/// What it is of: one of `S_IFMT`.
+fn kind(fd: RawFd) -> io::Result<libc::mode_t> {
     let mut about = MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: a valid place; all zeros is a valid `stat` already.
     let about = unsafe {
-        checked(libc::fstat(fd.as_raw_fd(), about.as_mut_ptr()))?;
+        checked(libc::fstat(fd, about.as_mut_ptr()))?;
         about.assume_init()
     };
-    if about.st_mode & libc::S_IFMT != libc::S_IFIFO {
-        return Err(unusable(fd.as_raw_fd(), "is no pipe"));
-    }
-    match flags(fd.as_raw_fd())? & libc::O_NONBLOCK {
-        0 => Ok(()),
-        _ => Err(unusable(fd.as_raw_fd(), NON_BLOCKING)),
-    }
+    Ok(about.st_mode & libc::S_IFMT)
 }
 
 /// How it was opened.

@@ -1,4 +1,4 @@
-"""Runs a program in a terminal of its own, and types what it asks for."""
+"""Runs a program in a terminal of its own, blocking (1) or not (0), and types what it asks for."""
 
 import os
 import pty
@@ -6,7 +6,8 @@ import sys
 
 pid, terminal = pty.fork()
 if pid == 0:
-    os.execv(sys.argv[1], sys.argv[1:])
+    os.set_blocking(0, sys.argv[1] == "1")
+    os.execv(sys.argv[2], sys.argv[2:])
 
 shown = b""
 
