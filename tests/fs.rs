@@ -4,6 +4,8 @@
 #[path = "fs/cancelling.rs"]
 mod cancelling;
 mod common;
+#[path = "fs/dirs.rs"]
+mod dirs;
 #[path = "fs/machine.rs"]
 mod machine;
 #[path = "fs/names.rs"]

@@ -10,6 +10,7 @@
 //! [`done`](crate::BufError::done) says; whatever took place is returned, and the next cancel point
 //! raises.
 
+mod dir;
 mod file;
 mod listing;
 mod metadata;
@@ -21,6 +22,7 @@ mod transfer;
 mod trees;
 mod whole;
 
+pub use dir::Dir;
 pub use file::{Advice, File};
 pub use listing::{DirEntry, ReadDir, read_dir};
 pub use metadata::{FileType, Metadata};

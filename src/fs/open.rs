@@ -192,7 +192,7 @@ pub(super) async fn open_dir(
 /// Opens a path that begins in the directory `at`, or in the working directory. What arrives when
 /// nobody waits any more is closed (rule D7).
 pub(super) async fn open(run: &Rc<Run>, at: Option<&Fd>, path: &CStr, how: OpenHow) -> Result<Fd> {
-    let mut attempts = 0;
+    let (mut attempts, mut races) = (0, 0);
     loop {
         poll_fn(|_| run.cancel_point()).await?;
         let mut opening = None;
@@ -208,6 +208,20 @@ pub(super) async fn open(run: &Rc<Run>, at: Option<&Fd>, path: &CStr, how: OpenH
             run.progress();
             return Ok(run.adopt(descriptor));
         }
+        if how.resolve != 0 {
+            match -result {
+                // Somebody has renamed something meanwhile, so that the kernel cannot be sure.
+                libc::EAGAIN if races < RACES => {
+                    races += 1;
+                    continue;
+                }
+                libc::EXDEV => {
+                    let text = format!("the path {path:?} leads out of the directory");
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, text).into());
+                }
+                _ => {}
+            }
+        }
         match poll_fn(|_| judge(run, &Kind::OPEN, result, &mut attempts)).await {
             Verdict::Result(Err(error)) => return Err(error),
             Verdict::Cancelled(cancelled) => return Err(cancelled.into()),
@@ -215,3 +229,6 @@ pub(super) async fn open(run: &Rc<Run>, at: Option<&Fd>, path: &CStr, how: OpenH
         }
     }
 }
+
+/// How often in a row it is tried again; whoever renames all the time might else hold it up.
+const RACES: u32 = 100;

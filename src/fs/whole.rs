@@ -177,7 +177,7 @@ impl Drop for Leftover<'_> {
 /// A name that nobody has.
 fn unique_name() -> String {
     // Each state is a new one, begun from the system's random numbers.
-    format!(".{:016x}.tmp", RandomState::new().hash_one(std::process::id()))
+    format!(".{:016x}.tmp", RandomState::new().hash_one(0))
 }
 
 /// Sets the permissions, if the umask has taken some of them.
