@@ -8,6 +8,7 @@
 //! | read and write what the process was given | [`stdin`], [`stdout`], [`stderr`] |
 //! | pass on what comes | [`copy()`], [`copy_bidirectional`] |
 //! | make one stream of two | [`join()`] |
+//! | wait for a descriptor of somebody else's | [`Readiness`] |
 //! | have a stream without a kernel | [`duplex()`] |
 
 mod buf_reader;
@@ -20,6 +21,7 @@ mod half;
 mod halves;
 mod join;
 mod pieces;
+mod readiness;
 mod receive;
 mod send;
 mod standard;
@@ -36,6 +38,7 @@ pub use frames::Prefix;
 pub(crate) use half::Half;
 pub(crate) use halves::Halves;
 pub use join::{Joined, join};
+pub use readiness::{Readiness, Ready};
 pub use receive::Recv;
 pub use standard::{Stderr, Stdin, Stdout, stderr, stdin, stdout};
 pub use traits::{Close, Read, Write};

@@ -57,6 +57,7 @@ impl Kind {
         repeatable: false,
         ..Kind::total("connect", Disposer::Forget)
     };
+    pub(crate) const POLL: Kind = Kind::total("poll", Disposer::Forget);
     pub(crate) const SHUTDOWN: Kind =
         Kind { cancellable: false, ..Kind::total("shutdown", Disposer::Forget) };
     /// An interrupted close has closed: again would close what has got the number meanwhile.

@@ -1,6 +1,6 @@
 //! An operation before it starts: its request, and everything the request needs to stay alive.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use crate::ring::{Request, SockAddr};
 
@@ -37,6 +37,12 @@ impl Submission {
     pub(crate) fn recv_pool(fd: &Fd, group: u16, multishot: bool) -> Submission {
         let request = Request::RecvPool { fd: fd.as_raw_fd(), group, multishot };
         Submission::without_memory(&Kind::RECV, request, fd)
+    }
+
+    /// Waits for events of a descriptor that somebody else owns.
+    pub(crate) fn poll(fd: RawFd, events: u32) -> Submission {
+        let request = Request::Poll { fd, events };
+        Submission { kind: &Kind::POLL, request, fd: None, storage: None }
     }
 
     pub(crate) fn shutdown(fd: &Fd, how: i32) -> Submission {

@@ -461,7 +461,7 @@ impl Slot {
 
     pub(crate) fn fd(&self) -> Option<RawFd> {
         match self.request {
-            Request::Close { fd, .. } => Some(fd),
+            Request::Close { fd, .. } | Request::Poll { fd, .. } => Some(fd),
             _ => self.fd.as_ref().map(AsRawFd::as_raw_fd),
         }
     }

@@ -304,6 +304,7 @@ fn check_operations(ring: &IoUring) -> Result<(), Unavailable> {
         ("CONNECT", opcode::Connect::CODE),
         ("RECV", opcode::Recv::CODE),
         ("SEND", opcode::Send::CODE),
+        ("POLL_ADD", opcode::PollAdd::CODE),
         ("SHUTDOWN", opcode::Shutdown::CODE),
         ("CLOSE", opcode::Close::CODE),
         ("ASYNC_CANCEL", opcode::AsyncCancel2::CODE),
@@ -373,6 +374,7 @@ fn entry_for(request: &Request) -> squeue::Entry {
                 .build()
         }
         Request::File(request) => file::entry_for(&request),
+        Request::Poll { fd, events } => opcode::PollAdd::new(Fd(fd), events).build(),
         Request::Shutdown { fd, how } => opcode::Shutdown::new(Fd(fd), how).build(),
         Request::Close { fd, may_block } => {
             // Else the kernel closes in this thread, and a socket that lingers would stop it for as

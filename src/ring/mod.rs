@@ -20,6 +20,7 @@
 mod address;
 mod bell;
 mod buffers;
+pub(crate) mod epoll;
 mod file;
 mod host;
 mod kernel;

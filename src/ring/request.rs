@@ -74,6 +74,8 @@ pub(crate) enum Request {
     /// Send all of the memory from where it is. The first completion says what was sent, with more to
     /// follow: the one that says that the memory is not used any more.
     SendZeroCopy { fd: RawFd, from: Region },
+    /// Wait until one of these events is there (`POLLIN`, `POLLOUT`), or an error or a hang-up.
+    Poll { fd: RawFd, events: u32 },
     /// Shut a half of a connection (`SHUT_RD`, `SHUT_WR`, `SHUT_RDWR`).
     Shutdown { fd: RawFd, how: i32 },
     /// Something about a file or a name.

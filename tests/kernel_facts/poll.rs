@@ -1,8 +1,8 @@
 //! POLL_ADD, single and multishot.
 
 use crate::ring::Ring;
-use crate::sockets::{eventfd, put};
-use crate::world::{CANCELLED, MODES, Mode, NOT_FOUND};
+use crate::sockets::{Family, end_writes, eventfd, everywhere, has_arrived, put};
+use crate::world::{CANCELLED, MODES, Mode, NOT_FOUND, note};
 
 const READABLE: i32 = libc::POLLIN as i32;
 
@@ -55,5 +55,58 @@ fn a_multishot_poll_that_fired_before_its_cancel_is_seen_or_seen_again() {
 
         let again = ring.poll(&event);
         assert_eq!(ring.result(again), READABLE);
+    }
+}
+
+/// What ends every poll, asked for or not: an error, a hang-up, and also this.
+const FINISHED: i32 = libc::POLLRDHUP as i32;
+
+#[test]
+fn an_end_and_a_hang_up_count_as_ready() {
+    for (mode, family) in everywhere() {
+        let (near, far) = family.pair();
+        let mut ring = Ring::new(mode);
+        let poll = ring.poll(&near);
+        ring.submit();
+        assert!(ring.is_quiet(poll));
+        end_writes(&far);
+        assert_eq!(ring.result(poll), READABLE | FINISHED);
+        put(&near, b"unread");
+        assert!(has_arrived(&far));
+        drop(far);
+        let mut seen = READABLE | FINISHED;
+        while seen == READABLE | FINISHED {
+            let poll = ring.poll(&near);
+            seen = ring.result(poll);
+        }
+        assert_eq!(seen & READABLE, READABLE);
+        assert_ne!(seen & libc::POLLHUP as i32, 0, "{seen:#x}");
+        note(&format!("poll of a {family} socket that was reset"), mode, format!("{seen:#x}"));
+    }
+}
+
+#[test]
+fn a_regular_file_is_always_ready() {
+    for mode in MODES {
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        let mut ring = Ring::new(mode);
+        let poll = ring.poll(&file);
+        assert_eq!(ring.result(poll), READABLE);
+    }
+}
+
+// Whoever has a poll under way has the file, whatever becomes of its number.
+#[test]
+fn a_file_that_is_polled_is_released_when_the_poll_has_ended() {
+    for mode in MODES {
+        let (near, far) = Family::Unix.pair();
+        let mut ring = Ring::new(mode);
+        let poll = ring.poll(&near);
+        ring.submit();
+        drop(near);
+        assert!(!has_arrived(&far), "the end of the stream");
+        assert!(ring.is_quiet(poll), "nobody tells the poll");
+        assert_eq!(ring.pair("poll of a closed descriptor", poll), (0, CANCELLED));
+        assert!(has_arrived(&far), "the end of the stream");
     }
 }

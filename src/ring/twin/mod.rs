@@ -39,6 +39,7 @@
 //!   temporary files (`O_TMPFILE`) nor direct I/O, and nothing is lost that was not synced.
 //! - A descriptor of a file has no position of its own.
 //! - Of all that is done with files, a cancel stops what has not begun; what has begun is done.
+//! - A poll finds room to write where there is any; Linux waits until a third of the buffer is free.
 //! - A ring that is closed with operations in flight stops them at once. That is a violation anyway.
 
 mod buffers;

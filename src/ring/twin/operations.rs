@@ -103,6 +103,8 @@ pub(super) fn describe(request: &Request) -> &'static Description {
         Request::ReadPool { .. } => &READ_POOL,
         Request::Write { .. } => &WRITE,
         Request::File(request) => disk::describe(request),
+        Request::Poll { events, .. } if waits_to_write(*events) => &POLL_OUT,
+        Request::Poll { .. } => &POLL_IN,
         Request::Shutdown { .. } => &SHUTDOWN,
         Request::Close { .. } => &CLOSE,
     }
@@ -122,6 +124,7 @@ pub(super) fn descriptor(request: &Request) -> Option<RawFd> {
         | Request::Write { fd, .. }
         | Request::Send { fd, .. }
         | Request::SendZeroCopy { fd, .. }
+        | Request::Poll { fd, .. }
         | Request::Shutdown { fd, .. } => Some(fd),
     }
 }
@@ -438,6 +441,34 @@ fn send(machine: &mut Machine, op: &mut Op, from: Region, all: bool) -> Attempt 
             }
         }
     }
+}
+
+static POLL_IN: Description = poll_for(Interest::Read);
+static POLL_OUT: Description = poll_for(Interest::Write);
+
+/// An operation that waits for one thing has one description for each.
+const fn poll_for(interest: Interest) -> Description {
+    Description { name: "poll", class: Class::Polled, interrupted: Some(interest), attempt: poll }
+}
+
+fn poll(machine: &mut Machine, op: &mut Op) -> Attempt {
+    let Request::Poll { events, .. } = op.request else { return failed(libc::EINVAL) };
+    let Some(file) = op.file else { return failed(libc::EBADF) };
+    let always = (libc::POLLERR | libc::POLLHUP) as u32;
+    match machine.events_of(file) & (events | always) {
+        0 if waits_to_write(events) => Attempt::Blocked(Interest::Write),
+        0 => Attempt::Blocked(Interest::Read),
+        there => Attempt::Done(there as i32, None),
+    }
+}
+
+/// Those of these events that are there.
+pub(super) fn those<const N: usize>(events: [(i16, bool); N]) -> i16 {
+    events.iter().filter(|(_, there)| *there).fold(0, |all, (event, _)| all | event)
+}
+
+fn waits_to_write(events: u32) -> bool {
+    events & libc::POLLOUT as u32 != 0
 }
 
 static SHUTDOWN: Description = Description {

@@ -8,7 +8,7 @@ use crate::slots::Key;
 use super::files::File;
 use super::journal::Deed;
 use super::machine::Machine;
-use super::operations::Interest;
+use super::operations::{Interest, those};
 use super::options::Options;
 use super::stream::{CAPACITY, Readable};
 use super::tcp::Socket;
@@ -128,6 +128,19 @@ impl Machine {
         self.record(Deed::Fill, "", key.index().into(), count as i64);
         self.wake(Some(reader), Interest::Read);
         Some(Ok(count))
+    }
+
+    /// What poll(2) finds at an end.
+    pub(super) fn events_of_pipe(&self, key: Key<Pipe>, end: PipeEnd) -> i16 {
+        let Some(pipe) = self.pipes.get(key) else { return libc::POLLHUP };
+        let alone = pipe.ends.iter().any(Option::is_none);
+        match end {
+            PipeEnd::Reader => those([(libc::POLLIN, pipe.bytes() > 0), (libc::POLLHUP, alone)]),
+            PipeEnd::Writer => {
+                let room = CAPACITY.saturating_sub(pipe.bytes()) >= ATOMIC.min(CAPACITY);
+                those([(libc::POLLOUT, room), (libc::POLLERR, alone)])
+            }
+        }
     }
 
     /// Nobody has this end any more. What nobody can read is gone with the reader.

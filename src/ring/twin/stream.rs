@@ -10,7 +10,7 @@ use crate::slots::Key;
 use super::files::File;
 use super::journal::Deed;
 use super::machine::{Happening, Machine};
-use super::operations::Interest;
+use super::operations::{Interest, those};
 use super::tape::Lane;
 
 /// Which end: 0 is the client, 1 the server.
@@ -159,6 +159,14 @@ impl End {
     }
 }
 
+impl End {
+    /// How much may be sent to it. One that is gone takes anything, to answer with a reset.
+    fn room(&self) -> usize {
+        let answers = self.gone && self.inbound.arrived == 0;
+        if answers { usize::MAX } else { self.inbound.room() }
+    }
+}
+
 impl Pipe {
     fn room(&self) -> usize {
         self.capacity.saturating_sub(self.bytes.len())
@@ -217,12 +225,7 @@ impl Machine {
         if mine.error.is_some() || mine.finished || mine.dead {
             return Some(Err(mine.error.take().unwrap_or(libc::EPIPE)));
         }
-        // An end that is gone takes anything, to answer with a reset.
-        let room = if theirs.gone && theirs.inbound.arrived == 0 {
-            usize::MAX
-        } else {
-            theirs.inbound.room()
-        };
+        let room = theirs.room();
         if room == 0 && !bytes.is_empty() {
             return None;
         }
@@ -269,6 +272,20 @@ impl Machine {
             None if end.read_shut || end.dead => Readable::End,
             None => Readable::Nothing,
         }
+    }
+
+    /// What poll(2) finds at one end.
+    pub(super) fn events_of_stream(&self, key: Key<Conn>, side: Side) -> i16 {
+        let Some(conn) = self.conns.get(key) else { return libc::POLLHUP };
+        let [mine, theirs] = [&conn.ends[side], &conn.ends[1 - side]];
+        let ended = mine.dead || mine.inbound.ended || mine.read_shut;
+        let finished = mine.dead || mine.finished;
+        those([
+            (libc::POLLIN, ended || mine.inbound.arrived > 0),
+            (libc::POLLOUT, finished || theirs.room() > 0),
+            (libc::POLLERR, mine.error.is_some()),
+            (libc::POLLHUP, ended && finished),
+        ])
     }
 
     /// Receives what is there, at most `room` bytes: `write` gets each part, and where it belongs.

@@ -403,6 +403,19 @@ impl Machine {
         Some(opened.map(|(fd, _)| fd))
     }
 
+    /// What poll(2) finds: `POLLIN` and the like.
+    pub(super) fn events_of(&mut self, file: Key<File>) -> u32 {
+        let events = match self.socket(file) {
+            Some(Socket::Fresh { .. }) => libc::POLLOUT | libc::POLLHUP,
+            Some(Socket::Listener(listener)) if !listener.backlog.is_empty() => libc::POLLIN,
+            Some(&mut Socket::Stream { conn, side, .. }) => self.events_of_stream(conn, side),
+            Some(&mut Socket::Pipe { pipe, end }) => self.events_of_pipe(pipe, end),
+            Some(Socket::Node(_)) => libc::POLLIN | libc::POLLOUT,
+            Some(Socket::Listener(_) | Socket::Connecting(_)) | None => 0,
+        };
+        events as u32
+    }
+
     /// shutdown(2).
     pub(super) fn shutdown(&mut self, file: Key<File>, how: i32) -> Result<(), i32> {
         if !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) {

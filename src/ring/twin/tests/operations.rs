@@ -352,3 +352,26 @@ fn what_is_left_open_is_listed() {
     assert!(left.iter().any(|text| text.contains("a ring is still open")), "{left:?}");
     rig.world.close(listener);
 }
+
+#[test]
+fn a_poll_ends_when_what_it_waits_for_is_there_and_not_by_anything_else() {
+    const IN: u32 = libc::POLLIN as u32;
+    const OUT: u32 = libc::POLLOUT as u32;
+    let mut rig = Rig::tame();
+    let listener = rig.listen("[::1]:80", 8);
+    let knocked = rig.pending(Request::Poll { fd: listener, events: IN });
+    let (client, _) = rig.connect("[::1]:80");
+    assert_eq!(rig.wait(knocked).result, IN as i32);
+    let server = rig.result(Request::Accept { fd: listener, multishot: false });
+    assert_eq!(rig.result(Request::Poll { fd: server, events: OUT }), OUT as i32);
+    let came = rig.pending(Request::Poll { fd: server, events: IN });
+    assert_eq!(rig.send(server, b"the other way"), 13);
+    assert!(rig.poll(came).is_none());
+    assert_eq!(rig.send(client, b"x"), 1);
+    assert_eq!(rig.wait(came).result, IN as i32);
+    assert_eq!(rig.receive(server, 9).unwrap(), b"x");
+    let ended = rig.pending(Request::Poll { fd: server, events: IN });
+    rig.world.close(client);
+    assert_eq!(rig.wait(ended).result, IN as i32 | libc::POLLERR as i32 | libc::POLLHUP as i32);
+    rig.finish(&[listener, server]);
+}
