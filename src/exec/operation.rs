@@ -101,6 +101,12 @@ impl Operation {
         self.poll_taken(cx, Table::take_chunk, |taken| taken.more)
     }
 
+    /// The next result of an operation that nobody here knows, which is the last one unless it says
+    /// otherwise; then the storage comes with it.
+    pub(crate) fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Taken<Storage>> {
+        self.poll_taken(cx, Table::take_raw, |taken| taken.more)
+    }
+
     /// The end of whatever operation; its results are disposed of, and its buffer is dropped here, where
     /// nothing is borrowed.
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -9,6 +9,7 @@
 //! | pass on what comes | [`copy()`], [`copy_bidirectional`] |
 //! | make one stream of two | [`join()`] |
 //! | wait for a descriptor of somebody else's | [`Readiness`] |
+//! | have the kernel do what trine has no function for | [`submit`] |
 //! | have a stream without a kernel | [`duplex()`] |
 
 mod buf_reader;
@@ -21,6 +22,7 @@ mod half;
 mod halves;
 mod join;
 mod pieces;
+mod raw;
 mod readiness;
 mod receive;
 mod send;
@@ -29,6 +31,8 @@ mod traits;
 
 use crate::error::Result;
 
+pub use crate::op::RawOperation;
+pub use crate::ring::Entry;
 pub use buf_reader::BufReader;
 pub use buf_writer::BufWriter;
 pub(crate) use close::close;
@@ -38,6 +42,7 @@ pub use frames::Prefix;
 pub(crate) use half::Half;
 pub(crate) use halves::Halves;
 pub use join::{Joined, join};
+pub use raw::submit;
 pub use readiness::{Readiness, Ready};
 pub use receive::Recv;
 pub use standard::{Stderr, Stdin, Stdout, stderr, stdin, stdout};

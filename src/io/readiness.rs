@@ -98,6 +98,9 @@ impl<T: AsRawFd> Readiness<T> {
         let run = &self.polled.run;
         exec::check_run(run)?;
         poll_fn(|_| run.cancel_point()).await?;
+        // Before, not after: what it returns must not be lost to one who is dropped while waiting.
+        let mut pause = None;
+        poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
         loop {
             match operation(&self.value) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -105,8 +108,6 @@ impl<T: AsRawFd> Readiness<T> {
                 }
                 done => {
                     run.progress();
-                    let mut pause = None;
-                    poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
                     return Ok(done?);
                 }
             }

@@ -3,7 +3,7 @@
 use std::any::TypeId;
 use std::ptr::NonNull;
 
-use crate::ring::{Region, SockAddr};
+use crate::ring::{Entry, Region, SockAddr};
 
 use super::buf::{IoBuf, IoBufMut};
 use super::names::Names;
@@ -38,6 +38,12 @@ struct Block<S> {
     value: S,
 }
 
+/// An entry, and what it points to.
+struct Raw<K> {
+    entry: Entry,
+    keep: K,
+}
+
 impl Storage {
     /// Bytes to be sent.
     #[inline]
@@ -58,6 +64,20 @@ impl Storage {
     /// Paths, and what lies beside them.
     pub(super) fn of_names(names: Names, shelf: &Shelf) -> Storage {
         Storage::new(names, shelf, Names::memory)
+    }
+
+    /// What an operation is to find where it is, with the entry that was made of it there.
+    pub(super) fn raw<K: 'static>(keep: K, entry: impl FnOnce(&mut K) -> Entry) -> Storage {
+        let raw = Raw { entry: Entry::default(), keep };
+        Storage::new(raw, &Shelf::default(), |raw| {
+            raw.entry = entry(&mut raw.keep);
+            ((&raw mut raw.entry).cast(), size_of::<Entry>())
+        })
+    }
+
+    /// Takes out what was kept beside an entry.
+    pub(crate) fn into_kept<K: 'static>(self) -> K {
+        self.into_inner::<Raw<K>>(&Shelf::default()).keep
     }
 
     /// The memory is asked for once, when the value is where it is to stay.

@@ -92,7 +92,7 @@ impl Kind {
         Kind { repeatable: false, ..Kind::of_file(name, Disposer::Forget) }
     }
 
-    const fn total(name: &'static str, disposer: Disposer) -> Kind {
+    pub(super) const fn total(name: &'static str, disposer: Disposer) -> Kind {
         Kind {
             name,
             class: CancelClass::Total,

@@ -26,6 +26,7 @@ mod kind;
 mod names;
 mod pool;
 mod queue;
+mod raw;
 mod shelf;
 mod state;
 mod submission;
@@ -38,6 +39,7 @@ pub(crate) use fd::{Fd, Home, Sole, Through};
 pub(crate) use kind::{CancelClass, Kind};
 pub use pool::Chunk;
 pub(crate) use pool::{Pool, PoolLimits};
+pub use raw::RawOperation;
 pub(crate) use shelf::Shelf;
 #[cfg(feature = "testing")]
 pub(crate) use state::{Event, Phase, State, Step};

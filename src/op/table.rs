@@ -386,12 +386,23 @@ impl Table {
     /// Takes the next result of whatever operation, and disposes of it (rule D7). With the last one comes
     /// the storage, which is other people's to drop.
     pub(crate) fn take_nothing(&mut self, key: Key<Slot>) -> Option<Taken<Storage>> {
-        let slot = self.slots.get_mut(key)?;
-        let Answer { result, more, .. } = slot.answer?;
-        let (kind, value) = (slot.kind, slot.storage.take_if(|_| !more));
-        let answer = self.next_answer(key)?;
+        let kind = self.slots.get(key)?.kind;
+        let (answer, value) = self.next_answer_and_storage(key)?;
         dispose(answer, kind, &self.pool, &self.host);
+        Some(Taken { result: answer.result, value, more: answer.more })
+    }
+
+    /// Takes the next result of an operation that nobody here knows. With the last one comes the storage.
+    pub(crate) fn take_raw(&mut self, key: Key<Slot>) -> Option<Taken<Storage>> {
+        let (Answer { result, more, .. }, value) = self.next_answer_and_storage(key)?;
         Some(Taken { result, value, more })
+    }
+
+    fn next_answer_and_storage(&mut self, key: Key<Slot>) -> Option<(Answer, Option<Storage>)> {
+        let slot = self.slots.get_mut(key)?;
+        let more = slot.answer?.more;
+        let storage = slot.storage.take_if(|_| !more);
+        Some((self.next_answer(key)?, storage))
     }
 
     /// The next result. With the last one the slot is free.

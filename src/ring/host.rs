@@ -113,6 +113,18 @@ impl Host {
         }
     }
 
+    /// Whether it is Linux; a simulated kernel has no such thing as `what`.
+    pub(crate) fn check_linux(&self, _what: &str) -> io::Result<()> {
+        match self {
+            Host::Linux(_) => Ok(()),
+            #[cfg(feature = "testing")]
+            Host::Twin(_) => {
+                let text = format!("{_what} is of the real world, and a simulated kernel has none");
+                Err(io::Error::new(io::ErrorKind::Unsupported, text))
+            }
+        }
+    }
+
     /// Closes at once: for descriptors that no run is left to close.
     pub(crate) fn close(&self, fd: RawFd) {
         of!(self, either => either.close(fd));

@@ -376,6 +376,8 @@ fn entry_for(request: &Request) -> squeue::Entry {
         Request::File(request) => file::entry_for(&request),
         Request::Poll { fd, events } => opcode::PollAdd::new(Fd(fd), events).build(),
         Request::Shutdown { fd, how } => opcode::Shutdown::new(Fd(fd), how).build(),
+        // SAFETY: an `Entry`, which has the same layout, lies there for as long as the request is known.
+        Request::Raw { entry } => unsafe { entry.address().cast::<squeue::Entry>().read() },
         Request::Close { fd, may_block } => {
             // Else the kernel closes in this thread, and a socket that lingers would stop it for as
             // long.

@@ -20,6 +20,7 @@
 mod address;
 mod bell;
 mod buffers;
+mod entry;
 pub(crate) mod epoll;
 mod file;
 mod host;
@@ -47,6 +48,7 @@ use crate::error::Unavailable;
 pub(crate) use address::SockAddr;
 pub(crate) use bell::Bell;
 pub(crate) use buffers::Provided;
+pub use entry::Entry;
 pub(crate) use file::{FileRequest, OpenHow, Stamp, Stat, WORKING};
 pub(crate) use host::{Descriptor, Host};
 pub(crate) use limits::raise_descriptor_limit;

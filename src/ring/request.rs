@@ -80,6 +80,8 @@ pub(crate) enum Request {
     Shutdown { fd: RawFd, how: i32 },
     /// Something about a file or a name.
     File(FileRequest),
+    /// What the entry in the region says.
+    Raw { entry: Region },
     /// Close a descriptor; with `may_block` where that holds nobody else up.
     Close { fd: RawFd, may_block: bool },
 }

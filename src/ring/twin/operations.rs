@@ -105,6 +105,7 @@ pub(super) fn describe(request: &Request) -> &'static Description {
         Request::File(request) => disk::describe(request),
         Request::Poll { events, .. } if waits_to_write(*events) => &POLL_OUT,
         Request::Poll { .. } => &POLL_IN,
+        Request::Raw { .. } => &RAW,
         Request::Shutdown { .. } => &SHUTDOWN,
         Request::Close { .. } => &CLOSE,
     }
@@ -113,7 +114,7 @@ pub(super) fn describe(request: &Request) -> &'static Description {
 /// The descriptor whose file the operation holds. A close takes a number, not a file.
 pub(super) fn descriptor(request: &Request) -> Option<RawFd> {
     match *request {
-        Request::Nop | Request::Close { .. } => None,
+        Request::Nop | Request::Raw { .. } | Request::Close { .. } => None,
         Request::File(ref request) => disk::descriptor(request),
         Request::Accept { fd, .. }
         | Request::Connect { fd, .. }
@@ -442,6 +443,14 @@ fn send(machine: &mut Machine, op: &mut Op, from: Region, all: bool) -> Attempt 
         }
     }
 }
+
+/// It cannot be known here.
+static RAW: Description = Description {
+    name: "raw operation",
+    class: Class::Immediate,
+    interrupted: None,
+    attempt: |_, _| failed(libc::EOPNOTSUPP),
+};
 
 static POLL_IN: Description = poll_for(Interest::Read);
 static POLL_OUT: Description = poll_for(Interest::Write);
