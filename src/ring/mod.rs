@@ -54,7 +54,7 @@ pub(crate) use host::{Descriptor, Host};
 pub(crate) use limits::raise_descriptor_limit;
 pub(crate) use listing::{Listed, list_some};
 pub(crate) use request::{HERE, Region, Request};
-pub(crate) use signal::{Catch, Signals};
+pub(crate) use signal::{Catch, Receiver, Signals};
 pub(crate) use socket::{OptionName, OptionValue};
 
 use kernel::Kernel;

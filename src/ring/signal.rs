@@ -1,15 +1,206 @@
-//! Ctrl-C and termination: so many signals ring the bell, the next one kills (rule P5).
+//! Signals: one handler, and seats for those who want to hear of them.
+//!
+//! The handler may do next to nothing: it notes in the seats what has come, and writes to the eventfd of
+//! each. Who has heard it all takes the seat away, and with the last one of a signal the former handler is
+//! back.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use super::bell::{self, Bell};
+use super::socket::check;
 
-/// Catches the first signals while it lives; then the former handlers are back.
+/// Whether somebody sits there, and what has come for them.
+struct Seat {
+    /// Bit `n - 1` stands for signal `n`; nothing: the seat is free.
+    wanted: AtomicU64,
+    /// The eventfd that is written to.
+    event: AtomicI32,
+    came: AtomicU64,
+    /// How many have come, each as often as it came.
+    count: AtomicU32,
+    /// Handlers that are looking at this seat: meanwhile the eventfd must not be closed.
+    inside: AtomicU32,
+}
+
+/// The handler looks at every one of them, so there are not many.
+const MOST: usize = 64;
+
+static SEATS: [Seat; MOST] = [const { Seat::free() }; MOST];
+
+/// Signals that have come and that nobody has taken.
+static UNHEARD: AtomicU64 = AtomicU64::new(0);
+
+/// Those of the run that counts them down, and how many it still bears.
+static COUNTED: AtomicU64 = AtomicU64::new(0);
+static LEFT: AtomicU32 = AtomicU32::new(0);
+
+/// Whose handlers were replaced. Whoever takes or leaves a seat holds it.
+static REPLACED: Mutex<Vec<Replaced>> = Mutex::new(Vec::new());
+
+struct Replaced {
+    signal: libc::c_int,
+    former: libc::sigaction,
+    /// Seats that want the signal.
+    seats: usize,
+}
+
+impl Seat {
+    const fn free() -> Seat {
+        Seat {
+            wanted: AtomicU64::new(0),
+            event: AtomicI32::new(-1),
+            came: AtomicU64::new(0),
+            count: AtomicU32::new(0),
+            inside: AtomicU32::new(0),
+        }
+    }
+
+    /// Called by the handler.
+    fn hear(&self, bit: u64) {
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        if self.wanted.load(Ordering::SeqCst) & bit != 0 {
+            self.came.fetch_or(bit, Ordering::SeqCst);
+            self.count.fetch_add(1, Ordering::SeqCst);
+            bell::ring(self.event.load(Ordering::SeqCst));
+        }
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A seat that is taken, until this is dropped.
+struct Taken {
+    seat: &'static Seat,
+    signals: u64,
+    /// What nobody has heard at the end is raised once more, for the former handler.
+    raises: bool,
+}
+
+impl Taken {
+    /// The eventfd must stay open for as long as the seat is taken.
+    fn take(signals: u64, event: RawFd, raises: bool) -> io::Result<Taken> {
+        let replaced = &mut *REPLACED.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = |seat: &&Seat| seat.wanted.load(Ordering::SeqCst) == 0;
+        let seat = SEATS.iter().find(is_free).ok_or_else(|| {
+            let text = "64 receivers of signals at a time are enough: drop one of them first";
+            io::Error::new(io::ErrorKind::ResourceBusy, text)
+        })?;
+        seat.event.store(event, Ordering::SeqCst);
+        seat.came.store(0, Ordering::SeqCst);
+        seat.count.store(0, Ordering::SeqCst);
+        seat.wanted.store(signals, Ordering::SeqCst);
+        // Left again if a handler is refused.
+        let mut taken = Taken { seat, signals: 0, raises };
+        for signal in numbers(signals) {
+            match replaced.iter_mut().find(|replaced| replaced.signal == signal) {
+                Some(replaced) => replaced.seats += 1,
+                None => match replace_handler(signal, &action(Handler::Ours)) {
+                    Ok(former) => replaced.push(Replaced { signal, former, seats: 1 }),
+                    Err(error) => {
+                        taken.leave(replaced);
+                        return Err(error);
+                    }
+                },
+            }
+            taken.signals |= bit(signal);
+        }
+        Ok(taken)
+    }
+
+    fn leave(&mut self, replaced: &mut Vec<Replaced>) {
+        self.seat.wanted.store(0, Ordering::SeqCst);
+        while self.seat.inside.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+        let signals = std::mem::take(&mut self.signals);
+        let mut last = 0;
+        // There is nothing to do about a failure: it was accepted once, so it is valid.
+        replaced.retain_mut(|Replaced { signal, former, seats }| {
+            if signals & bit(*signal) == 0 {
+                return true;
+            }
+            *seats -= 1;
+            if *seats > 0 {
+                // A run that has counted down may have taken it away.
+                let _ = replace_handler(*signal, &action(Handler::Ours));
+                return true;
+            }
+            last |= bit(*signal);
+            let _ = replace_handler(*signal, former);
+            false
+        });
+        let unheard = UNHEARD.fetch_and(!last, Ordering::SeqCst) & last;
+        if self.raises {
+            // SAFETY: no memory is involved.
+            numbers(unheard).for_each(|signal| _ = unsafe { libc::raise(signal) });
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if self.signals != 0 {
+            self.leave(&mut REPLACED.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+/// Somebody who waits for signals: a descriptor that can be read when some have come.
+pub(crate) struct Receiver {
+    taken: Taken,
+    event: OwnedFd,
+}
+
+impl Receiver {
+    /// Of these numbers; says what is wrong with them.
+    pub(crate) fn new(signals: &[i32]) -> io::Result<Receiver> {
+        let mut wanted = 0;
+        for &signal in signals {
+            may_be_caught(signal)?;
+            wanted |= bit(signal);
+        }
+        if wanted == 0 {
+            let text = "none would be waited for for ever: name at least one signal";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        // SAFETY: no memory is involved.
+        let event = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: just made, and nobody else has it.
+        let event = unsafe { OwnedFd::from_raw_fd(event) };
+        Ok(Receiver { taken: Taken::take(wanted, event.as_raw_fd(), true)?, event })
+    }
+
+    /// One that has come: the next one behind `last`, so that each has its turn.
+    pub(crate) fn take(&self, last: i32) -> Option<i32> {
+        let mut strokes = [0_u8; 8];
+        // SAFETY: eight bytes, as an eventfd wants them. That it had none is no matter.
+        unsafe { libc::read(self.event.as_raw_fd(), strokes.as_mut_ptr().cast(), strokes.len()) };
+        let came = self.taken.seat.came.load(Ordering::SeqCst);
+        let turned = came.rotate_right(last as u32);
+        if turned == 0 {
+            return None;
+        }
+        let signal = (turned.trailing_zeros() as i32 + last) % 64 + 1;
+        self.taken.seat.came.fetch_and(!bit(signal), Ordering::SeqCst);
+        UNHEARD.fetch_and(!bit(signal), Ordering::SeqCst);
+        Some(signal)
+    }
+}
+
+impl AsRawFd for Receiver {
+    fn as_raw_fd(&self) -> RawFd {
+        self.event.as_raw_fd()
+    }
+}
+
+/// Ctrl-C and termination: so many signals ring the bell of a run, the next one kills (rule P5).
 pub(crate) struct Signals {
-    former: Vec<(libc::c_int, libc::sigaction)>,
-    /// Keeps the descriptor alive that the handler writes to.
+    taken: Taken,
+    _claim: Claim,
+    /// Keeps the descriptor open that the handler writes to.
     _bell: Arc<Bell>,
 }
 
@@ -23,10 +214,10 @@ pub(crate) enum Catch {
 }
 
 impl Catch {
-    fn signals(self) -> &'static [libc::c_int] {
+    fn signals(self) -> u64 {
         match self {
-            Catch::Interrupt => &[libc::SIGINT],
-            Catch::Termination => &[libc::SIGINT, libc::SIGTERM],
+            Catch::Interrupt => bit(libc::SIGINT),
+            Catch::Termination => bit(libc::SIGINT) | bit(libc::SIGTERM),
         }
     }
 
@@ -38,103 +229,137 @@ impl Catch {
     }
 }
 
-/// Descriptor of the bell that the handler rings; -1: nobody listens.
-static BELL: AtomicI32 = AtomicI32::new(-1);
-/// Signals that have come and that nobody has taken.
-static CAUGHT: AtomicU32 = AtomicU32::new(0);
-/// Signals that will still be caught.
-static LEFT: AtomicU32 = AtomicU32::new(0);
-
 impl Signals {
     /// Fails if another run of this process catches signals already.
     pub(crate) fn catch(what: Catch, bell: Arc<Bell>) -> io::Result<Signals> {
-        let Some(fd) = bell.event() else {
+        let Some(event) = bell.event() else {
             let text = "signals are of the real world, and a simulated kernel has none";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         };
-        if BELL.compare_exchange(-1, fd, Ordering::SeqCst, Ordering::SeqCst).is_err() {
-            let text = "another run of this process catches Ctrl-C already; let only one do so";
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
-        }
-        CAUGHT.store(0, Ordering::SeqCst);
-        LEFT.store(what.count(), Ordering::SeqCst);
-        // Dropped if the second is refused, and puts the first one back.
-        let mut signals = Signals { former: Vec::new(), _bell: bell };
-        for &signal in what.signals() {
-            let former = replace_handler(signal, &action(handler as extern "C" fn(_) as usize))?;
-            signals.former.push((signal, former));
-        }
-        Ok(signals)
+        let claim = Claim::make(what)?;
+        // What comes at the end concerns a run that has ended anyway.
+        let taken = Taken::take(what.signals(), event, false)?;
+        Ok(Signals { taken, _claim: claim, _bell: bell })
     }
 
     /// How many have come since the last call.
     pub(crate) fn take(&self) -> u32 {
-        match CAUGHT.load(Ordering::Relaxed) {
-            0 => 0,
-            _ => CAUGHT.swap(0, Ordering::SeqCst),
+        let Taken { seat, signals, .. } = self.taken;
+        if seat.count.load(Ordering::Relaxed) == 0 {
+            return 0;
         }
+        UNHEARD.fetch_and(!signals, Ordering::SeqCst);
+        seat.count.swap(0, Ordering::SeqCst)
     }
 }
 
-impl Drop for Signals {
+/// To count signals down is the business of one run at a time.
+struct Claim;
+
+impl Claim {
+    fn make(what: Catch) -> io::Result<Claim> {
+        let claimed =
+            COUNTED.compare_exchange(0, what.signals(), Ordering::SeqCst, Ordering::SeqCst);
+        if claimed.is_err() {
+            let text = "another run of this process catches Ctrl-C already; let only one do so";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+        }
+        LEFT.store(what.count(), Ordering::SeqCst);
+        Ok(Claim)
+    }
+}
+
+impl Drop for Claim {
     fn drop(&mut self) {
-        for (signal, former) in &self.former {
-            // It was accepted once, so it is valid; there is nothing to do about a failure here.
-            let _ = replace_handler(*signal, former);
-        }
-        BELL.store(-1, Ordering::SeqCst);
+        COUNTED.store(0, Ordering::SeqCst);
     }
 }
 
-fn action(handler: usize) -> libc::sigaction {
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+fn numbers(signals: u64) -> impl Iterator<Item = i32> {
+    (1..=64).filter(move |signal| signals & bit(*signal) != 0)
+}
+
+/// Says why a signal cannot be waited for, if it cannot.
+fn may_be_caught(signal: i32) -> io::Result<()> {
+    let why = match signal {
+        libc::SIGKILL | libc::SIGSTOP => "cannot be caught by anybody",
+        libc::SIGSEGV
+        | libc::SIGBUS
+        | libc::SIGFPE
+        | libc::SIGILL
+        | libc::SIGSYS
+        | libc::SIGTRAP => "says that this very thread has gone wrong: it cannot go on and wait",
+        // The C library keeps the first ones for itself.
+        1..=31 => return Ok(()),
+        _ if (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&signal) => return Ok(()),
+        _ => "is none that a program may use",
+    };
+    let text = format!("signal {signal} {why}");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
+#[derive(Clone, Copy)]
+enum Handler {
+    Ours,
+    Default,
+}
+
+fn action(handler: Handler) -> libc::sigaction {
     // SAFETY: all zeros is a valid sigaction: default handler, empty mask, no flags.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler;
-    // What blocks in another thread need not hear of it: the bell wakes the run.
+    action.sa_sigaction = match handler {
+        Handler::Ours => heard as extern "C" fn(_) as usize,
+        Handler::Default => libc::SIG_DFL,
+    };
+    // What blocks in another thread need not hear of it: the eventfd wakes whoever wants to.
     action.sa_flags = libc::SA_RESTART;
     action
 }
 
 fn replace_handler(signal: libc::c_int, action: &libc::sigaction) -> io::Result<libc::sigaction> {
-    let mut former = self::action(libc::SIG_DFL);
+    let mut former = self::action(Handler::Default);
     // SAFETY: both point to valid sigactions; the handler does only what is allowed in one.
-    if unsafe { libc::sigaction(signal, action, &mut former) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    check(unsafe { libc::sigaction(signal, action, &mut former) })?;
     Ok(former)
 }
 
-/// Only atomics and system calls that are allowed in a signal handler.
-extern "C" fn handler(signal: libc::c_int) {
+/// The handler. Only atomics and system calls that are allowed in one.
+extern "C" fn heard(signal: libc::c_int) {
     // SAFETY: the errno of the interrupted thread is its own place; it is put back.
     let errno = unsafe { *libc::__errno_location() };
+    if COUNTED.load(Ordering::SeqCst) & bit(signal) == 0 || count_down(signal) {
+        UNHEARD.fetch_or(bit(signal), Ordering::SeqCst);
+        SEATS.iter().for_each(|seat| seat.hear(bit(signal)));
+    }
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// After the last one that is borne, the next one kills, whichever it is. `false`: this is it.
+fn count_down(signal: libc::c_int) -> bool {
     let counted = LEFT.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
     let left = counted.unwrap_or(0);
     if left <= 1 {
-        // The next one kills, whichever it is.
-        for &signal in Catch::Termination.signals().iter().filter(|signal| is_caught(**signal)) {
-            let _ = replace_handler(signal, &action(libc::SIG_DFL));
+        for signal in numbers(Catch::Termination.signals()).filter(|signal| is_ours(*signal)) {
+            let _ = replace_handler(signal, &action(Handler::Default));
         }
     }
     if left == 0 {
         // It came while the handlers were being taken away.
         // SAFETY: allowed in a handler; it is delivered when this one has returned.
         unsafe { libc::raise(signal) };
-    } else {
-        CAUGHT.fetch_add(1, Ordering::SeqCst);
-        let fd = BELL.load(Ordering::SeqCst);
-        if fd >= 0 {
-            bell::ring(fd);
-        }
     }
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
+    left > 0
 }
 
 /// Whether our handler is there for a signal.
-fn is_caught(signal: libc::c_int) -> bool {
-    let mut now = action(libc::SIG_DFL);
+fn is_ours(signal: libc::c_int) -> bool {
+    let mut now = action(Handler::Default);
     // SAFETY: it only reads what is set, into a valid place.
     let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &mut now) };
-    asked == 0 && now.sa_sigaction == handler as extern "C" fn(_) as usize
+    asked == 0 && now.sa_sigaction == heard as extern "C" fn(_) as usize
 }
