@@ -246,6 +246,44 @@ fn a_scope_waits_for_the_thread_of_a_dropped_future() {
     });
 }
 
+/// A value whose end takes a while.
+struct Slow(Arc<AtomicBool>);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        (0..1000).for_each(|_| std::thread::yield_now());
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+// E11: what it has made is gone too.
+#[trine::test(kernel = "both")]
+fn a_scope_waits_for_the_end_of_a_value_that_nobody_wants() {
+    run(async || {
+        let ended = Arc::new(AtomicBool::new(false));
+        let (begin, begun) = oneshot::channel();
+        let value = Slow(Arc::clone(&ended));
+        let scope = CancelScope::new();
+        scope
+            .run(async |_| {
+                let mut work = Box::pin(thread::run(move || {
+                    begin.send(()).expect("the test waits");
+                    while !thread::is_cancelled() {
+                        std::thread::yield_now();
+                    }
+                    value
+                }));
+                assert!(poll!(&mut work).is_pending());
+                begun.await.expect("it begins");
+                drop(work);
+                Ok(())
+            })
+            .await?;
+        assert!(ended.load(Ordering::SeqCst), "the scope did not wait");
+        Ok(())
+    });
+}
+
 // The same for the run itself (rule P1): the future is dropped with a main that panics.
 #[trine::test(kernel = "both")]
 fn a_run_that_panics_waits_for_its_threads() {

@@ -60,8 +60,13 @@ fn job<T: Send>(
         let end = panic::catch_unwind(AssertUnwindSafe(work));
         drop(entered);
         ticket.finish(end);
+        // If nobody wants the value, it is gone before the scope that waits for this thread is left.
+        let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(ticket)));
         // Refused when the run has ended without it: then nobody is left to be told.
         drop(door.call(Caller::Worker, Box::new(tell)));
+        if let Err(payload) = dropped {
+            panic::resume_unwind(payload);
+        }
     }
 }
 
