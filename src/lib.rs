@@ -52,7 +52,7 @@
 //! ```text
 //!  8  testing < fuzzing < prelude           what you test with, what you import
 //!  7  compat                                other ecosystems
-//!  6  io < pipe < net | fs | signal         devices
+//!  6  io < pipe < net | fs | signal < process   devices
 //!  5  local | sync < combine | thread | time   tools built on waiting
 //!  4  scope < nursery < runtime             structured concurrency: the public promise
 //!  3  exec                                  the one loop, the one way to wait
@@ -94,6 +94,7 @@ pub mod fs;
 pub mod io;
 pub mod net;
 pub mod pipe;
+pub mod process;
 pub mod signal;
 
 mod compat;

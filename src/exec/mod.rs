@@ -401,6 +401,12 @@ impl Run {
         !self.is_finished() && outcome() == Some(Outcome::Waiting)
     }
 
+    /// Submits what nobody waits for but the current scope (rule E11). The run has not ended.
+    pub(crate) fn leave_behind(&self, submission: Submission) {
+        let node = self.context.node();
+        self.act(|core| core.submit_orphan(node, submission));
+    }
+
     /// What was waited for outside the kernel has come. The token may be of a wait that has gone.
     pub(crate) fn unpark(&self, wait: Key<Wait>) {
         self.act(|core| core.tree.fire(wait, true, &mut core.sweep));
@@ -597,8 +603,7 @@ impl Home for Run {
         if self.is_finished() {
             return Err(fd);
         }
-        let node = self.context.node();
-        self.act(|core| core.submit_orphan(node, Submission::close(fd)));
+        self.leave_behind(Submission::close(fd));
         Ok(())
     }
 }

@@ -66,6 +66,11 @@ impl Storage {
         Storage::new(names, shelf, Names::memory)
     }
 
+    /// What is to be dropped when an operation has ended.
+    pub(super) fn keep<K: 'static>(keep: K) -> Storage {
+        Storage::new(keep, &Shelf::default(), |_| (std::ptr::null_mut(), 0))
+    }
+
     /// What an operation is to find where it is, with the entry that was made of it there.
     pub(super) fn raw<K: 'static>(keep: K, entry: impl FnOnce(&mut K) -> Entry) -> Storage {
         let raw = Raw { entry: Entry::default(), keep };

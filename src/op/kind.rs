@@ -58,6 +58,9 @@ impl Kind {
         ..Kind::total("connect", Disposer::Forget)
     };
     pub(crate) const POLL: Kind = Kind::total("poll", Disposer::Forget);
+    /// Of a process that is dying: it is waited for in any case.
+    pub(crate) const REAP: Kind =
+        Kind { cancellable: false, ..Kind::total("reap", Disposer::Forget) };
     pub(crate) const SHUTDOWN: Kind =
         Kind { cancellable: false, ..Kind::total("shutdown", Disposer::Forget) };
     /// An interrupted close has closed: again would close what has got the number meanwhile.

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::ring::{Request, SockAddr};
+use crate::ring::{Process, Request, SockAddr};
 
 use super::block::Storage;
 use super::fd::{Fd, Sole};
@@ -43,6 +43,13 @@ impl Submission {
     pub(crate) fn poll(fd: RawFd, events: u32) -> Submission {
         let request = Request::Poll { fd, events };
         Submission { kind: &Kind::POLL, request, fd: None, storage: None }
+    }
+
+    /// Waits for the end of a process, and drops it then, which reaps it.
+    pub(crate) fn reap(process: Process) -> Submission {
+        let request = Request::Poll { fd: process.as_raw_fd(), events: libc::POLLIN as u32 };
+        let storage = Some(Storage::keep(process));
+        Submission { kind: &Kind::REAP, request, fd: None, storage }
     }
 
     pub(crate) fn shutdown(fd: &Fd, how: i32) -> Submission {

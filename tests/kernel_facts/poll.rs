@@ -1,7 +1,9 @@
 //! POLL_ADD, single and multishot.
 
+use std::process::{Command, Stdio};
+
 use crate::ring::Ring;
-use crate::sockets::{Family, end_writes, eventfd, everywhere, has_arrived, put};
+use crate::sockets::{Family, end_writes, eventfd, everywhere, has_arrived, pidfd, put};
 use crate::world::{CANCELLED, MODES, Mode, NOT_FOUND, note};
 
 const READABLE: i32 = libc::POLLIN as i32;
@@ -108,5 +110,31 @@ fn a_file_that_is_polled_is_released_when_the_poll_has_ended() {
         assert!(ring.is_quiet(poll), "nobody tells the poll");
         assert_eq!(ring.pair("poll of a closed descriptor", poll), (0, CANCELLED));
         assert!(has_arrived(&far), "the end of the stream");
+    }
+}
+
+// What a process is waited for by: it says so when it has ended, and goes on saying it until it is reaped.
+#[test]
+fn a_pidfd_is_readable_when_its_process_has_ended() {
+    for mode in MODES {
+        let mut child = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pidfd = pidfd(&child);
+        let mut ring = Ring::new(mode);
+        let idle = ring.poll(&pidfd);
+        ring.submit();
+        assert_eq!(ring.pair("poll of a pidfd", idle), (0, CANCELLED));
+        let poll = ring.poll(&pidfd);
+        ring.submit();
+        assert!(ring.is_quiet(poll));
+        drop(child.stdin.take());
+        assert_eq!(ring.result(poll), READABLE);
+        let again = ring.poll(&pidfd);
+        assert_eq!(ring.result(again), READABLE);
+        assert!(child.try_wait().unwrap().is_some_and(|status| status.success()));
+        // Newer kernels add that nobody is left to be waited for.
+        let reaped = ring.poll(&pidfd);
+        let seen = ring.result(reaped);
+        assert_eq!(seen & READABLE, READABLE);
+        note("poll of a pidfd of a process that was reaped", mode, format!("{seen:#x}"));
     }
 }

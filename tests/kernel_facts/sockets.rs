@@ -161,6 +161,14 @@ pub fn eventfd() -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+/// What a child process is watched by.
+pub fn pidfd(child: &std::process::Child) -> OwnedFd {
+    // SAFETY: takes no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
+    // SAFETY: new and ours.
+    unsafe { OwnedFd::from_raw_fd(check(fd as i32)) }
+}
+
 /// Takes ownership of the descriptor an accept brought.
 pub fn adopt(result: i32) -> OwnedFd {
     assert!(result >= 0, "a descriptor, not {result}");

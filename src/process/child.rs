@@ -1,0 +1,201 @@
+//! A child process that runs.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::exec::{self, Run};
+use crate::op::Submission;
+use crate::pipe::{PipeReader, PipeWriter};
+use crate::ring::Process;
+use crate::scope::{move_on_after, shield};
+use crate::signal::Signal;
+
+/// A child process that was started by [`Command::spawn`](super::Command::spawn).
+///
+/// It is never left alone, and never a zombie: dropped before it was waited for, it is killed (`SIGKILL`),
+/// and the enclosing scope waits until it is dead. To have it end by itself first, call
+/// [`stop`](Child::stop); [`Command::spawn_with`](super::Command::spawn_with) does so by itself. If this very
+/// process is killed, its children live on.
+///
+/// A child that leads a process group of its own
+/// ([`process_group(0)`](super::Command::process_group)) gets signals together with its group.
+pub struct Child {
+    /// What it reads as its standard input, if that was to be a pipe. Close it, or drop it, to have it see
+    /// the end.
+    pub stdin: Option<PipeWriter>,
+    /// What it writes to its standard output, if that was to be a pipe.
+    pub stdout: Option<PipeReader>,
+    /// What it writes to its standard error, if that was to be a pipe.
+    pub stderr: Option<PipeReader>,
+    run: Rc<Run>,
+    /// Taken out by whoever drops this, and not before.
+    process: RefCell<Option<Process>>,
+    status: Cell<Option<ExitStatus>>,
+    grace: Duration,
+    id: u32,
+}
+
+impl Child {
+    pub(super) fn new(run: Rc<Run>, mut process: Process, grace: Duration) -> Result<Child> {
+        let [stdin, stdout, stderr] = process.take_pipes();
+        Ok(Child {
+            stdin: stdin.map(PipeWriter::from_fd).transpose()?,
+            stdout: stdout.map(PipeReader::from_fd).transpose()?,
+            stderr: stderr.map(PipeReader::from_fd).transpose()?,
+            run,
+            id: process.id(),
+            process: RefCell::new(Some(process)),
+            status: Cell::new(None),
+            grace,
+        })
+    }
+
+    /// The number of the process. When it was waited for, another one may get it.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Waits until it has ended, and says how. It may be called again, and by several tasks at a time.
+    ///
+    /// The child is not told: one that is cancelled or dropped here lives on for as long as this handle does,
+    /// so that `move_on_after(time, async |_| child.wait().await)` is a wait with a limit. A child that fills
+    /// a pipe that nobody reads does not end.
+    ///
+    /// Cancel class: total. Linux 5.3 (`pidfd_open`).
+    ///
+    /// # Errors
+    /// `ECHILD` if somebody else has waited for it, or the process ignores SIGCHLD; `Cancelled`.
+    ///
+    /// ```
+    /// use trine::process::Command;
+    ///
+    /// trine::run(async || {
+    ///     let child = Command::new("sh").args(["-c", "exit 3"]).spawn().await?;
+    ///     assert_eq!(child.wait().await?.code(), Some(3));
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub async fn wait(&self) -> Result<ExitStatus> {
+        exec::check_run(&self.run)?;
+        poll_fn(|_| self.run.cancel_point()).await?;
+        let mut pause = None;
+        poll_fn(|cx| self.run.poll_budget(&mut pause, cx)).await;
+        loop {
+            if let Some(status) = self.try_wait()? {
+                self.run.progress();
+                return Ok(status);
+            }
+            self.ended().await?;
+        }
+    }
+
+    /// How it has ended, if it has. Not a checkpoint.
+    ///
+    /// # Errors
+    /// As [`wait`](Child::wait).
+    pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
+        if self.status.get().is_none() {
+            let ended = self.process.borrow_mut().as_mut().map(Process::try_wait).transpose()?;
+            self.status.set(ended.flatten());
+        }
+        Ok(self.status.get())
+    }
+
+    /// Waits until it has ended; its status and its number stay.
+    async fn ended(&self) -> Result {
+        let fd = self.process.borrow().as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        exec::submit_plain(|| Submission::poll(fd, libc::POLLIN as u32)).await
+    }
+
+    /// Sends it a signal. One that has ended gets none, and that is no error.
+    ///
+    /// # Errors
+    /// `EPERM` if it has become another user; `EINVAL` for what is no signal.
+    pub fn send_signal(&self, signal: Signal) -> io::Result<()> {
+        self.process.borrow().as_ref().map_or(Ok(()), |process| process.send(signal.as_raw()))
+    }
+
+    /// Asks it to end (`SIGTERM`), which it may take its time for, or ignore.
+    ///
+    /// # Errors
+    /// As [`send_signal`](Child::send_signal).
+    pub fn terminate(&self) -> io::Result<()> {
+        self.send_signal(Signal::TERMINATE)
+    }
+
+    /// Ends it (`SIGKILL`). It is still to be waited for, or to be dropped.
+    ///
+    /// # Errors
+    /// As [`send_signal`](Child::send_signal).
+    pub fn kill(&self) -> io::Result<()> {
+        self.send_signal(Signal::KILL)
+    }
+
+    /// Ends it, and waits until it has ended: it is asked to (`SIGTERM`), and when its
+    /// [grace](super::Command::grace) is over, it and what is left of its group is killed.
+    ///
+    /// In a cancelled scope it is ended all the same, with all its grace, and `Cancelled` is reported
+    /// (rule M2).
+    ///
+    /// # Errors
+    /// `Cancelled`; those of [`send_signal`](Child::send_signal) and [`wait`](Child::wait).
+    ///
+    /// ```
+    /// use std::os::unix::process::ExitStatusExt;
+    /// use trine::process::Command;
+    ///
+    /// trine::run(async || {
+    ///     let child = Command::new("sleep").arg("1000").spawn().await?;
+    ///     assert_eq!(child.stop().await?.signal(), Some(15));
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub async fn stop(&self) -> Result<ExitStatus> {
+        exec::check_run(&self.run)?;
+        let stopped = shield(async {
+            if !self.is_reaped() {
+                self.terminate()?;
+                move_on_after(self.grace, async |_| self.ended().await).await?;
+                // Its number is its group's for as long as nobody has asked for its status.
+                self.kill()?;
+            }
+            self.wait().await
+        });
+        let status = stopped.await?;
+        self.run.closing_point()?;
+        Ok(status)
+    }
+
+    fn is_reaped(&self) -> bool {
+        self.process.borrow().as_ref().is_none_or(Process::is_reaped)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let process = self.process.take().filter(|process| !process.is_reaped());
+        let Some(process) = process else { return };
+        // One that must not be killed is not waited for either.
+        if process.send(libc::SIGKILL).is_ok() && !self.run.is_finished() {
+            self.run.leave_behind(Submission::reap(process));
+        }
+    }
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Child")
+            .field("id", &self.id)
+            .field("status", &self.status.get())
+            .finish_non_exhaustive()
+    }
+}
