@@ -14,6 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Shutdown, SocketAddr};
 use std::process::{Command, ExitCode};
 
+use trine::io::BufReader;
 use trine::net::serve;
 use trine::prelude::*;
 use trine::sync::{OneshotSender, Receiver, Sender, WatchSender, channel, oneshot, watch};
@@ -23,6 +24,8 @@ const WORKERS: usize = 4;
 /// Jobs that wait for a worker.
 const QUEUE: usize = 16;
 const CONNECTIONS: usize = 1000;
+/// Bytes that a line may have.
+const LINE: usize = 1000;
 /// How long jobs in hand may take when the server is stopped, and a client to close its end.
 const GRACE: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -112,8 +115,8 @@ async fn serve_jobs(listener: TcpListener, state: &WatchSender<State>) -> Result
 
 /// A client's jobs, one after the other. Between two of them it is idle, and a drain ends it.
 async fn converse(client: TcpStream, jobs: &Sender<Job>, state: &WatchSender<State>) -> Result {
-    let mut came = Vec::new();
-    while let Some(Some(text)) = idle(next_line(&client, &mut came)).await? {
+    let lines = BufReader::new(&client);
+    while let Some(Some(text)) = idle(lines.read_line(LINE)).await? {
         let (answer, answered) = oneshot();
         // Not `send`, which waits for room: a client that is told can wait too, or go elsewhere.
         if jobs.try_send(Job { text, answer }).is_err() {
@@ -125,6 +128,7 @@ async fn converse(client: TcpStream, jobs: &Sender<Job>, state: &WatchSender<Sta
         let number = answered.recv().await?;
         client.write_all(format!("done {number}\n")).await?;
     }
+    drop(lines);
     hang_up(client).await
 }
 
@@ -245,11 +249,12 @@ async fn client(server: SocketAddr, number: usize) -> Result<Tally> {
 
 /// Asks for one job after another, until the server ends the connection.
 async fn ask(server: SocketAddr, number: usize, heard: &mut Tally) -> Result {
-    let (stream, mut came) = (TcpStream::connect_addr(server).await?, Vec::new());
+    let stream = TcpStream::connect(server).await?;
+    let lines = BufReader::new(&stream);
     for job in 0.. {
         let text = format!("job {job} of client {number}");
         stream.write_all(format!("{text}\n")).await?;
-        match next_line(&stream, &mut came).await?.as_deref() {
+        match lines.read_line(LINE).await?.as_deref() {
             Some("accepted") => heard.accepted += 1,
             Some("busy") => {
                 heard.rejected += 1;
@@ -259,12 +264,13 @@ async fn ask(server: SocketAddr, number: usize, heard: &mut Tally) -> Result {
             Some(other) => return Err(Error::other(format!("{text}: {other}"))),
             None => break,
         }
-        let Some(answer) = next_line(&stream, &mut came).await? else { break };
+        let Some(answer) = lines.read_line(LINE).await? else { break };
         match answer.strip_prefix("done ").and_then(|number| number.parse().ok()) {
             Some(number) if fits(&text, number) => heard.answered += 1,
             _ => return Err(Error::other(format!("{text}: {answer}"))),
         }
     }
+    drop(lines);
     stream.close().await
 }
 
@@ -275,19 +281,4 @@ fn fits(text: &str, number: u64) -> bool {
     let mut hasher = DefaultHasher::new();
     (text, number).hash(&mut hasher);
     hasher.finish().trailing_zeros() >= 16
-}
-
-/// The next line; `None` at the end. What has come of a line is in `came`, also when this is cancelled.
-async fn next_line(stream: &TcpStream, came: &mut Vec<u8>) -> Result<Option<String>> {
-    loop {
-        if let Some(end) = came.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = came.drain(..=end).collect();
-            return Ok(Some(String::from_utf8_lossy(&line[..end]).into_owned()));
-        }
-        if came.len() > 1000 {
-            return Err(Error::other("a line without an end"));
-        }
-        let Some(chunk) = stream.recv().await? else { return Ok(None) };
-        came.extend_from_slice(&chunk);
-    }
 }
