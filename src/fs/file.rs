@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::exec::{self, Run};
-use crate::op::{BufError, Fd, IoBuf, IoBufMut, Submission};
+use crate::op::{AlignedBuf, BufError, Fd, IoBuf, IoBufMut, Submission};
 use crate::thread;
 
 use super::metadata::{Metadata, stat};
@@ -308,6 +308,23 @@ impl File {
     pub async fn metadata(&self) -> Result<Metadata> {
         exec::check_run(&self.run)?;
         stat(&self.run, Some(&self.fd), c"", libc::AT_EMPTY_PATH).await
+    }
+
+    /// Makes a buffer that suits direct reads and writes of this file
+    /// ([`OpenOptions::direct`]): at least so long, a multiple of what offsets and lengths have to be
+    /// multiples of, at an address that the device takes. Where the kernel does not tell, that is 4,096.
+    ///
+    /// Cancel class: total. Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`metadata`](File::metadata).
+    ///
+    /// # Panics
+    /// If the memory is more than there can be.
+    pub async fn direct_buf(&self, len: usize) -> Result<AlignedBuf> {
+        let (memory, offset) = self.metadata().await?.direct_alignment().unwrap_or((4096, 4096));
+        let len = len.max(1).next_multiple_of(offset as usize);
+        Ok(AlignedBuf::new(len, memory.max(1).next_power_of_two() as usize))
     }
 
     /// Sets who may do what with the file (fchmod(2)), in a thread: the ring has no operation for it.

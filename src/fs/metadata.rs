@@ -106,6 +106,12 @@ impl Metadata {
         self.stat.blocks
     }
 
+    /// What the address of a buffer, and what offsets and lengths, have to be multiples of for direct reads and
+    /// writes, if the kernel tells. 4,096 mostly suits.
+    pub(super) fn direct_alignment(&self) -> Option<(u32, u32)> {
+        self.stat.direct
+    }
+
     /// The size that reads and writes are best at.
     pub fn blksize(&self) -> u64 {
         self.stat.block_size.into()

@@ -22,6 +22,7 @@ mod transfer;
 mod trees;
 mod whole;
 
+pub use crate::op::AlignedBuf;
 pub use dir::Dir;
 pub use file::{Advice, File};
 pub use listing::{DirEntry, ReadDir, read_dir};

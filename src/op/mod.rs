@@ -18,6 +18,7 @@
 
 #![allow(unsafe_code)]
 
+mod aligned;
 mod block;
 mod buf;
 mod carry;
@@ -32,6 +33,7 @@ mod state;
 mod submission;
 mod table;
 
+pub use aligned::AlignedBuf;
 pub(crate) use block::Storage;
 pub use buf::{BufError, IoBuf, IoBufMut, Slice};
 pub(crate) use carry::{Carry, lend};

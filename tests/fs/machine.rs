@@ -13,6 +13,7 @@ use futures::poll;
 use trine::fs::{File, OpenOptions};
 use trine::{Result, move_on_after, nursery, thread, try_join_all};
 
+use super::common::turns;
 use super::{assert_kind, content, descriptors, run, run_alone};
 
 const MOMENT: Duration = Duration::from_millis(30);
@@ -119,6 +120,42 @@ fn a_disk_that_gets_full_says_how_much_was_written() {
         assert_kind::<()>(Err(failed), ErrorKind::StorageFull);
         assert_kind(allocated, ErrorKind::StorageFull);
         Ok(())
+    });
+}
+
+/// Past the page cache, with memory, offsets and lengths that the device takes.
+#[test]
+fn a_file_is_read_and_written_directly() {
+    run_alone(async |dir| {
+        let options = OpenOptions::new().read(true).write(true).create(true).direct(true);
+        let file = match options.open(dir.join("file")).await {
+            Err(error) if error.io_kind() == Some(ErrorKind::InvalidInput) => {
+                eprintln!("not tested: this file system has no direct I/O");
+                return Ok(());
+            }
+            opened => opened?,
+        };
+        let mut buf = file.direct_buf(10_000).await?;
+        let len = buf.len();
+        assert!(len >= 10_000 && len % 512 == 0, "{len}");
+        buf.iter_mut().enumerate().for_each(|(n, byte)| *byte = (n % 251) as u8);
+        let buf = file.write_all_at(buf, len as u64).await?;
+        assert_eq!(file.metadata().await?.len(), 2 * len as u64);
+        let again = file.read_exact_at(file.direct_buf(len).await?, len as u64).await?;
+        assert!(again[..] == buf[..]);
+        let end = file.read_at(again, 2 * len as u64).await?;
+        assert!(end.is_empty(), "the end of the file");
+        let before = file.read_exact_at(end, 0).await?;
+        assert!(before.len() == len && before.iter().all(|byte| *byte == 0));
+        assert_kind(file.read_at(before, 1).await, ErrorKind::InvalidInput);
+
+        // D5: a device that is at it has the buffer, also of a dropped read.
+        for _ in 0..50 {
+            let mut dropped = pin!(file.read_at(file.direct_buf(len).await?, 0));
+            assert!(poll!(dropped.as_mut()).is_pending());
+            turns(1).await;
+        }
+        file.close().await
     });
 }
 
