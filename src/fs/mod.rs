@@ -17,6 +17,7 @@ mod metadata;
 mod names;
 mod open;
 mod path;
+mod temp;
 mod threads;
 mod transfer;
 mod trees;
@@ -32,6 +33,7 @@ pub use names::{
     symlink_metadata, try_exists,
 };
 pub use open::OpenOptions;
+pub use temp::{TempDir, TempFile};
 pub use threads::{canonicalize, read_link, set_permissions};
 pub use trees::remove_dir_all;
 pub use whole::{copy, read, read_to_string, write, write_atomic};

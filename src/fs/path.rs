@@ -1,6 +1,7 @@
 //! Paths as the kernel takes them.
 
 use std::ffi::CString;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -20,4 +21,10 @@ pub(super) fn terminated(path: &Path) -> Result<CString> {
         let text = format!("the path {path:?} has a zero byte at {}", error.nul_position());
         io::Error::new(io::ErrorKind::InvalidInput, text).into()
     })
+}
+
+/// A name that nobody has.
+pub(super) fn unique_name() -> String {
+    // Each state is a new one, begun from the system's random numbers.
+    format!(".{:016x}.tmp", RandomState::new().hash_one(0))
 }

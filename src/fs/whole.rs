@@ -2,7 +2,6 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs::Permissions;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -17,7 +16,7 @@ use super::file::File;
 use super::metadata::{Metadata, stat};
 use super::names::rename_at;
 use super::open::{OpenOptions, open_dir};
-use super::path::terminated;
+use super::path::{terminated, unique_name};
 
 /// Reads a whole file.
 ///
@@ -172,12 +171,6 @@ impl Drop for Leftover<'_> {
             self.run.submit_orphan(Submission::tidy(Some(self.directory), &name, false));
         }
     }
-}
-
-/// A name that nobody has.
-fn unique_name() -> String {
-    // Each state is a new one, begun from the system's random numbers.
-    format!(".{:016x}.tmp", RandomState::new().hash_one(0))
 }
 
 /// Sets the permissions, if the umask has taken some of them.

@@ -69,6 +69,15 @@ impl Linux {
 
 /// `None`: a thread has to ask.
 impl Host {
+    /// Where temporary files are made.
+    pub(crate) fn temp_dir(&self) -> PathBuf {
+        match self {
+            Host::Linux(_) => std::env::temp_dir(),
+            #[cfg(feature = "testing")]
+            Host::Twin(_) => PathBuf::from("/tmp"),
+        }
+    }
+
     /// One more descriptor of the same file, for another thread. A simulated world has no use for one.
     pub(crate) fn duplicate(&self, fd: RawFd) -> io::Result<OwnedFd> {
         match self {

@@ -85,7 +85,7 @@
 //!   turn after some hundreds.
 //! - There is no `TIME_WAIT`; `close` never waits, whatever the linger time.
 //! - There is one file system, in memory, with `/tmp` in it. Permissions are remembered and not obeyed;
-//!   files have no holes and no more than 1 GiB. There are no devices, FIFOs, unnamed files nor direct I/O,
+//!   files have no holes and no more than 1 GiB. There are no devices, FIFOs nor direct I/O,
 //!   and what was not synced is not lost.
 //! - There are no signals, so nothing catches Ctrl-C.
 //! - A descriptor is a number of the world's own, and means nothing to the system calls of others.

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::poll;
-use trine::fs::{self, File};
+use trine::fs::{self, File, TempDir, TempFile};
 use trine::testing::World;
 use trine::{CancelScope, Result, move_on_after, nursery};
 
@@ -314,6 +314,54 @@ async fn drop_after(count: usize, future: impl Future<Output = Result>) -> bool 
         turns(1).await;
     }
     false
+}
+
+#[trine::test(kernel = "both")]
+fn a_temporary_file_has_no_name_until_it_gets_one() {
+    run_alone(async |dir| {
+        let file = TempFile::new_in(dir).await?;
+        file.write_all_at("content", 0).await?;
+        assert_eq!(file.metadata().await?.nlink(), 0);
+        assert!(list(dir).await?.is_empty());
+        let path = dir.join("file");
+        let file = file.persist(&path).await?;
+        assert_eq!((file.metadata().await?.nlink(), &read(&path).await?[..]), (1, "content"));
+        let again = TempFile::new_in(dir).await?.persist(&path).await;
+        assert_kind(again, ErrorKind::AlreadyExists);
+        assert_kind(TempFile::new_in(&path).await, ErrorKind::NotADirectory);
+        assert_eq!(list(dir).await?.len(), 1);
+        Ok(())
+    });
+}
+
+/// M2: it goes also in a cancelled scope.
+#[trine::test(kernel = "both")]
+fn a_temporary_directory_goes_with_all_that_is_in_it() {
+    run_alone(async |dir| {
+        for is_cancelled in [false, true] {
+            let temp = TempDir::new_in(dir).await?;
+            assert_eq!(fs::metadata(temp.path()).await?.mode() & 0o777, 0o700);
+            fs::create_dir_all(temp.path().join("a/b")).await?;
+            fs::write(temp.path().join("a/file"), "content").await?;
+            let scope = CancelScope::new();
+            if is_cancelled {
+                scope.cancel();
+            }
+            let closed = scope.run(async |_| temp.close().await).await?;
+            assert_eq!(closed.is_none(), is_cancelled);
+            assert!(list(dir).await?.is_empty());
+        }
+        nursery(async |_| {
+            let dropped = TempDir::new_in(dir).await?;
+            assert!(fs::try_exists(dropped.path()).await?);
+            Ok(())
+        })
+        .await?;
+        assert!(list(dir).await?.is_empty(), "an empty one goes when it is dropped");
+        let kept = TempDir::new_in(dir).await?.keep();
+        assert!(fs::try_exists(kept).await?);
+        Ok(())
+    });
 }
 
 /// A8, D1: names are not touched in a cancelled scope, nor by what a slow disk has not begun with.

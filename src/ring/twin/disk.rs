@@ -169,15 +169,20 @@ impl Machine {
             FileRequest::Rename { to_at, names, second, .. } => {
                 let (from, to) = memory::read_two_paths(names, second);
                 let from = self.name(self.start_of(op)?, &from)?;
-                let directory = self.directory_of(to_at)?;
+                let directory = self.node_at(to_at)?;
                 let to = self.name(directory, &to)?;
                 self.disk.files.rename(&from, &to, now).map(|()| 0)
             }
             FileRequest::Link { to_at, names, second, follow, .. } => {
                 let (from, to) = memory::read_two_paths(names, second);
-                let walk = Walk { follow, ..Walk::from(self.start_of(op)?) };
-                let node = self.disk.files.existing(&from, walk)?;
-                let directory = self.directory_of(to_at)?;
+                let node = match descriptor_in(&from).filter(|_| follow) {
+                    Some(fd) => self.node_at(fd)?,
+                    None => {
+                        let walk = Walk { follow, ..Walk::from(self.start_of(op)?) };
+                        self.disk.files.existing(&from, walk)?
+                    }
+                };
+                let directory = self.node_at(to_at)?;
                 let to = self.name(directory, &to)?;
                 self.disk.files.link(node, &to, now).map(|()| 0)
             }
@@ -222,7 +227,7 @@ impl Machine {
         }
     }
 
-    fn directory_of(&mut self, at: RawFd) -> Result<Key<Node>, i32> {
+    fn node_at(&mut self, at: RawFd) -> Result<Key<Node>, i32> {
         if at == WORKING {
             return Ok(self.disk.files.root());
         }
@@ -246,9 +251,6 @@ impl Machine {
 
     fn open_node(&mut self, op: &Op, how: OpenHow, path: &[u8]) -> Result<i32, i32> {
         let has = |flag: i32| how.flags & flag as u64 == flag as u64;
-        if has(libc::O_TMPFILE) {
-            return Err(libc::EOPNOTSUPP);
-        }
         let now = self.since_start();
         let (creates, only_new) = (has(libc::O_CREAT), has(libc::O_CREAT | libc::O_EXCL));
         let walk = Walk {
@@ -261,6 +263,9 @@ impl Machine {
         let (reads, writes) = (access != libc::O_WRONLY, access != libc::O_RDONLY);
         self.check_descriptors()?;
         let node = match place.node {
+            Some(node) if has(libc::O_TMPFILE) => {
+                self.disk.files.make_nameless(node, how.mode as u32 & !UMASK, now)?
+            }
             Some(_) if only_new => return Err(libc::EEXIST),
             Some(node) => {
                 match self.disk.files.node(node).content {
@@ -374,7 +379,7 @@ impl World {
     /// The names in an open directory.
     pub(crate) fn list(&self, directory: RawFd) -> io::Result<Vec<Listed>> {
         let machine = &mut *self.machine();
-        let node = machine.directory_of(directory).map_err(error)?;
+        let node = machine.node_at(directory).map_err(error)?;
         let names = machine.disk.files.list(node).map_err(error)?;
         let listed = |(stat, name): (Stat, Vec<u8>)| Listed {
             name: OsString::from_vec(name),
@@ -417,6 +422,11 @@ impl World {
         machine.disk.files.node(open.node).permissions = mode & 0o7777;
         Ok(())
     }
+}
+
+/// The descriptor that a path in `/proc` names, which is all that there is of that.
+fn descriptor_in(path: &[u8]) -> Option<RawFd> {
+    std::str::from_utf8(path.strip_prefix(b"/proc/self/fd/")?).ok()?.parse().ok()
 }
 
 /// What is not given to a new file, whatever was asked for.

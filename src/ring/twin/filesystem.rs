@@ -25,6 +25,8 @@ pub(super) struct Node {
     pub(super) permissions: u32,
     number: u64,
     links: u32,
+    /// It was made without a name, and may still get one.
+    awaits_name: bool,
     /// Descriptors; the node lives for as long as there is one, or a name.
     opens: u32,
     created: Duration,
@@ -248,6 +250,21 @@ impl FileSystem {
         self.add(place, Content::Regular(Vec::new()), permissions, now)
     }
 
+    /// A file without a name, in the file system of a directory.
+    pub(super) fn make_nameless(
+        &mut self,
+        directory: Key<Node>,
+        permissions: u32,
+        now: Duration,
+    ) -> Result<Key<Node>, i32> {
+        self.entries(directory)?;
+        self.made += 1;
+        let content = Content::Regular(Vec::new());
+        let mut node = Node::new(content, permissions & 0o7777, self.made, now);
+        node.awaits_name = true;
+        Ok(self.nodes.insert(node))
+    }
+
     pub(super) fn make_dir(
         &mut self,
         place: &Place,
@@ -283,13 +300,15 @@ impl FileSystem {
         if self.is_directory(node) {
             return Err(libc::EPERM);
         }
-        if self.get(node).links == 0 || self.get(place.directory).links == 0 {
+        let has_none = |node: &Node| node.links == 0 && !node.awaits_name;
+        if has_none(self.get(node)) || has_none(self.get(place.directory)) {
             return Err(libc::ENOENT);
         }
         self.entries(place.directory)?.insert(place.name.clone(), node);
         self.touch(place.directory, now);
         let node = self.node(node);
         node.links += 1;
+        node.awaits_name = false;
         node.changed = now;
         Ok(())
     }
@@ -486,6 +505,7 @@ impl Node {
             permissions,
             number,
             links: 0,
+            awaits_name: false,
             opens: 0,
             created: now,
             accessed: now,

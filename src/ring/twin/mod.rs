@@ -35,8 +35,8 @@
 //! - A socket that is bound and does not listen keeps its port from nobody (trine listens at once).
 //! - There is one file system, in memory: regular files, directories, symbolic links. It begins with
 //!   `/tmp`, and the working directory is `/`. Permissions are remembered and not obeyed; the umask is
-//!   022; files have no holes and no more than 1 GiB. There are no devices, FIFOs, mounts, unnamed
-//!   temporary files (`O_TMPFILE`) nor direct I/O, and nothing is lost that was not synced.
+//!   022; files have no holes and no more than 1 GiB. There are no devices, FIFOs, mounts nor
+//!   direct I/O, nothing in `/proc`, and nothing is lost that was not synced.
 //! - A descriptor of a file has no position of its own.
 //! - Of all that is done with files, a cancel stops what has not begun; what has begun is done.
 //! - A poll finds room to write where there is any; Linux waits until a third of the buffer is free.
