@@ -249,6 +249,23 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_made_of_what_is_where_it_stays() {
+        let mut storage = Storage::raw([7_u8, 8], |kept| {
+            let (addr, len) = (kept.as_mut_ptr() as u64, kept.len() as u32);
+            Entry { addr, len, ..Entry::default() }
+        });
+        let region = storage.region(0);
+        let moved = Box::new(storage);
+        // SAFETY: as the kernel does it: the entry lies there, and what it points to.
+        unsafe {
+            let entry = region.address().cast::<Entry>().read();
+            let kept = std::ptr::with_exposed_provenance_mut::<u8>(entry.addr as usize);
+            kept.write(kept.add(1).read() + entry.len as u8);
+        }
+        assert_eq!(moved.into_kept::<[u8; 2]>(), [10, 8]);
+    }
+
+    #[test]
     #[should_panic(expected = "finds what it put in")]
     fn it_is_not_taken_for_something_else() {
         let shelf = Shelf::default();
