@@ -27,7 +27,7 @@ impl Run {
         match (self.act(|core| core.ring.take()), reaped) {
             (Some(ring), Ok(())) => {
                 ring.close();
-                self.pool.close();
+                self.pools.close();
             }
             // The kernel may still have memory of ours: it stays, for ever.
             (ring, _) => {

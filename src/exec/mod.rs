@@ -42,7 +42,10 @@ use crate::cancel::{
 };
 use crate::clock::{Clock, Instant};
 use crate::error::{Cancelled, Reason};
-use crate::op::{Action, Fd, Home, Pool, Remains, Shelf, Slot, Sole, Submission, Table};
+use crate::op::{
+    Action, Fd, Home, MESSAGE_GROUP, Pool, PoolLimits, Pools, Remains, Shelf, Slot, Sole,
+    Submission, Table,
+};
 use crate::ring::{Capabilities, Descriptor, Host, Ring};
 use crate::slots::Key;
 
@@ -82,7 +85,7 @@ pub(crate) struct Run {
     host: Host,
     inbox: Arc<Inbox>,
     door: Door,
-    pool: Rc<Pool>,
+    pools: Pools,
     shelf: Shelf,
     root: Key<Node>,
     /// Of the main future, and of the attendant.
@@ -158,6 +161,7 @@ impl Run {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let Setting { clock, shuffle } = setting;
         let host = ring.host();
+        let pools = Pools::new(pool);
         let inbox = Arc::new(Inbox::new(ring.bell()));
         let mut tree = Tree::new();
         let root = tree.open(None, at, false);
@@ -165,7 +169,7 @@ impl Run {
         let nest = tasks.open_nest();
         let core = Core {
             ring: Some(ring),
-            table: Table::new(Rc::clone(&pool), host.clone()),
+            table: Table::new(pools.clone(), host.clone()),
             tree,
             deadlines: Deadlines::new(),
             tasks,
@@ -188,7 +192,7 @@ impl Run {
             host,
             door: Door::new(&inbox),
             inbox,
-            pool,
+            pools,
             shelf: Shelf::default(),
             root,
             nest,
@@ -215,7 +219,19 @@ impl Run {
     }
 
     pub(crate) fn pool(&self) -> &Rc<Pool> {
-        &self.pool
+        self.pools.bytes()
+    }
+
+    /// The buffers for messages. They are registered when they are first asked for; where the kernel
+    /// refuses that, there are none, and each receive brings its own.
+    pub(crate) fn message_pool(&self) -> &Rc<Pool> {
+        if let Some(made) = self.pools.messages() {
+            return made;
+        }
+        let most = PoolLimits::MESSAGES.most;
+        let register = |ring: &mut Ring| ring.register_buffers(most, MESSAGE_GROUP, false).ok();
+        let provided = self.act(|core| core.ring.as_mut().and_then(register));
+        self.pools.messages_or(|| Pool::new(provided, PoolLimits::MESSAGES))
     }
 
     /// Where the storage of its operations comes from.

@@ -6,7 +6,9 @@ use std::task::{Context, Poll, ready};
 
 use crate::cancel::Wait;
 use crate::error::{Cancelled, Error};
-use crate::op::{CancelClass, Chunk, Kind, Remains, Slot, Storage, Submission, Table, Taken};
+use crate::op::{
+    CancelClass, Chunk, Kind, Message, Remains, Slot, Storage, Submission, Table, Taken,
+};
 use crate::ring::Descriptor;
 use crate::slots::Key;
 
@@ -151,6 +153,11 @@ impl Operation {
         let (node, whom) = (self.run.context.node(), self.run.context.whom(cx));
         self.run.act(|core| core.tree.polled(self.wait, node, whom, &mut core.sweep));
         Poll::Pending
+    }
+
+    /// The same for a receive of a message.
+    pub(crate) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<(i32, Message, Remains)> {
+        self.poll_last(cx, Table::take_message)
     }
 
     /// The last result of a receive whose buffer nobody wants back: its bytes, and what is to be dropped

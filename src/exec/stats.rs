@@ -63,7 +63,7 @@ pub struct Stats {
 pub fn stats() -> Stats {
     let Some(run) = current_or_none() else { return Stats::default() };
     let now = run.now();
-    let (pool_free, pool_leased, pool_spare) = run.pool().census();
+    let (pool_free, pool_leased, pool_spare) = run.pools.census();
     run.look(|core| {
         let traffic = core.ring.as_ref().map(|ring| ring.traffic()).unwrap_or_default();
         let (submitted, withdrawn) = core.table.counts();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::op::{
-    Action, Event, Phase, Pool, PoolLimits, Pushed, Slot, State, Step, Submission, Table,
+    Action, Event, Phase, Pool, PoolLimits, Pools, Pushed, Slot, State, Step, Submission, Table,
 };
 use crate::ring::{Completion, Host, Token};
 use crate::slots::Key;
@@ -65,7 +65,7 @@ struct Account {
 fn table(data: &[u8]) {
     let pool = Pool::new(None, PoolLimits { buffer: 4096, least: 1, most: 1 });
     let mut pair = Pair {
-        table: Table::new(pool, Host::LINUX),
+        table: Table::new(Pools::new(pool), Host::LINUX),
         accounts: BTreeMap::new(),
         kernel: Vec::new(),
     };

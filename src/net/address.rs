@@ -4,9 +4,10 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
 
 use crate::error::Result;
-use crate::exec;
+use crate::exec::{self, Run};
 
 use super::resolve;
 
@@ -154,6 +155,26 @@ impl Address {
             return Err(io::Error::new(io::ErrorKind::NotFound, text).into());
         }
         Ok(found)
+    }
+
+    /// Does what does not wait with one address after another until it succeeds; else the last error
+    /// is returned.
+    pub(super) async fn first_that_works<T>(
+        self,
+        run: &Rc<Run>,
+        mut work: impl FnMut(SocketAddr) -> io::Result<T>,
+    ) -> Result<T> {
+        let addresses = self.resolve().await?;
+        let mut pause = None;
+        poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
+        let mut refused = None;
+        for address in addresses {
+            match work(address) {
+                Ok(value) => return Ok(value),
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused.expect("there is at least one address").into())
     }
 
     /// How it is told to people, where it is more than an address.

@@ -7,14 +7,13 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use crate::error::Result;
-use crate::exec::{self, Operation, Pause, Run, Verdict, judge};
-use crate::io::{Half, close};
-use crate::op::{Fd, Kind, Submission, Taken};
+use crate::exec::{self, Run};
 use crate::ring::{Descriptor, Host};
 
+use super::accept::{AcceptSocket, Acceptor};
 use super::address::Address;
 use super::option::{self, Settings, SocketOption};
 use super::stream::TcpStream;
@@ -26,10 +25,7 @@ use super::stream::TcpStream;
 /// that arrives when nobody waits stays with the listener (rule D7) or in the kernel's backlog.
 /// Dropping the listener closes it through the ring.
 pub struct TcpListener {
-    run: Rc<Run>,
-    fd: Fd,
-    /// The accept that the kernel has.
-    accepting: Half<Option<Operation>>,
+    acceptor: Acceptor,
 }
 
 impl TcpListener {
@@ -58,7 +54,7 @@ impl TcpListener {
     }
 
     fn new(run: &Rc<Run>, socket: Descriptor) -> TcpListener {
-        TcpListener { run: Rc::clone(run), fd: run.adopt(socket), accepting: Half::default() }
+        TcpListener { acceptor: Acceptor::new(Rc::clone(run), socket) }
     }
 
     /// For more options than [`bind`](TcpListener::bind) has.
@@ -82,7 +78,7 @@ impl TcpListener {
     /// When no descriptor is left (`EMFILE`, `ENFILE`) or no memory; the connection stays queued and
     /// the listener usable. [`Error::Busy`](crate::Error::Busy) if another task waits here; `Cancelled`.
     pub fn accept(&self) -> Accept<'_> {
-        Accept { listener: self, waiting: false, attempts: 0, pause: None }
+        Accept { sockets: self.acceptor.accept() }
     }
 
     /// The address it listens at.
@@ -90,7 +86,7 @@ impl TcpListener {
     /// # Errors
     /// What the operating system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.run.host().local_addr(self.fd.as_raw_fd())
+        self.acceptor.run().host().local_addr(self.acceptor.as_raw_fd())
     }
 
     /// The value of an [option](mod@super::option).
@@ -98,7 +94,7 @@ impl TcpListener {
     /// # Errors
     /// What the operating system says.
     pub fn option<T>(&self, option: SocketOption<T>) -> io::Result<T> {
-        option.get(self.run.host(), self.fd.as_raw_fd())
+        option.get(self.acceptor.run().host(), self.acceptor.as_raw_fd())
     }
 
     /// Sets an [option](mod@super::option); connections that are accepted later inherit it.
@@ -106,7 +102,7 @@ impl TcpListener {
     /// # Errors
     /// What the operating system says: that it does not know the option, or that the value will not do.
     pub fn set_option<T>(&self, option: SocketOption<T>, value: T) -> io::Result<()> {
-        option.set(self.run.host(), self.fd.as_raw_fd(), value)
+        option.set(self.acceptor.run().host(), self.acceptor.as_raw_fd(), value)
     }
 
     /// Closes the listener and waits until that is done.
@@ -116,8 +112,7 @@ impl TcpListener {
     /// # Errors
     /// `Cancelled`, or what the operating system says; it is closed in any case.
     pub async fn close(self) -> Result {
-        let operation = self.accepting.into_inner();
-        close(&self.run, self.fd, operation.into_iter().collect()).await
+        self.acceptor.close().await
     }
 }
 
@@ -157,15 +152,10 @@ impl ListenBuilder {
     /// # Errors
     /// As [`TcpListener::bind`].
     pub async fn bind(self, address: impl Into<Address>) -> Result<TcpListener> {
-        let (run, addresses) = resolve(address.into()).await?;
-        let mut refused = None;
-        for address in addresses {
-            match self.listen(run.host(), address) {
-                Ok(socket) => return Ok(TcpListener::new(&run, socket)),
-                Err(error) => refused = Some(error),
-            }
-        }
-        Err(refused.expect("there is at least one address").into())
+        let run = exec::current()?;
+        let listen = |address| self.listen(run.host(), address);
+        let socket = address.into().first_that_works(&run, listen).await?;
+        Ok(TcpListener::new(&run, socket))
     }
 
     /// Listens at all addresses of a name, or with [`Address::any`] at all of this machine, each with a
@@ -190,7 +180,10 @@ impl ListenBuilder {
     /// # Ok::<(), trine::Error>(())
     /// ```
     pub async fn bind_all(self, address: impl Into<Address>) -> Result<Vec<TcpListener>> {
-        let (run, addresses) = resolve(address.into()).await?;
+        let run = exec::current()?;
+        let addresses = address.into().resolve().await?;
+        let mut pause = None;
+        poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
         let (mut sockets, mut lacking) = (Vec::new(), None);
         for address in addresses {
             match self.listen(run.host(), address) {
@@ -219,15 +212,6 @@ impl ListenBuilder {
     }
 }
 
-/// The addresses, and the run that may listen at them now.
-async fn resolve(address: Address) -> Result<(Rc<Run>, Vec<SocketAddr>)> {
-    let run = exec::current()?;
-    let addresses = address.resolve().await?;
-    let mut pause = None;
-    poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
-    Ok((run, addresses))
-}
-
 /// The machine has no addresses of this family: the kernel was made without it, or it is switched off,
 /// and then the loopback address is missing, which is there otherwise.
 fn is_lacking(error: &io::Error, address: SocketAddr) -> bool {
@@ -241,112 +225,20 @@ fn is_lacking(error: &io::Error, address: SocketAddr) -> bool {
 /// The wait for a connection: [`TcpListener::accept`].
 #[must_use = "nothing is accepted unless it is awaited"]
 pub struct Accept<'a> {
-    listener: &'a TcpListener,
-    waiting: bool,
-    attempts: u8,
-    pause: Option<Pause>,
+    sockets: AcceptSocket<'a>,
 }
 
 impl Future for Accept<'_> {
     type Output = Result<(TcpStream, SocketAddr)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let listener = self.listener;
-        if self.waiting {
-            exec::check_running(&listener.run)?;
-        } else {
-            exec::check_run(&listener.run)?;
-            ready!(listener.run.cancel_point())?;
-            listener.accepting.enter("the listener")?;
-            self.waiting = true;
-        }
-        let accepted = ready!(listener.accepting.with(|active| self.poll_accept(active, cx)));
-        listener.accepting.leave();
-        (self.waiting, self.attempts) = (false, 0);
-        Poll::Ready(accepted)
+        self.sockets.poll(cx, TcpStream::accepted)
     }
-}
-
-impl Accept<'_> {
-    fn poll_accept(
-        &mut self,
-        active: &mut Option<Operation>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(TcpStream, SocketAddr)>> {
-        let run = &self.listener.run;
-        loop {
-            let Some(operation) = active else {
-                ready!(run.cancel_point())?;
-                let multishot = run.capabilities().multishot_accept;
-                let accept = Submission::accept(&self.listener.fd, multishot);
-                *active = Some(Operation::start_repeating(run, cx, accept));
-                return Poll::Pending;
-            };
-            if operation.unread() > 0 {
-                ready!(run.poll_budget(&mut self.pause, cx));
-            }
-            let Taken { result, value, more } = ready!(operation.poll_descriptor(cx));
-            let is_refusal = operation.is_refusal(result);
-            if !more {
-                *active = None;
-            }
-            if let Some(socket) = value {
-                run.progress();
-                match TcpStream::accepted(run, socket) {
-                    Ok(accepted) => return Poll::Ready(Ok(accepted)),
-                    // It died in the queue.
-                    Err(_) => continue,
-                }
-            }
-            if is_refusal {
-                run.lacks(|capabilities| capabilities.multishot_accept = false);
-                continue;
-            }
-            match ready!(judge(run, &Kind::ACCEPT, result, &mut self.attempts)) {
-                Verdict::Again | Verdict::Result(Ok(_)) => {}
-                Verdict::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.into())),
-                Verdict::Result(Err(error)) if is_passing(-result) => drop(error),
-                Verdict::Result(Err(error)) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-}
-
-impl Drop for Accept<'_> {
-    /// The kernel goes on accepting, for the next one who waits, until the scope ends.
-    fn drop(&mut self) {
-        if self.waiting {
-            self.listener.accepting.with(|active| active.iter().for_each(Operation::rest));
-            self.listener.accepting.leave();
-        }
-    }
-}
-
-/// Errors that concern one connection or the moment, not the listener: what Trio's listener ignores.
-fn is_passing(errno: i32) -> bool {
-    matches!(
-        errno,
-        libc::EPERM
-            | libc::ECONNABORTED
-            | libc::EPROTO
-            | libc::ENETDOWN
-            | libc::ENOPROTOOPT
-            | libc::EHOSTDOWN
-            | libc::ENONET
-            | libc::EHOSTUNREACH
-            | libc::EOPNOTSUPP
-            | libc::ENETUNREACH
-            | libc::ENOSR
-            | libc::ESOCKTNOSUPPORT
-            | libc::EPROTONOSUPPORT
-            | libc::ETIMEDOUT
-            | libc::ECONNRESET
-    )
 }
 
 impl fmt::Debug for Accept<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Accept").field(self.listener).finish()
+        f.debug_struct("Accept").field("fd", &self.sockets).finish_non_exhaustive()
     }
 }
 
@@ -359,12 +251,12 @@ impl AsRef<[TcpListener]> for TcpListener {
 
 impl AsRawFd for TcpListener {
     fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        self.acceptor.as_raw_fd()
     }
 }
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpListener").field("fd", &self.fd).finish_non_exhaustive()
+        f.debug_struct("TcpListener").field("fd", &self.acceptor).finish_non_exhaustive()
     }
 }

@@ -1,12 +1,16 @@
-//! The network: TCP.
+//! The network: TCP, UDP, and Unix sockets.
 
+mod accept;
 mod address;
 mod connect;
+mod datagram;
 mod listener;
 pub mod option;
 mod resolve;
 mod serve;
 mod stream;
+mod udp;
+mod unix;
 
 pub use address::Address;
 pub use connect::ConnectBuilder;
@@ -14,3 +18,8 @@ pub use listener::{Accept, ListenBuilder, TcpListener};
 pub use resolve::{look_up, set_resolver};
 pub use serve::{Serve, Trouble, serve};
 pub use stream::TcpStream;
+pub use udp::{RecvFrom, UdpSocket};
+pub use unix::{
+    Credentials, UnixAccept, UnixDatagram, UnixListenBuilder, UnixListener, UnixRecvFrom,
+    UnixStream,
+};

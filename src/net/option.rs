@@ -80,7 +80,24 @@ pub const HOP_LIMIT: SocketOption<u32> = of(libc::IPPROTO_IPV6, libc::IPV6_UNICA
 pub const TOS: SocketOption<u32> = of(libc::IPPROTO_IP, libc::IP_TOS, NUMBER);
 /// The traffic class of packets of IPv6 (`IPV6_TCLASS`); the last two bits are the kernel's.
 pub const TRAFFIC_CLASS: SocketOption<u32> = of(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, NUMBER);
+/// Whether datagrams may go to broadcast addresses (`SO_BROADCAST`); not unless said otherwise.
+pub const BROADCAST: SocketOption<bool> = socket(libc::SO_BROADCAST, FLAG);
+/// Has the kernel cut what is sent into datagrams of this many bytes, the last one of what is left: one send
+/// in place of up to 64; 0: nothing is cut (`UDP_SEGMENT`).
+pub const SEGMENT_SIZE: SocketOption<u32> = of(libc::SOL_UDP, libc::UDP_SEGMENT, NUMBER);
 
+/// Of IPv4: over how many routers a multicast may go.
+pub(super) const MULTICAST_TTL: SocketOption<u32> =
+    of(libc::IPPROTO_IP, libc::IP_MULTICAST_TTL, NUMBER);
+/// Of IPv6.
+pub(super) const MULTICAST_HOP_LIMIT: SocketOption<u32> =
+    of(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS, NUMBER);
+/// Of IPv4: whether this machine gets its own multicasts.
+pub(super) const MULTICAST_LOOP: SocketOption<bool> =
+    of(libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP, FLAG);
+/// Of IPv6.
+pub(super) const MULTICAST_LOOP_V6: SocketOption<bool> =
+    of(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP, FLAG);
 /// A socket of IPv6 takes IPv6 only.
 pub(super) const V6_ONLY: SocketOption<bool> = of(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, FLAG);
 /// The port of a socket that is bound without one is chosen when it connects, and needs to differ only

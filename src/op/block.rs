@@ -3,7 +3,7 @@
 use std::any::TypeId;
 use std::ptr::NonNull;
 
-use crate::ring::{Entry, Region, SockAddr};
+use crate::ring::{Entry, Envelope, Region, SockAddr};
 
 use super::buf::{IoBuf, IoBufMut};
 use super::names::Names;
@@ -30,6 +30,8 @@ struct Header {
     /// Bytes of it that were written by the kernel or by `append`, from its start on. Only
     /// completions and `append` raise it, so the memory is initialised up to here.
     filled: usize,
+    /// What tells the kernel about a message, in the value.
+    envelope: Option<NonNull<Envelope>>,
 }
 
 #[repr(C)]
@@ -87,13 +89,14 @@ impl Storage {
 
     /// The memory is asked for once, when the value is where it is to stay.
     #[inline]
-    fn new<S: 'static>(
+    pub(super) fn new<S: 'static>(
         value: S,
         shelf: &Shelf,
         memory: impl FnOnce(&mut S) -> (*mut u8, usize),
     ) -> Storage {
         let (value_type, start) = (TypeId::of::<S>(), std::ptr::null_mut());
-        let header = Header { value: value_type, free: free::<S>, start, len: 0, filled: 0 };
+        let free = free::<S>;
+        let header = Header { value: value_type, free, start, len: 0, filled: 0, envelope: None };
         let mut block = shelf.take::<Block<S>>();
         // SAFETY: memory for it, which nobody else has.
         unsafe {
@@ -144,6 +147,31 @@ impl Storage {
     /// The kernel has written so many bytes behind what was filled.
     pub(super) fn fill(&mut self, count: usize) {
         self.header_mut().filled += count;
+    }
+
+    /// Has an envelope that lies in the value tell the kernel about the memory.
+    ///
+    /// # Safety
+    /// The envelope is a part of the value, and the memory is none of it.
+    pub(super) unsafe fn set_envelope(&mut self, envelope: NonNull<Envelope>) {
+        let Header { start, len, .. } = *self.header();
+        // SAFETY: the value does not move until it is taken out.
+        unsafe { Envelope::link(envelope.as_ptr(), start, len) };
+        self.header_mut().envelope = Some(envelope);
+    }
+
+    /// The envelope, to be lent to the kernel with the memory.
+    pub(super) fn envelope_region(&mut self) -> Region {
+        let envelope = self.header().envelope.expect("a message has an envelope");
+        // SAFETY: it belongs to the value, as the memory does (see `region`).
+        unsafe { Region::new(envelope.as_ptr().cast(), size_of::<Envelope>()) }
+    }
+
+    /// The envelope. The kernel has let go.
+    pub(super) fn envelope(&self) -> &Envelope {
+        let envelope = self.header().envelope.expect("a message has an envelope");
+        // SAFETY: it lies in the value; nobody else writes it (`copy_filled` reads under the same promise).
+        unsafe { envelope.as_ref() }
     }
 
     /// Copies bytes behind what is filled, as many as fit, and says how many.

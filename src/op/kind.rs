@@ -20,6 +20,8 @@ pub(crate) enum Disposer {
     CloseDescriptor,
     /// The result names a buffer of the pool, which goes back.
     ReturnBuffer,
+    /// The same, of the pool for whole messages.
+    ReturnMessage,
 }
 
 /// One kind of operation.
@@ -52,6 +54,15 @@ impl Kind {
         Kind { class: CancelClass::Partial, ..Kind::total("send", Disposer::Forget) };
     pub(crate) const WRITE: Kind =
         Kind { class: CancelClass::Partial, ..Kind::total("write", Disposer::Forget) };
+    /// Datagrams come in bursts, and what is not received in time may be dropped: more may wait.
+    pub(crate) const RECV_MESSAGES: Kind = Kind {
+        unread: 64,
+        unread_bytes: 512 << 10,
+        ..Kind::total("recvmsg", Disposer::ReturnMessage)
+    };
+    pub(crate) const RECV_MESSAGE: Kind = Kind::total("recvmsg", Disposer::Forget);
+    /// A datagram goes out whole, or not at all.
+    pub(crate) const SEND_MESSAGE: Kind = Kind::total("sendmsg", Disposer::Forget);
     pub(crate) const CONNECT: Kind = Kind {
         class: CancelClass::Terminal,
         repeatable: false,

@@ -34,6 +34,10 @@ impl PoolLimits {
     /// Where they are filled piece by piece: as large as what one receive brings at most, mostly.
     pub(crate) const INCREMENTAL: PoolLimits =
         PoolLimits { buffer: if cfg!(miri) { 16 << 10 } else { 256 << 10 }, least: 4, most: 256 };
+    /// Where each buffer is for one message: the largest that UDP can carry fits into one, with what the
+    /// kernel puts before it. Of a small message only the first page is touched.
+    pub(crate) const MESSAGES: PoolLimits =
+        PoolLimits { buffer: 68 << 10, least: if cfg!(miri) { 2 } else { 16 }, most: 1024 };
 }
 
 /// The buffers of one run.

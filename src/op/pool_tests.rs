@@ -9,7 +9,7 @@ use std::rc::Weak;
 use std::time::Duration;
 
 use super::*;
-use crate::op::{Action, Fd, Home, Pushed, Shelf, Sole, Storage, Submission, Table};
+use crate::op::{Action, Fd, Home, Pools, Pushed, Shelf, Sole, Storage, Submission, Table};
 use crate::random::Random;
 use crate::ring::{Ring, RingSize};
 use crate::slots::Key;
@@ -38,7 +38,7 @@ impl Bench {
         let pool = Pool::new(Some(buffers), LIMITS);
         let (ours, peer) = UnixStream::pair().unwrap();
         let fd = Fd::new(OwnedFd::from(ours).into(), Weak::<Nowhere>::new() as Weak<dyn Home>);
-        let table = Table::new(Rc::clone(&pool), ring.host());
+        let table = Table::new(Pools::new(Rc::clone(&pool)), ring.host());
         Bench { ring: Some(ring), pool, table, fd, peer, leases: VecDeque::new(), sent: 0 }
     }
 

@@ -123,6 +123,28 @@ impl Submission {
         Submission::with_memory(&Kind::SEND, request, fd, storage)
     }
 
+    /// Sends the message in the storage.
+    pub(crate) fn send_message(fd: &Fd, mut storage: Storage) -> Submission {
+        let message = storage.envelope_region();
+        let request = Request::SendMsg { fd: fd.as_raw_fd(), message };
+        Submission::with_memory(&Kind::SEND_MESSAGE, request, fd, storage)
+    }
+
+    /// Receives a message into the storage.
+    pub(crate) fn recv_message(fd: &Fd, mut storage: Storage) -> Submission {
+        let message = storage.envelope_region();
+        let request = Request::RecvMsg { fd: fd.as_raw_fd(), message };
+        Submission::with_memory(&Kind::RECV_MESSAGE, request, fd, storage)
+    }
+
+    /// Receives messages again and again, each into a buffer that the kernel picks.
+    pub(crate) fn recv_messages(fd: &Fd, group: u16) -> Submission {
+        let mut storage = Storage::empty_message();
+        let message = storage.envelope_region();
+        let request = Request::RecvMsgPool { fd: fd.as_raw_fd(), group, message };
+        Submission::with_memory(&Kind::RECV_MESSAGES, request, fd, storage)
+    }
+
     #[inline]
     pub(super) fn without_memory(kind: &'static Kind, request: Request, fd: &Fd) -> Submission {
         Submission { kind, request, fd: Some(fd.clone()), storage: None }

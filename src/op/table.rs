@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
-use std::rc::Rc;
 use std::time::Duration;
 
 use crate::ring::{Completion, Descriptor, Host, Request, Token, TokenKind};
@@ -11,7 +10,9 @@ use crate::slots::{Key, Slots};
 use super::block::Storage;
 use super::fd::{Fd, Sole};
 use super::kind::{Disposer, Kind};
-use super::pool::{Chunk, Pool};
+use super::message::Message;
+use super::pool::Chunk;
+use super::pools::Pools;
 use super::queue::{Drained, Queue};
 use super::state::{Event, Phase, State, Step};
 use super::submission::Submission;
@@ -19,7 +20,7 @@ use super::submission::Submission;
 /// Every operation from its submission until its result was taken or disposed of.
 pub(crate) struct Table {
     slots: Slots<Slot>,
-    pool: Rc<Pool>,
+    pools: Pools,
     /// Whose descriptors the results are.
     host: Host,
     /// Requests that wait to be pushed, in order.
@@ -127,10 +128,10 @@ impl Remains {
 }
 
 impl Table {
-    pub(crate) fn new(pool: Rc<Pool>, host: Host) -> Table {
+    pub(crate) fn new(pools: Pools, host: Host) -> Table {
         Table {
             slots: Slots::new(),
-            pool,
+            pools,
             host,
             queue: Queue::default(),
             cancels: Queue::default(),
@@ -254,9 +255,9 @@ impl Table {
         }
         match step {
             Step::Deliver => {
-                let answer = slot.answer_of(completion, &self.pool);
-                if answer.result == -libc::ENOBUFS && slot.kind.disposer == Disposer::ReturnBuffer {
-                    self.pool.was_empty();
+                let answer = slot.answer_of(completion, &self.pools);
+                if answer.result == -libc::ENOBUFS {
+                    self.pools.were_empty(slot.kind);
                 }
                 slot.deliver(answer);
                 if event == Event::More {
@@ -274,8 +275,8 @@ impl Table {
                 Action::Wake { waiter: slot.waiter, last: event == Event::Terminal }
             }
             step => {
-                let answer = slot.answer_of(completion, &self.pool);
-                dispose(answer, slot.kind, &self.pool, &self.host);
+                let answer = slot.answer_of(completion, &self.pools);
+                dispose(answer, slot.kind, &self.pools, &self.host);
                 if step == Step::Dispose && slot.request.answers_early() {
                     slot.answered = true;
                     slot.break_off(&self.host);
@@ -312,7 +313,7 @@ impl Table {
     pub(crate) fn orphan(&mut self, key: Key<Slot>) -> Action {
         if let Some(slot) = self.slots.get_mut(key) {
             // What nobody will take goes where it belongs at once.
-            slot.dispose_of_answers(&self.pool, &self.host);
+            slot.dispose_of_answers(&self.pools, &self.host);
         }
         self.end(key, Event::Orphaned)
     }
@@ -379,8 +380,10 @@ impl Table {
     /// Takes the next result of a receive from the pool.
     #[inline]
     pub(crate) fn take_chunk(&mut self, key: Key<Slot>) -> Option<Taken<Chunk>> {
+        let kind = self.slots.get(key)?.kind;
         let Answer { result, more, buffer, begin } = self.next_answer(key)?;
-        Some(Taken { result, value: buffer.map(|id| self.pool.chunk(id, begin, result)), more })
+        let value = buffer.map(|id| self.pools.chunk(kind, id, begin, result));
+        Some(Taken { result, value, more })
     }
 
     /// Takes the next result of whatever operation, and disposes of it (rule D7). With the last one comes
@@ -388,7 +391,7 @@ impl Table {
     pub(crate) fn take_nothing(&mut self, key: Key<Slot>) -> Option<Taken<Storage>> {
         let kind = self.slots.get(key)?.kind;
         let (answer, value) = self.next_answer_and_storage(key)?;
-        dispose(answer, kind, &self.pool, &self.host);
+        dispose(answer, kind, &self.pools, &self.host);
         Some(Taken { result: answer.result, value, more: answer.more })
     }
 
@@ -433,6 +436,15 @@ impl Table {
         let Slot { answer, fd, storage, .. } = self.slots.remove(key)?;
         let bytes = storage.as_ref().map_or_else(Vec::new, Storage::copy_filled);
         Some((answer?.result, bytes, Remains { fd, storage }))
+    }
+
+    /// The same for a message.
+    pub(crate) fn take_message(&mut self, key: Key<Slot>) -> Option<(i32, Message, Remains)> {
+        self.slots.get(key)?.answer.as_ref()?;
+        let Slot { answer, fd, storage, .. } = self.slots.remove(key)?;
+        let result = answer?.result;
+        let message = storage.as_ref().map(|storage| Message::copied(storage, result))?;
+        Some((result, message, Remains { fd, storage }))
     }
 
     pub(crate) fn get(&self, key: Key<Slot>) -> Option<&Slot> {
@@ -514,12 +526,17 @@ impl Slot {
     /// Reads a completion: from now on the pool knows that the kernel has picked the buffer, and the
     /// storage what is in it.
     #[inline]
-    fn answer_of(&mut self, completion: Completion, pool: &Pool) -> Answer {
+    fn answer_of(&mut self, completion: Completion, pools: &Pools) -> Answer {
         let Completion { result, more, buffer, .. } = completion;
-        let begin = buffer.map_or(0, |picked| pool.was_picked(picked, result));
-        let fills = matches!(self.request, Request::Recv { .. } | Request::Read { .. });
-        if let Some(storage) = self.storage.as_mut().filter(|_| fills) {
-            storage.fill(usize::try_from(result).unwrap_or(0));
+        let begin = buffer.map_or(0, |picked| pools.was_picked(self.kind, picked, result));
+        let count = usize::try_from(result).unwrap_or(0);
+        match (&mut self.storage, &self.request) {
+            (Some(storage), Request::Recv { .. } | Request::Read { .. }) => {
+                storage.fill(count);
+            }
+            // It may have been longer than the room.
+            (Some(storage), Request::RecvMsg { .. }) => storage.fill(count.min(storage.room())),
+            _ => {}
         }
         Answer { result, more, buffer: buffer.map(|picked| picked.id), begin }
     }
@@ -535,10 +552,10 @@ impl Slot {
         }
     }
 
-    fn dispose_of_answers(&mut self, pool: &Rc<Pool>, host: &Host) {
+    fn dispose_of_answers(&mut self, pools: &Pools, host: &Host) {
         let later = self.later.take().map(|later| *later).unwrap_or_default();
         for answer in self.answer.take().into_iter().chain(later) {
-            dispose(answer, self.kind, pool, host);
+            dispose(answer, self.kind, pools, host);
         }
     }
 
@@ -552,13 +569,13 @@ impl Slot {
 }
 
 /// Rule D7: a descriptor is closed, a buffer goes back to the pool.
-fn dispose(answer: Answer, kind: &Kind, pool: &Rc<Pool>, host: &Host) {
+fn dispose(answer: Answer, kind: &Kind, pools: &Pools, host: &Host) {
     let Answer { result, buffer, begin, .. } = answer;
     if kind.disposer == Disposer::CloseDescriptor {
         drop(own(result, host));
     }
     if let Some(id) = buffer {
-        drop(pool.chunk(id, begin, result));
+        drop(pools.chunk(kind, id, begin, result));
     }
 }
 

@@ -9,10 +9,10 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 
 use super::*;
-use crate::op::{Home, IoBuf, IoBufMut, PoolLimits, Shelf};
+use crate::op::{Home, IoBuf, IoBufMut, Pool, PoolLimits, Shelf};
 use crate::random::Random;
 use crate::ring::{Host, Region};
 
@@ -165,7 +165,7 @@ impl Pair {
         Pair {
             random: Random(seed),
             story: String::new(),
-            table: Table::new(Pool::new(None, limits), Host::LINUX),
+            table: Table::new(Pools::new(Pool::new(None, limits)), Host::LINUX),
             twins: Vec::new(),
             queue: Vec::new(),
             cancels: Vec::new(),

@@ -12,6 +12,38 @@ pub(crate) struct SockAddr {
 }
 
 impl SockAddr {
+    /// No address at all.
+    pub(crate) const NONE: SockAddr = SockAddr::with_room(0);
+
+    /// Room for an address of at most so many bytes, which somebody fills in.
+    pub(super) const fn with_room(len: usize) -> SockAddr {
+        assert!(len <= size_of::<libc::sockaddr_storage>());
+        // SAFETY: all zeros is a valid sockaddr_storage, of no family.
+        let storage = unsafe { MaybeUninit::zeroed().assume_init() };
+        SockAddr { storage, len: len as libc::socklen_t }
+    }
+
+    /// The address that these bytes are in the kernel's form; what is too long for one is cut.
+    pub(super) fn from_bytes(bytes: &[u8]) -> SockAddr {
+        let len = bytes.len().min(size_of::<libc::sockaddr_storage>());
+        let mut address = SockAddr::with_room(len);
+        // SAFETY: not more than the storage has, which is another place, and any bytes are valid there.
+        unsafe { address.as_mut_ptr().copy_from_nonoverlapping(bytes.as_ptr(), len) };
+        address
+    }
+
+    /// The bytes that it has.
+    pub(super) fn bytes(&self) -> &[u8] {
+        // SAFETY: all bytes of the storage are initialised, and it has not fewer than `len`.
+        unsafe { std::slice::from_raw_parts((&raw const self.storage).cast(), self.len()) }
+    }
+
+    /// The same with another length: the kernel tells how much of the room it has filled.
+    pub(super) fn cut(&self, len: usize) -> SockAddr {
+        let len = len.min(size_of::<libc::sockaddr_storage>()) as libc::socklen_t;
+        SockAddr { len, ..*self }
+    }
+
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
         (&raw mut self.storage).cast()
     }

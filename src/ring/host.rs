@@ -4,13 +4,17 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::path::Path;
 #[cfg(feature = "testing")]
 use std::rc::Rc;
 
+use super::address::SockAddr;
+use super::datagram::Membership;
 use super::pipe;
 use super::socket::{Linux, OptionName, OptionValue};
 #[cfg(feature = "testing")]
 use super::twin::World;
+use super::unix::{FileId, PeerIds, UnixKind};
 
 /// Makes, names and tunes sockets.
 #[derive(Clone)]
@@ -71,6 +75,71 @@ impl Host {
                 Err(io::Error::new(io::ErrorKind::Unsupported, text))
             }
         }
+    }
+
+    /// A UDP socket that is bound to `address`.
+    pub(crate) fn udp_socket(&self, address: SocketAddr) -> io::Result<Descriptor> {
+        of!(self, either => either.udp_socket(address)).map(|raw| self.name(raw))
+    }
+
+    /// Says who the only peer of a UDP socket is from now on.
+    pub(crate) fn udp_connect(&self, fd: RawFd, peer: SocketAddr) -> io::Result<()> {
+        of!(self, either => either.udp_connect(fd, peer))
+    }
+
+    pub(crate) fn change_membership(&self, fd: RawFd, membership: Membership) -> io::Result<()> {
+        of!(self, either => either.change_membership(fd, membership))
+    }
+
+    /// A Unix socket without a name.
+    pub(crate) fn unix_socket(&self, kind: UnixKind) -> io::Result<Descriptor> {
+        of!(self, either => either.unix_socket(kind)).map(|raw| self.name(raw))
+    }
+
+    /// Two Unix sockets that are connected to each other.
+    pub(crate) fn unix_pair(&self, kind: UnixKind) -> io::Result<(Descriptor, Descriptor)> {
+        let (one, other) = of!(self, either => either.unix_pair(kind))?;
+        Ok((self.name(one), self.name(other)))
+    }
+
+    /// A Unix socket that listens under this name.
+    pub(crate) fn unix_listen(&self, name: &SockAddr, backlog: u32) -> io::Result<Descriptor> {
+        of!(self, either => either.unix_listen(name, backlog)).map(|raw| self.name(raw))
+    }
+
+    /// A Unix socket for datagrams that has this name.
+    pub(crate) fn unix_bound(&self, name: &SockAddr) -> io::Result<Descriptor> {
+        of!(self, either => either.unix_bound(name)).map(|raw| self.name(raw))
+    }
+
+    /// Says who the only peer of a Unix socket for datagrams is from now on.
+    pub(crate) fn unix_connect(&self, fd: RawFd, name: &SockAddr) -> io::Result<()> {
+        of!(self, either => either.unix_connect(fd, name))
+    }
+
+    /// The address of a socket of whatever family.
+    pub(crate) fn local_name(&self, fd: RawFd) -> io::Result<SockAddr> {
+        of!(self, either => either.local_name(fd))
+    }
+
+    /// The address of the other end.
+    pub(crate) fn peer_name(&self, fd: RawFd) -> io::Result<SockAddr> {
+        of!(self, either => either.peer_name(fd))
+    }
+
+    /// Who has made the other end.
+    pub(crate) fn peer_ids(&self, fd: RawFd) -> io::Result<PeerIds> {
+        of!(self, either => either.peer_ids(fd))
+    }
+
+    /// Which file has this name.
+    pub(crate) fn file_id(&self, path: &Path) -> io::Result<FileId> {
+        of!(self, either => either.file_id(path))
+    }
+
+    /// Takes a name away.
+    pub(crate) fn unlink(&self, path: &Path) -> io::Result<()> {
+        of!(self, either => either.unlink(path))
     }
 
     pub(crate) fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddr> {

@@ -305,6 +305,8 @@ fn check_operations(ring: &IoUring) -> Result<(), Unavailable> {
         ("RECV", opcode::Recv::CODE),
         ("SEND", opcode::Send::CODE),
         ("POLL_ADD", opcode::PollAdd::CODE),
+        ("SENDMSG", opcode::SendMsg::CODE),
+        ("RECVMSG", opcode::RecvMsg::CODE),
         ("SHUTDOWN", opcode::Shutdown::CODE),
         ("CLOSE", opcode::Close::CODE),
         ("ASYNC_CANCEL", opcode::AsyncCancel2::CODE),
@@ -375,6 +377,18 @@ fn entry_for(request: &Request) -> squeue::Entry {
         }
         Request::File(request) => file::entry_for(&request),
         Request::Poll { fd, events } => opcode::PollAdd::new(Fd(fd), events).build(),
+        Request::SendMsg { fd, message } => opcode::SendMsg::new(Fd(fd), message.address().cast())
+            .flags(libc::MSG_NOSIGNAL as u32)
+            .build(),
+        // With MSG_TRUNC the result is the length of the message, also where it did not fit.
+        Request::RecvMsg { fd, message } => opcode::RecvMsg::new(Fd(fd), message.address().cast())
+            .flags(libc::MSG_TRUNC as u32)
+            .build(),
+        Request::RecvMsgPool { fd, group, message } => {
+            opcode::RecvMsgMulti::new(Fd(fd), message.address().cast(), group)
+                .flags(libc::MSG_TRUNC as u32)
+                .build()
+        }
         Request::Shutdown { fd, how } => opcode::Shutdown::new(Fd(fd), how).build(),
         // SAFETY: an `Entry`, which has the same layout, lies there for as long as the request is known.
         Request::Raw { entry } => unsafe { entry.address().cast::<squeue::Entry>().read() },

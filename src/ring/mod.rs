@@ -20,6 +20,7 @@
 mod address;
 mod bell;
 mod buffers;
+mod datagram;
 mod entry;
 pub(crate) mod epoll;
 mod file;
@@ -27,6 +28,7 @@ mod host;
 mod kernel;
 mod limits;
 mod listing;
+mod message;
 mod pipe;
 mod process;
 mod refusal;
@@ -35,6 +37,7 @@ mod signal;
 mod socket;
 #[cfg(feature = "testing")]
 pub(crate) mod twin;
+mod unix;
 
 use std::io;
 #[cfg(feature = "testing")]
@@ -49,15 +52,18 @@ use crate::error::Unavailable;
 pub(crate) use address::SockAddr;
 pub(crate) use bell::Bell;
 pub(crate) use buffers::Provided;
+pub(crate) use datagram::Membership;
 pub use entry::Entry;
 pub(crate) use file::{FileRequest, OpenHow, Stamp, Stat, WORKING};
 pub(crate) use host::{Descriptor, Host};
 pub(crate) use limits::raise_descriptor_limit;
 pub(crate) use listing::{Listed, list_some};
+pub(crate) use message::{Envelope, PAYLOAD, read_head};
 pub(crate) use process::Process;
 pub(crate) use request::{HERE, Region, Request};
 pub(crate) use signal::{Catch, Receiver, Signals};
 pub(crate) use socket::{OptionName, OptionValue};
+pub(crate) use unix::{FileId, PeerIds, UnixKind};
 
 use kernel::Kernel;
 #[cfg(feature = "testing")]
@@ -154,6 +160,7 @@ pub(crate) struct Capabilities {
     pub(crate) multishot_read: bool,
     /// Since Linux 6.9.
     pub(crate) set_len: bool,
+    pub(crate) multishot_recvmsg: bool,
     /// Whether the kernel can fill a buffer piece by piece.
     pub(crate) incremental_buffers: bool,
 }
@@ -223,6 +230,7 @@ impl Ring {
             multishot_recv: true,
             multishot_read: true,
             set_len: true,
+            multishot_recvmsg: true,
             incremental_buffers,
         };
         Ring { backend, capabilities, traffic: Traffic::default(), expected: 1 }

@@ -76,6 +76,13 @@ pub(crate) enum Request {
     SendZeroCopy { fd: RawFd, from: Region },
     /// Wait until one of these events is there (`POLLIN`, `POLLOUT`), or an error or a hang-up.
     Poll { fd: RawFd, events: u32 },
+    /// Send a message, all of it; its `msghdr` lies in the region.
+    SendMsg { fd: RawFd, message: Region },
+    /// Receive a message; its `msghdr` lies in the region.
+    RecvMsg { fd: RawFd, message: Region },
+    /// Receive messages again and again, each into a buffer that the kernel picks from a group; the
+    /// `msghdr` in the region says how much room for a name is before the bytes.
+    RecvMsgPool { fd: RawFd, group: u16, message: Region },
     /// Shut a half of a connection (`SHUT_RD`, `SHUT_WR`, `SHUT_RDWR`).
     Shutdown { fd: RawFd, how: i32 },
     /// Something about a file or a name.
@@ -99,6 +106,7 @@ impl Request {
             Request::Accept { multishot: true, .. }
                 | Request::RecvPool { multishot: true, .. }
                 | Request::ReadPool { multishot: true, .. }
+                | Request::RecvMsgPool { .. }
         )
     }
 }

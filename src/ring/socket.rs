@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use super::address::SockAddr;
 
@@ -72,9 +72,7 @@ pub(crate) struct Linux;
 impl Linux {
     /// A TCP socket for addresses of this family.
     pub(super) fn tcp_socket(self, family: SocketAddr) -> io::Result<RawFd> {
-        let family = if family.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-        // SAFETY: no memory is involved.
-        check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })
+        socket(family, libc::SOCK_STREAM).map(IntoRawFd::into_raw_fd)
     }
 
     pub(super) fn bind(self, fd: RawFd, address: SocketAddr) -> io::Result<()> {
@@ -140,6 +138,15 @@ impl Linux {
         // SAFETY: the caller gives up a descriptor that it owns.
         unsafe { libc::close(fd) };
     }
+}
+
+/// A socket for addresses of this family, of this type (`SOCK_STREAM`, `SOCK_DGRAM`).
+pub(super) fn socket(family: SocketAddr, of_type: libc::c_int) -> io::Result<OwnedFd> {
+    let family = if family.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe { libc::socket(family, of_type | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: just made, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 pub(super) fn check(answer: libc::c_int) -> io::Result<libc::c_int> {

@@ -23,6 +23,7 @@ mod close;
 mod completion;
 mod connect;
 mod files;
+mod messages;
 mod poll;
 mod pool;
 mod read;

@@ -394,6 +394,18 @@ impl Ring {
         self.push(opcode::RecvMulti::new(fd(&socket), GROUP).build())
     }
 
+    /// Receives messages with their senders' names, for each of which there is so much room.
+    pub fn recv_messages(&mut self, socket: impl AsFd, name_room: u32) -> Token {
+        // SAFETY: all zeros is a valid header.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_namelen = name_room;
+        // SAFETY: a header without padding, as bytes.
+        let bytes: [u8; size_of::<libc::msghdr>()] = unsafe { std::mem::transmute(header) };
+        let block: *mut [u8] = Box::into_raw(Box::from(bytes));
+        let recv = opcode::RecvMsgMulti::new(fd(&socket), block.cast(), GROUP);
+        self.push_with(block, recv.flags(libc::MSG_TRUNC as u32).build())
+    }
+
     /// The bytes in the buffer that `completion` handed over.
     pub fn lease(&mut self, completion: &Completion) -> Vec<u8> {
         let id = completion.buffer().expect("a buffer");

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Error};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -132,6 +132,15 @@ pub fn packet_pair() -> (OwnedFd, OwnedFd) {
     check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, pair.as_mut_ptr()) });
     // SAFETY: both are new and ours.
     unsafe { (OwnedFd::from_raw_fd(pair[0]), OwnedFd::from_raw_fd(pair[1])) }
+}
+
+/// Two connected UDP sockets; what is sent has arrived when the sender's system call returns.
+pub fn udp_pair() -> (UdpSocket, UdpSocket) {
+    let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free loopback port");
+    let (near, far) = (bind(), bind());
+    near.connect(far.local_addr().expect("bound")).expect("connect");
+    far.connect(near.local_addr().expect("bound")).expect("connect");
+    (near, far)
 }
 
 /// The reading and the writing end of a pipe.

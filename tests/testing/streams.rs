@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trine::net::TcpStream;
+use trine::net::{TcpStream, UnixStream};
 use trine::testing::{
     MemoryStream, World, check_half_closeable_stream, check_one_way_stream, check_two_way_stream,
     lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked,
@@ -45,6 +45,17 @@ async fn connections_conform_in_both_directions() -> Result {
 #[trine::test(kernel = "both", runs = 20, faults = "lossless")]
 async fn connections_conform_when_they_are_half_closed() -> Result {
     check_half_closeable_stream(pair, Some(pair)).await
+}
+
+async fn unix_pair() -> Result<(UnixStream, UnixStream)> {
+    UnixStream::pair()
+}
+
+#[trine::test(kernel = "both", runs = 20, faults = "lossless")]
+async fn unix_streams_conform() -> Result {
+    check_one_way_stream(unix_pair, Some(unix_pair)).await?;
+    check_two_way_stream(unix_pair, Some(unix_pair)).await?;
+    check_half_closeable_stream(unix_pair, Some(unix_pair)).await
 }
 
 // D4: what is interrupted now and then goes on for as long as it makes progress, however slowly.

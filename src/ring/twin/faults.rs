@@ -32,6 +32,10 @@ pub struct Faults {
     pub empty_pool: u8,
     /// The kernel writes nonsense into memory that it has.
     pub scribble: u8,
+    /// The network loses a datagram.
+    pub lose: u8,
+    /// It delivers one twice.
+    pub duplicate: u8,
     /// The kernel knows no multishots, and refuses them (`EINVAL`). This is drawn once.
     pub no_multishots: u8,
 }
@@ -58,13 +62,23 @@ impl Faults {
             connect_fails: 12,
             empty_pool: 16,
             scribble: 96,
+            lose: 16,
+            duplicate: 16,
             no_multishots: 48,
         }
     }
 
-    /// The same without what breaks connections: what was sent arrives, and only the way varies.
+    /// The same without what breaks connections and loses datagrams: what was sent arrives, once, and only
+    /// the way varies.
     pub fn lossless() -> Faults {
-        Faults { reset: 0, connect_fails: 0, accept_errors: 0, ..Faults::wild() }
+        Faults {
+            reset: 0,
+            connect_fails: 0,
+            accept_errors: 0,
+            lose: 0,
+            duplicate: 0,
+            ..Faults::wild()
+        }
     }
 
     /// Swarm testing: half of the kinds are switched off and the others made rarer, by the tape's
@@ -82,7 +96,7 @@ impl Faults {
     }
 
     /// Those that may strike again and again.
-    fn kinds(&mut self) -> [&mut u8; 13] {
+    fn kinds(&mut self) -> [&mut u8; 15] {
         [
             &mut self.delay,
             &mut self.reorder,
@@ -97,6 +111,8 @@ impl Faults {
             &mut self.connect_fails,
             &mut self.empty_pool,
             &mut self.scribble,
+            &mut self.lose,
+            &mut self.duplicate,
         ]
     }
 }
@@ -122,7 +138,7 @@ mod tests {
             let mut faults = Faults::wild().swarm(&mut Tape::from_seed(seed));
             off += faults.kinds().iter().filter(|kind| ***kind == 0).count();
         }
-        assert!((500..800).contains(&off), "{off} of 1300");
+        assert!((600..900).contains(&off), "{off} of 1500");
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) enum Deed {
     Drain,
     /// Bytes arrived, or an end (-1), or a reset (-2).
     Arrive,
+    /// A datagram was sent, has arrived, was received or lost: the port, how many bytes.
+    Datagram,
     /// The kernel scribbled over memory that it has: the token.
     Scribble,
     /// A program's own words: their number.
@@ -161,6 +163,7 @@ impl fmt::Display for Words<'_> {
             Deed::Arrive if number == -1 => write!(f, "{end}: the end arrives"),
             Deed::Arrive if number == -2 => write!(f, "{end}: a reset arrives"),
             Deed::Arrive => write!(f, "{end}: {number} arrive"),
+            Deed::Datagram => write!(f, "a datagram of {number} {what} port {subject}"),
             Deed::Scribble => write!(f, "{operation} has its memory scribbled over"),
             Deed::Note => {
                 let at = subject.checked_sub(self.journal.notes_gone);

@@ -9,6 +9,7 @@ use crate::clock::{Instant, VirtualClock};
 use crate::slots::{Key, Slots};
 
 use super::super::Completion;
+use super::datagram::Flight;
 use super::disk::Disk;
 use super::faults::Faults;
 use super::files::Files;
@@ -67,6 +68,8 @@ pub(super) enum Happening {
     Timeout(Key<Conn>),
     /// What was queued in a worker begins.
     Work(Key<Op>),
+    /// A datagram arrives.
+    Datagram(Key<Flight>),
     /// A completion is due.
     Post(Key<RingState>, Completion),
 }
@@ -144,6 +147,7 @@ impl Machine {
             Happening::Refusal(conn, errno) => self.fail_connect(conn, errno),
             Happening::Timeout(conn) => self.give_up_connect(conn),
             Happening::Work(op) => self.work_begins(op),
+            Happening::Datagram(flight) => self.datagram_arrives(flight),
             Happening::Post(ring, completion) => {
                 if let Some(ring) = self.rings.get_mut(ring) {
                     ring.work.push_back(Work::Post(completion));
@@ -178,6 +182,7 @@ impl Machine {
             Happening::Work(op) => {
                 self.ops.get(op).is_some_and(|op| matches!(op.stage, Stage::Queued(_)))
             }
+            Happening::Datagram(flight) => self.network.flights.get(flight).is_some(),
             Happening::Post(ring, _) => self.rings.get(ring).is_some(),
         }
     }

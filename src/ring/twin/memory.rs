@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::ptr;
 
 use super::super::address::SockAddr;
+use super::super::message::{Head, PAYLOAD};
 use super::super::request::Region;
 
 /// Copies `bytes` to the region, `at` bytes from its start.
@@ -94,15 +95,59 @@ pub(super) fn read_split(region: Region, at: usize) -> (Vec<u8>, Vec<u8>) {
     (read(region, 0, at).to_vec(), read_path(region.after(at as u32)))
 }
 
+/// The bytes of a message, whose `msghdr` lies in the region.
+pub(super) fn message_bytes(message: Region) -> Region {
+    let header = message.address().cast::<libc::msghdr>();
+    // SAFETY: the maker of the region promised that a header lies there, which points to one piece of
+    // memory under the same promise.
+    unsafe {
+        let piece = (*header).msg_iov.read();
+        Region::new(piece.iov_base.cast(), piece.iov_len)
+    }
+}
+
+/// The address that a message is for, if it names one.
+pub(super) fn message_address(message: Region) -> Option<SockAddr> {
+    let header = message.address().cast::<libc::msghdr>();
+    // SAFETY: as above, of the name.
+    let name = unsafe {
+        let (name, len) = ((*header).msg_name, (*header).msg_namelen as usize);
+        (!name.is_null()).then(|| Region::new(name.cast(), len))
+    };
+    name.map(read_name)
+}
+
+/// Says who has sent the message that was received.
+pub(super) fn write_sender(message: Region, from: &SockAddr) {
+    let header = message.address().cast::<libc::msghdr>();
+    // SAFETY: as above; the name has room for an internet address, and may be written.
+    unsafe {
+        let room = (*header).msg_namelen as usize;
+        let place = (*header).msg_name.cast::<u8>();
+        place.copy_from_nonoverlapping(from.bytes().as_ptr(), from.len().min(room));
+        (*header).msg_namelen = from.len() as libc::socklen_t;
+    }
+}
+
+/// Puts a message into a buffer that was picked for it, as far as there is room, and says how much of the
+/// buffer that took.
+pub(super) fn write_message(into: Region, from: &SockAddr, bytes: &[u8]) -> usize {
+    let (name_len, payload_len) = (from.len() as u32, bytes.len() as u32);
+    let head = Head { name_len, control_len: 0, payload_len, flags: 0 }.bytes();
+    write(into, 0, &head);
+    write(into, head.len(), from.bytes());
+    let room = into.len() as usize - PAYLOAD;
+    let fits = &bytes[..bytes.len().min(room)];
+    write(into, PAYLOAD, fits);
+    PAYLOAD + fits.len()
+}
+
+/// The address of whatever family that lies in the region.
+pub(super) fn read_name(region: Region) -> SockAddr {
+    SockAddr::from_bytes(read(region, 0, usize::MAX))
+}
+
 /// The internet address that lies in the region.
 pub(super) fn read_address(region: Region) -> io::Result<SocketAddr> {
-    let bytes = read(region, 0, size_of::<libc::sockaddr_storage>());
-    SockAddr::filled(|place, len| {
-        // SAFETY: the place is a `sockaddr_storage`, and there are not more bytes than it has.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), place.cast::<u8>(), bytes.len()) };
-        // SAFETY: the length is a place of its own.
-        unsafe { *len = bytes.len() as libc::socklen_t };
-        0
-    })?
-    .try_into()
+    read_name(region).try_into()
 }

@@ -40,10 +40,16 @@
 //! - A descriptor of a file has no position of its own.
 //! - Of all that is done with files, a cancel stops what has not begun; what has begun is done.
 //! - A poll finds room to write where there is any; Linux waits until a third of the buffer is free.
+//! - A datagram that nobody is there for is answered without latency. Every group that is joined is heard
+//!   on all interfaces, of which none is the loopback one. A send of one never waits, and a cut network drops
+//!   them. Of the options broadcast, loop, the receive buffer and the segment size mean something.
+//! - No network is between Unix sockets: nothing delays them, cuts them or breaks them. The paths of
+//!   sockets are in no directory. Descriptors cannot be passed. A poll finds room for datagrams always.
 //! - A ring that is closed with operations in flight stops them at once. That is a violation anyway.
 
 mod buffers;
 mod cancel;
+mod datagram;
 mod disk;
 mod faults;
 mod files;
@@ -61,6 +67,7 @@ mod shrink;
 mod stream;
 mod tape;
 mod tcp;
+mod unix;
 mod world;
 
 use std::io;

@@ -5,11 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::slots::Key;
+use crate::slots::{Key, Slots};
 
+use super::datagram::Flight;
 use super::files::File;
 use super::machine::{Happening, Machine};
 use super::stream::{Conn, Handshake, SIDES};
+use super::unix::Name;
 
 pub(super) struct Network {
     /// One way, for what is sent from now on.
@@ -26,6 +28,12 @@ pub(super) struct Network {
     isolated_ends: BTreeSet<SocketAddr>,
     names: BTreeMap<String, Vec<IpAddr>>,
     pub(super) listeners: BTreeMap<SocketAddr, Vec<Key<File>>>,
+    /// Who has which address for datagrams.
+    pub(super) udp: BTreeMap<SocketAddr, Key<File>>,
+    /// Who has which name of a Unix socket. That of a path stays when its socket has gone.
+    pub(super) unix: BTreeMap<Name, Key<File>>,
+    /// Datagrams on their way.
+    pub(super) flights: Slots<Flight>,
     /// The ends of connections that were given a port.
     clients: BTreeSet<SocketAddr>,
     next_port: u16,
@@ -46,6 +54,9 @@ impl Network {
             isolated_ends: BTreeSet::new(),
             names: BTreeMap::from([("localhost".to_owned(), localhost)]),
             listeners: BTreeMap::new(),
+            udp: BTreeMap::new(),
+            unix: BTreeMap::new(),
+            flights: Slots::new(),
             clients: BTreeSet::new(),
             next_port: *EPHEMERAL.start(),
         }
@@ -112,7 +123,7 @@ impl Network {
         self.clients.remove(&client);
     }
 
-    fn following_port(&mut self) -> u16 {
+    pub(super) fn following_port(&mut self) -> u16 {
         let port = self.next_port;
         self.next_port = if port == *EPHEMERAL.end() { *EPHEMERAL.start() } else { port + 1 };
         port
@@ -147,7 +158,7 @@ pub(super) fn unspecified(is_ipv4: bool) -> IpAddr {
 }
 
 /// Where a client that was not bound sends from.
-fn source_for(target: IpAddr) -> IpAddr {
+pub(super) fn source_for(target: IpAddr) -> IpAddr {
     match target {
         IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V4(_) => Ipv4Addr::new(10, 0, 0, 254).into(),
@@ -163,7 +174,11 @@ fn pair(a: IpAddr, b: IpAddr) -> (IpAddr, IpAddr) {
 impl Machine {
     /// How long the way from one end of a connection to the other takes.
     pub(super) fn latency(&self, key: Key<Conn>) -> Duration {
-        let ends = self.conns.get(key).map(|conn| [conn.ends[0].address, conn.ends[1].address]);
+        let conn = self.conns.get(key);
+        if conn.is_some_and(|conn| conn.names.is_some()) {
+            return Duration::ZERO;
+        }
+        let ends = conn.map(|conn| [conn.ends[0].address, conn.ends[1].address]);
         match ends {
             // A world is mostly even, and this is asked for every segment.
             Some(ends) if !self.network.latencies.is_empty() => self.network.latency_between(ends),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::slots::Key;
 
+use super::super::message::PAYLOAD;
 use super::super::request::{Region, Request};
 use super::super::{Picked, Token};
 use super::disk;
@@ -106,6 +107,9 @@ pub(super) fn describe(request: &Request) -> &'static Description {
         Request::Poll { events, .. } if waits_to_write(*events) => &POLL_OUT,
         Request::Poll { .. } => &POLL_IN,
         Request::Raw { .. } => &RAW,
+        Request::SendMsg { .. } => &SEND_MSG,
+        Request::RecvMsg { .. } => &RECV_MSG,
+        Request::RecvMsgPool { .. } => &RECV_MSG_POOL,
         Request::Shutdown { .. } => &SHUTDOWN,
         Request::Close { .. } => &CLOSE,
     }
@@ -126,6 +130,9 @@ pub(super) fn descriptor(request: &Request) -> Option<RawFd> {
         | Request::Send { fd, .. }
         | Request::SendZeroCopy { fd, .. }
         | Request::Poll { fd, .. }
+        | Request::SendMsg { fd, .. }
+        | Request::RecvMsg { fd, .. }
+        | Request::RecvMsgPool { fd, .. }
         | Request::Shutdown { fd, .. } => Some(fd),
     }
 }
@@ -135,6 +142,7 @@ pub(super) fn written(request: &Request) -> Option<Region> {
     match *request {
         Request::Recv { into, .. } | Request::Read { into, .. } => Some(into),
         Request::File(ref request) => disk::written(request),
+        Request::RecvMsg { message, .. } => Some(memory::message_bytes(message)),
         _ => None,
     }
 }
@@ -145,6 +153,7 @@ pub(super) fn read_from(request: &Request) -> Option<Region> {
         Request::Send { from, .. }
         | Request::SendZeroCopy { from, .. }
         | Request::Write { from, .. } => Some(from),
+        Request::SendMsg { message, .. } => Some(memory::message_bytes(message)),
         Request::Connect { to, .. } => Some(to),
         Request::File(ref request) => disk::read_from(request),
         _ => None,
@@ -159,6 +168,8 @@ pub(super) fn goes_on(request: &Request, result: i32) -> bool {
         Request::RecvPool { multishot, .. } | Request::ReadPool { multishot, .. } => {
             multishot && result > 0
         }
+        // An empty datagram looks like an end.
+        Request::RecvMsgPool { .. } => result > PAYLOAD as i32,
         _ => false,
     }
 }
@@ -245,6 +256,19 @@ static CONNECT: Description = Description {
                 op.done = 1;
                 begin_connect(machine, op, file)
             }
+            Some(Socket::Unix(_)) => match op.request {
+                Request::Connect { to, .. } => {
+                    answer(machine.unix_connect(file, memory::read_name(to).unix_name()))
+                }
+                _ => failed(libc::EINVAL),
+            },
+            Some(Socket::Udp(_)) => match op.request {
+                Request::Connect { to, .. } => match memory::read_address(to) {
+                    Ok(to) => answer(machine.udp_connect(file, to)),
+                    Err(_) => failed(libc::EAFNOSUPPORT),
+                },
+                _ => failed(libc::EINVAL),
+            },
             Some(Socket::Connecting(_)) if begun => Attempt::Blocked(Interest::Write),
             Some(Socket::Connecting(_)) => failed(libc::EALREADY),
             // Whoever asks first hears that it is connected.
@@ -261,6 +285,13 @@ static CONNECT: Description = Description {
 
 fn begin_connect(machine: &mut Machine, op: &mut Op, file: Key<File>) -> Attempt {
     let Request::Connect { to, .. } = op.request else { return failed(libc::EINVAL) };
+    let name = memory::read_name(to);
+    if name.is_unix() {
+        return match machine.begin_unix_connect(file, name.unix_name()) {
+            Ok(()) => op.attempt(machine),
+            Err(errno) => failed(errno),
+        };
+    }
     if machine.happens(Lane::Network, machine.faults.connect_fails) {
         const ERRORS: [i32; 4] =
             [libc::ECONNREFUSED, libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ECONNRESET];
@@ -443,6 +474,68 @@ fn send(machine: &mut Machine, op: &mut Op, from: Region, all: bool) -> Attempt 
         }
     }
 }
+static SEND_MSG: Description = Description {
+    name: "sendmsg",
+    class: Class::Polled,
+    interrupted: Some(Interest::Write),
+    attempt: |machine, op| {
+        let Request::SendMsg { message, .. } = op.request else { return failed(libc::EINVAL) };
+        let Some(file) = op.file else { return failed(libc::EBADF) };
+        let to = memory::message_address(message);
+        let bytes = memory::read(memory::message_bytes(message), 0, usize::MAX);
+        match machine.send_message(file, to, bytes) {
+            None => Attempt::Blocked(Interest::Write),
+            Some(Ok(count)) => Attempt::Done(count as i32, None),
+            Some(Err(errno)) => failed(errno),
+        }
+    },
+};
+
+static RECV_MSG: Description = Description {
+    name: "recvmsg",
+    class: Class::Polled,
+    interrupted: Some(Interest::Read),
+    attempt: |machine, op| {
+        let Request::RecvMsg { message, .. } = op.request else { return failed(libc::EINVAL) };
+        let Some(file) = op.file else { return failed(libc::EBADF) };
+        match machine.receive_message(file) {
+            None => Attempt::Blocked(Interest::Read),
+            Some(Err(errno)) => failed(errno),
+            Some(Ok((from, bytes))) => {
+                let into = memory::message_bytes(message);
+                memory::write(into, 0, &bytes[..bytes.len().min(into.len() as usize)]);
+                memory::write_sender(message, &from);
+                // The whole length was asked for.
+                Attempt::Done(bytes.len() as i32, None)
+            }
+        }
+    },
+};
+
+static RECV_MSG_POOL: Description = Description {
+    name: "recvmsg into the pool",
+    class: Class::Polled,
+    interrupted: Some(Interest::Read),
+    attempt: |machine, op| {
+        let Request::RecvMsgPool { group, .. } = op.request else { return failed(libc::EINVAL) };
+        let Some(file) = op.file else { return failed(libc::EBADF) };
+        if machine.no_multishots {
+            return failed(libc::EINVAL);
+        }
+        let hidden = machine.happens(Lane::Transfer, machine.faults.empty_pool);
+        let Some(room) = machine.next_buffer(op.ring, group).filter(|_| !hidden) else {
+            return failed(libc::ENOBUFS);
+        };
+        match machine.receive_message(file) {
+            None => Attempt::Blocked(Interest::Read),
+            Some(Err(errno)) => failed(errno),
+            Some(Ok((from, bytes))) => {
+                let result = memory::write_message(room, &from, &bytes) as i32;
+                Attempt::Done(result, machine.pick(op.ring, group, result))
+            }
+        }
+    },
+};
 
 /// It cannot be known here.
 static RAW: Description = Description {

@@ -11,11 +11,15 @@ pub(super) struct Options {
 }
 
 /// The options whose value is not zero until somebody sets it, as a plain Linux has them.
-const UNUSUAL: [(OptionName, libc::c_int); 8] = [
+const UNUSUAL: [(OptionName, libc::c_int); 12] = [
     (socket(libc::SO_RCVBUF), 131_072),
     (socket(libc::SO_SNDBUF), 16_384),
     (OptionName { level: libc::IPPROTO_IP, name: libc::IP_TTL }, 64),
     (OptionName { level: libc::IPPROTO_IPV6, name: libc::IPV6_UNICAST_HOPS }, 64),
+    (OptionName { level: libc::IPPROTO_IP, name: libc::IP_MULTICAST_TTL }, 1),
+    (OptionName { level: libc::IPPROTO_IPV6, name: libc::IPV6_MULTICAST_HOPS }, 1),
+    (OptionName { level: libc::IPPROTO_IP, name: libc::IP_MULTICAST_LOOP }, 1),
+    (OptionName { level: libc::IPPROTO_IPV6, name: libc::IPV6_MULTICAST_LOOP }, 1),
     (tcp(libc::TCP_KEEPIDLE), 7200),
     (tcp(libc::TCP_KEEPINTVL), 75),
     (tcp(libc::TCP_KEEPCNT), 9),
@@ -31,6 +35,14 @@ const MOST_BUFFER: libc::c_int = 212_992;
 const LINGER: OptionName = socket(libc::SO_LINGER);
 
 impl Options {
+    /// Of a socket for datagrams, whose buffers begin larger.
+    pub(super) fn of_datagrams() -> Options {
+        let buffer = OptionValue::number(MOST_BUFFER);
+        Options {
+            set: [libc::SO_RCVBUF, libc::SO_SNDBUF].map(|name| (socket(name), buffer)).into(),
+        }
+    }
+
     pub(super) fn get(&self, of: OptionName) -> OptionValue {
         let set = self.set.iter().find(|(name, _)| *name == of);
         set.map_or_else(|| unset(of), |(_, value)| *value)
@@ -76,6 +88,11 @@ fn taken(of: OptionName, value: OptionValue) -> Result<OptionValue, i32> {
         (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL) => SECONDS.contains(&number),
         (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => (1..=127).contains(&number),
         (libc::IPPROTO_IP, libc::IP_TTL) => (1..=255).contains(&number) || number == -1,
+        (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL)
+        | (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS | libc::IPV6_MULTICAST_HOPS) => {
+            (-1..=255).contains(&number)
+        }
+        (libc::SOL_UDP, libc::UDP_SEGMENT) => (0..=0xffff).contains(&number),
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => {
             let known = CONGESTION_CONTROLS.contains(&value.as_bytes());
             return known.then_some(value).ok_or(libc::ENOENT);

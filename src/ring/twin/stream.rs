@@ -1,7 +1,7 @@
 //! An established connection: two ends, and the bytes on the way to each.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::clock::Instant;
@@ -12,6 +12,7 @@ use super::journal::Deed;
 use super::machine::{Happening, Machine};
 use super::operations::{Interest, those};
 use super::tape::Lane;
+use super::unix::Name;
 
 /// Which end: 0 is the client, 1 the server.
 pub(super) type Side = usize;
@@ -20,6 +21,8 @@ pub(super) const SIDES: [Side; 2] = [0, 1];
 pub(super) struct Conn {
     pub(super) ends: [End; 2],
     pub(super) handshake: Handshake,
+    /// Those of the ends, if it is one of Unix sockets: then no network is in between.
+    pub(super) names: Option<[Name; 2]>,
     /// Who has or had it in its backlog.
     pub(super) listener: Option<Key<File>>,
 }
@@ -98,7 +101,14 @@ impl Conn {
         let [to_client, to_server] = capacities;
         let client = End::new(client, to_client, false);
         let server = End::new(server, to_server, true);
-        Conn { ends: [client, server], handshake: Handshake::Requested, listener: None }
+        let ends = [client, server];
+        Conn { ends, handshake: Handshake::Requested, names: None, listener: None }
+    }
+
+    /// One between Unix sockets.
+    pub(super) fn local(names: [Name; 2], capacities: [usize; 2]) -> Conn {
+        let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
+        Conn { names: Some(names), ..Conn::new(nowhere, nowhere, capacities) }
     }
 
     pub(super) fn is_established(&self) -> bool {
@@ -221,7 +231,12 @@ impl Machine {
         bytes: &[u8],
     ) -> Option<Result<usize, i32>> {
         let conn = self.conns.get_mut(key)?;
+        let local = conn.names.is_some();
         let [mine, theirs] = both(&mut conn.ends, side);
+        // Over Unix sockets it is known at once whether anybody reads, and an error is for who reads.
+        if local && (mine.finished || theirs.gone || theirs.read_shut) {
+            return Some(Err(libc::EPIPE));
+        }
         if mine.error.is_some() || mine.finished || mine.dead {
             return Some(Err(mine.error.take().unwrap_or(libc::EPIPE)));
         }
@@ -230,7 +245,7 @@ impl Machine {
             return None;
         }
         let count = self.cut(bytes.len().min(room));
-        if self.happens(Lane::Network, self.faults.reset) {
+        if !local && self.happens(Lane::Network, self.faults.reset) {
             self.break_connection(key);
             // This operation reports it.
             self.conns.get_mut(key)?.ends[side].error = None;
@@ -256,13 +271,22 @@ impl Machine {
         }
     }
 
+    /// Whether no network is between its ends.
+    pub(super) fn is_local(&self, key: Key<Conn>) -> bool {
+        self.conns.get(key).is_some_and(|conn| conn.names.is_some())
+    }
+
     /// What a receive would find now. An error is found once.
     pub(super) fn readable(&mut self, key: Key<Conn>, side: Side) -> Readable {
         let Some(conn) = self.conns.get_mut(key) else { return Readable::End };
+        let local = conn.names.is_some();
         let end = &mut conn.ends[side];
         // In the order in which Linux looks: what is queued survives even a reset.
         if end.inbound.arrived > 0 {
             return Readable::Bytes;
+        }
+        if let Some(errno) = end.error.take_if(|_| local) {
+            return Readable::Error(errno);
         }
         if end.inbound.ended {
             return Readable::End;
@@ -325,9 +349,12 @@ impl Machine {
     /// shutdown(2) on a connection.
     pub(super) fn shut(&mut self, key: Key<Conn>, side: Side, how: i32) -> Result<(), i32> {
         let Some(conn) = self.conns.get_mut(key) else { return Err(libc::ENOTCONN) };
+        let local = conn.names.is_some();
         if conn.is_over(side) {
-            return Err(libc::ENOTCONN);
+            return if local { Ok(()) } else { Err(libc::ENOTCONN) };
         }
+        // Who writes over Unix sockets is told that nobody reads any more.
+        let peer = conn.ends[1 - side].file.filter(|_| local);
         let end = &mut conn.ends[side];
         let file = end.file;
         if how != libc::SHUT_WR {
@@ -339,6 +366,7 @@ impl Machine {
             self.transmit(key, 1 - side, Segment::End);
         }
         self.wake_both(file);
+        self.wake(peer, Interest::Write);
         Ok(())
     }
 
@@ -388,6 +416,9 @@ impl Machine {
 
     /// Sends a segment to one side.
     pub(super) fn transmit(&mut self, key: Key<Conn>, to: Side, segment: Segment) {
+        if self.is_local(key) {
+            return self.arrive(key, to, segment);
+        }
         let now = self.now();
         let mut on_its_way = self.latency(key);
         if self.happens(Lane::Network, self.faults.delay) {
@@ -423,6 +454,7 @@ impl Machine {
 
     fn arrive(&mut self, key: Key<Conn>, to: Side, segment: Segment) {
         let Some(conn) = self.conns.get_mut(key) else { return };
+        let local = conn.names.is_some();
         let end = &mut conn.ends[to];
         let file = end.file;
         let number = match segment {
@@ -442,7 +474,7 @@ impl Machine {
             Segment::End => end.inbound.ended = true,
             Segment::Reset if end.dead => {}
             Segment::Reset => {
-                let late = end.inbound.ended;
+                let late = end.inbound.ended && !local;
                 end.error = Some(if late { libc::EPIPE } else { libc::ECONNRESET });
                 end.dead = true;
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::slots::Key;
 
 use super::super::socket::OptionName;
+use super::datagram::UdpSocket;
 use super::disk::OpenNode;
 use super::files::File;
 use super::journal::Deed;
@@ -18,11 +19,12 @@ use super::options::Options;
 use super::pipe::{Pipe, PipeEnd};
 use super::stream::{Conn, Handshake, Segment, Side, end_number};
 use super::tape::Lane;
+use super::unix::{Name, UnixDatagrams};
 
 pub(super) enum Socket {
     /// Neither listening nor connected.
     Fresh {
-        is_ipv4: bool,
+        family: Family,
         bound: Option<SocketAddr>,
         /// Why a connect failed, if nobody has heard of it.
         failed: Option<i32>,
@@ -35,6 +37,9 @@ pub(super) enum Socket {
         /// It was connected, and no connect has said so.
         unreported: bool,
     },
+    Udp(Box<UdpSocket>),
+    /// For datagrams.
+    Unix(Box<UnixDatagrams>),
     /// No socket at all.
     Pipe {
         pipe: Key<Pipe>,
@@ -44,8 +49,24 @@ pub(super) enum Socket {
     Node(OpenNode),
 }
 
+/// What kind of address a socket is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Family {
+    Ipv4,
+    Ipv6,
+    Unix,
+}
+
+impl Family {
+    pub(super) fn of(address: SocketAddr) -> Family {
+        if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+}
+
 pub(super) struct Listener {
     pub(super) address: SocketAddr,
+    /// Of a Unix socket; the address means nothing then.
+    pub(super) name: Option<Name>,
     /// Established connections that nobody has accepted.
     backlog: VecDeque<Key<Conn>>,
     most: usize,
@@ -59,18 +80,38 @@ const PATIENCE: Duration = Duration::from_secs(130);
 impl Socket {
     /// One for addresses of this family.
     pub(super) fn fresh(family: SocketAddr) -> Socket {
-        Socket::Fresh { is_ipv4: family.is_ipv4(), bound: None, failed: None }
+        Socket::Fresh { family: Family::of(family), bound: None, failed: None }
     }
 
     pub(super) fn local_addr(&self, conns: impl Fn(Key<Conn>, Side) -> SocketAddr) -> SocketAddr {
         match self {
             Socket::Fresh { bound: Some(address), .. } => *address,
-            Socket::Fresh { is_ipv4, .. } => (unspecified(*is_ipv4), 0).into(),
+            Socket::Fresh { family, .. } => (unspecified(*family != Family::Ipv6), 0).into(),
+            Socket::Unix(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            Socket::Udp(socket) => socket.local,
             Socket::Listener(listener) => listener.address,
             Socket::Connecting(conn) => conns(*conn, 0),
             Socket::Stream { conn, side, .. } => conns(*conn, *side),
             Socket::Pipe { .. } | Socket::Node(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         }
+    }
+}
+
+impl Listener {
+    fn new(address: SocketAddr, name: Option<Name>, backlog: u32) -> Listener {
+        Listener {
+            address,
+            name,
+            backlog: VecDeque::new(),
+            // Linux lets one more wait than it was told.
+            most: backlog as usize + 1,
+            outside: VecDeque::new(),
+        }
+    }
+
+    /// A Unix socket.
+    pub(super) fn local(name: Name, backlog: u32) -> Listener {
+        Listener::new((Ipv4Addr::UNSPECIFIED, 0).into(), Some(name), backlog)
     }
 }
 
@@ -85,10 +126,10 @@ impl Machine {
 
     /// bind(2).
     pub(super) fn bind(&mut self, file: Key<File>, address: SocketAddr) -> Result<(), i32> {
-        let Some(Socket::Fresh { is_ipv4, bound: None, .. }) = self.socket(file) else {
+        let Some(Socket::Fresh { family, bound: None, .. }) = self.socket(file) else {
             return Err(libc::EINVAL);
         };
-        match (*is_ipv4, address.is_ipv4()) {
+        match (*family == Family::Ipv4, address.is_ipv4()) {
             (true, false) => return Err(libc::EAFNOSUPPORT),
             (false, true) => return Err(libc::EINVAL),
             _ => {}
@@ -122,21 +163,15 @@ impl Machine {
 
     /// listen(2).
     pub(super) fn listen(&mut self, file: Key<File>, backlog: u32) -> Result<(), i32> {
-        let Some(&mut Socket::Fresh { is_ipv4, bound, .. }) = self.socket(file) else {
+        let Some(&mut Socket::Fresh { family, bound, .. }) = self.socket(file) else {
             return Err(libc::EINVAL);
         };
         let address = match bound {
             Some(address) => address,
-            None => self.network.complete((unspecified(is_ipv4), 0).into())?,
+            None => self.network.complete((unspecified(family == Family::Ipv4), 0).into())?,
         };
         self.check_free(file, address)?;
-        let listener = Listener {
-            address,
-            backlog: VecDeque::new(),
-            // Linux lets one more wait than it was told.
-            most: backlog as usize + 1,
-            outside: VecDeque::new(),
-        };
+        let listener = Listener::new(address, None, backlog);
         if let Some(socket) = self.socket(file) {
             *socket = Socket::Listener(listener);
         }
@@ -182,8 +217,10 @@ impl Machine {
 
     /// Who is at the other end.
     pub(super) fn peer_of(&mut self, file: Key<File>) -> Result<SocketAddr, i32> {
-        let Some(&mut Socket::Stream { conn, side, .. }) = self.socket(file) else {
-            return Err(libc::ENOTCONN);
+        let (conn, side) = match self.socket(file) {
+            Some(&mut Socket::Stream { conn, side, .. }) => (conn, side),
+            Some(Socket::Udp(socket)) => return socket.peer.ok_or(libc::ENOTCONN),
+            _ => return Err(libc::ENOTCONN),
         };
         let alive = self.conns.get(conn).filter(|conn| !conn.is_over(side));
         alive.map(|conn| conn.ends[1 - side].address).ok_or(libc::ENOTCONN)
@@ -195,10 +232,10 @@ impl Machine {
         file: Key<File>,
         to: SocketAddr,
     ) -> Result<SocketAddr, i32> {
-        let Some(&mut Socket::Fresh { is_ipv4, bound, .. }) = self.socket(file) else {
+        let Some(&mut Socket::Fresh { family, bound, .. }) = self.socket(file) else {
             return Err(libc::EINVAL);
         };
-        if is_ipv4 != to.is_ipv4() {
+        if family != Family::of(to) {
             return Err(libc::EAFNOSUPPORT);
         }
         let mut to = to;
@@ -221,7 +258,8 @@ impl Machine {
     /// Whether the way between the ends is cut; then the handshake stops here, and may time out.
     fn holds_handshake(&mut self, key: Key<Conn>, held: Handshake) -> bool {
         let Some(conn) = self.conns.get_mut(key) else { return true };
-        let cut = self.network.blocks(conn.ends[0].address, conn.ends[1].address);
+        let cut =
+            conn.names.is_none() && self.network.blocks(conn.ends[0].address, conn.ends[1].address);
         if cut {
             conn.handshake = held;
             self.schedule_timeout(key);
@@ -266,7 +304,14 @@ impl Machine {
     pub(super) fn request_arrives(&mut self, key: Key<Conn>) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let to = conn.ends[1].address;
-        let Some(file) = self.find_listener(to) else { return self.refuse(key) };
+        match self.find_listener(to) {
+            Some(file) => self.knock(file, key),
+            None => self.refuse(key),
+        }
+    }
+
+    /// A connection comes to a listener.
+    pub(super) fn knock(&mut self, file: Key<File>, key: Key<Conn>) {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.listener = Some(file);
         }
@@ -274,7 +319,9 @@ impl Machine {
         if listener.backlog.len() >= listener.most {
             listener.outside.push_back(key);
             self.set_handshake(key, Handshake::Queued);
-            self.schedule_timeout(key);
+            if !self.is_local(key) {
+                self.schedule_timeout(key);
+            }
         } else {
             self.admit(file, key);
         }
@@ -350,11 +397,12 @@ impl Machine {
         let end = &mut conn.ends[0];
         // Not dead: if the server believes in the connection, what it sends is answered with a reset.
         end.gone = true;
-        let is_ipv4 = end.address.is_ipv4();
+        let address = end.address;
         let file = end.file.take();
+        let family = if conn.names.is_some() { Family::Unix } else { Family::of(address) };
         self.record(Deed::Refuse, "", end_number(key, 0), -i64::from(errno));
         if let Some(socket) = file.and_then(|file| self.socket(file)) {
-            *socket = Socket::Fresh { is_ipv4, bound: None, failed: Some(errno) };
+            *socket = Socket::Fresh { family, bound: None, failed: Some(errno) };
         }
         self.wake_both(file);
         self.free_connection(key);
@@ -411,6 +459,8 @@ impl Machine {
             Some(&mut Socket::Stream { conn, side, .. }) => self.events_of_stream(conn, side),
             Some(&mut Socket::Pipe { pipe, end }) => self.events_of_pipe(pipe, end),
             Some(Socket::Node(_)) => libc::POLLIN | libc::POLLOUT,
+            Some(Socket::Udp(socket)) => socket.events(),
+            Some(Socket::Unix(socket)) => socket.events(),
             Some(Socket::Listener(_) | Socket::Connecting(_)) | None => 0,
         };
         events as u32
@@ -422,7 +472,7 @@ impl Machine {
             return Err(libc::EINVAL);
         }
         match *self.socket(file).ok_or(libc::EBADF)? {
-            Socket::Fresh { .. } => Err(libc::ENOTCONN),
+            Socket::Fresh { .. } | Socket::Udp(_) | Socket::Unix(_) => Err(libc::ENOTCONN),
             Socket::Pipe { .. } | Socket::Node(_) => Err(libc::ENOTSOCK),
             Socket::Stream { conn, side, .. } => self.shut(conn, side, how),
             Socket::Connecting(conn) => {
@@ -434,8 +484,9 @@ impl Machine {
                 Ok(())
             }
             Socket::Listener(_) if how == libc::SHUT_WR => Ok(()),
-            Socket::Listener(Listener { address, .. }) => {
-                let fresh = Socket::fresh(address);
+            Socket::Listener(Listener { address, ref name, .. }) => {
+                let family = if name.is_some() { Family::Unix } else { Family::of(address) };
+                let fresh = Socket::Fresh { family, bound: None, failed: None };
                 if let Some(socket) = self.socket(file) {
                     let socket = std::mem::replace(socket, fresh);
                     self.end_socket(file, socket, Options::default());
@@ -451,6 +502,8 @@ impl Machine {
         match socket {
             Socket::Fresh { .. } => {}
             Socket::Pipe { pipe, end } => self.end_pipe(pipe, end),
+            Socket::Udp(socket) => self.end_udp(file, &socket),
+            Socket::Unix(socket) => self.end_unix(file, *socket),
             Socket::Stream { conn, side, .. } => self.end_side(conn, side, options.linger()),
             Socket::Node(open) => self.end_node(open),
             Socket::Connecting(conn) => {
@@ -458,6 +511,9 @@ impl Machine {
                 self.end_side(conn, 0, Some(Duration::ZERO));
             }
             Socket::Listener(listener) => {
+                if let Some(name) = &listener.name {
+                    self.end_name(file, name);
+                }
                 if let Some(files) = self.network.listeners.get_mut(&listener.address) {
                     files.retain(|other| *other != file);
                     if files.is_empty() {

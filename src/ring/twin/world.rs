@@ -5,18 +5,23 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::clock::VirtualClock;
 
+use super::super::address::SockAddr;
+use super::super::datagram::Membership;
 use super::super::socket::{OptionName, OptionValue};
+use super::super::unix::{FileId, PeerIds, UnixKind};
 use super::faults::Faults;
 use super::machine::Machine;
 use super::pipe::PipeEnd;
 use super::stream::{Conn, Side};
 use super::tape::{Lane, Tape};
-use super::tcp::Socket;
+use super::tcp::{Listener, Socket};
 
 /// What the rings of a test share, and what outlives them.
 pub(crate) struct World {
@@ -82,6 +87,80 @@ impl World {
     pub(crate) fn standard(&self, number: RawFd) -> io::Result<RawFd> {
         let end = if number == libc::STDIN_FILENO { PipeEnd::Reader } else { PipeEnd::Writer };
         self.machine().pipe_outside(end).map_err(error)
+    }
+
+    /// A UDP socket that is bound to `address`.
+    pub(crate) fn udp_socket(&self, address: SocketAddr) -> io::Result<RawFd> {
+        self.machine().udp_socket(address).map_err(error)
+    }
+
+    /// Says who the only peer is from now on.
+    pub(crate) fn udp_connect(&self, fd: RawFd, peer: SocketAddr) -> io::Result<()> {
+        let machine = &mut *self.machine();
+        let key = machine.file_of(fd, "connect").map_err(error)?;
+        machine.udp_connect(key, peer).map_err(error)
+    }
+
+    pub(crate) fn change_membership(&self, fd: RawFd, membership: Membership) -> io::Result<()> {
+        let machine = &mut *self.machine();
+        let key = machine.file_of(fd, "setsockopt").map_err(error)?;
+        let socket = machine.udp_of(key).map_err(error)?;
+        socket.change_membership(membership).map_err(error)
+    }
+
+    /// A Unix socket without a name.
+    pub(crate) fn unix_socket(&self, kind: UnixKind) -> io::Result<RawFd> {
+        self.machine().unix_socket(kind).map_err(error)
+    }
+
+    /// Two Unix sockets that are connected to each other.
+    pub(crate) fn unix_pair(&self, kind: UnixKind) -> io::Result<(RawFd, RawFd)> {
+        self.machine().unix_pair(kind).map_err(error)
+    }
+
+    /// A Unix socket that listens under this name.
+    pub(crate) fn unix_listen(&self, name: &SockAddr, backlog: u32) -> io::Result<RawFd> {
+        self.machine().unix_listen(name, backlog).map_err(error)
+    }
+
+    /// A Unix socket for datagrams that has this name.
+    pub(crate) fn unix_bound(&self, name: &SockAddr) -> io::Result<RawFd> {
+        self.machine().unix_bound(name).map_err(error)
+    }
+
+    /// Says who the only peer of a Unix socket for datagrams is from now on.
+    pub(crate) fn unix_connect(&self, fd: RawFd, name: &SockAddr) -> io::Result<()> {
+        let machine = &mut *self.machine();
+        let key = machine.file_of(fd, "connect").map_err(error)?;
+        machine.unix_connect(key, name.unix_name()).map_err(error)
+    }
+
+    pub(crate) fn local_name(&self, fd: RawFd) -> io::Result<SockAddr> {
+        let machine = &mut *self.machine();
+        let key = machine.file_of(fd, "getsockname").map_err(error)?;
+        Ok(machine.local_name(key))
+    }
+
+    pub(crate) fn peer_name(&self, fd: RawFd) -> io::Result<SockAddr> {
+        let machine = &mut *self.machine();
+        let key = machine.file_of(fd, "getpeername").map_err(error)?;
+        machine.peer_name(key).map_err(error)
+    }
+
+    /// Both ends of everything are in this process.
+    pub(crate) fn peer_ids(&self, fd: RawFd) -> io::Result<PeerIds> {
+        self.peer_name(fd)?;
+        Ok(PeerIds::own())
+    }
+
+    /// Which file has this name.
+    pub(crate) fn file_id(&self, path: &Path) -> io::Result<FileId> {
+        self.machine().unix_file_id(path.as_os_str().as_bytes()).map_err(error)
+    }
+
+    /// Takes a name away.
+    pub(crate) fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.machine().unix_unlink(path.as_os_str().as_bytes()).map_err(error)
     }
 
     pub(crate) fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddr> {
@@ -283,6 +362,9 @@ impl World {
             let at = file.socket.local_addr(address);
             let what = match file.socket {
                 Socket::Fresh { .. } => "a socket that is not connected".to_owned(),
+                Socket::Listener(Listener { name: Some(_), .. }) => "a Unix listener".to_owned(),
+                Socket::Unix(_) => "a Unix socket for datagrams".to_owned(),
+                Socket::Udp(_) => format!("the UDP socket at {at}"),
                 Socket::Listener(_) => format!("the listener at {at}"),
                 Socket::Connecting(_) => format!("a socket that connects from {at}"),
                 Socket::Stream { side: 0, .. } => format!("a connection made from {at}"),

@@ -6,7 +6,7 @@ use super::*;
 
 /// A tape whose lane of faults begins like this, after the bytes that would switch kinds off.
 fn faulty(bytes: &str) -> String {
-    format!("fault:{}{bytes}", "00".repeat(13))
+    format!("fault:{}{bytes}", "00".repeat(15))
 }
 
 #[test]

@@ -1,0 +1,166 @@
+//! Taking connections, of whatever family.
+
+use std::fmt;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use crate::error::Result;
+use crate::exec::{self, Operation, Pause, Run, Verdict, judge};
+use crate::io::{self, Half};
+use crate::op::{Fd, Kind, Submission, Taken};
+use crate::ring::Descriptor;
+
+/// A socket that listens.
+pub(super) struct Acceptor {
+    run: Rc<Run>,
+    fd: Fd,
+    /// The accept that the kernel has.
+    accepting: Half<Option<Operation>>,
+}
+
+impl Acceptor {
+    pub(super) fn new(run: Rc<Run>, socket: Descriptor) -> Acceptor {
+        let fd = run.adopt(socket);
+        Acceptor { run, fd, accepting: Half::default() }
+    }
+
+    pub(super) fn run(&self) -> &Rc<Run> {
+        &self.run
+    }
+
+    pub(super) fn accept(&self) -> AcceptSocket<'_> {
+        AcceptSocket { acceptor: self, waiting: false, attempts: 0, pause: None }
+    }
+
+    pub(super) async fn close(self) -> Result {
+        let operation = self.accepting.into_inner();
+        io::close(&self.run, self.fd, operation.into_iter().collect()).await
+    }
+}
+
+impl AsRawFd for Acceptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fd.fmt(f)
+    }
+}
+
+/// The wait for the socket of a connection. Awaited again it waits for the next one.
+pub(super) struct AcceptSocket<'a> {
+    acceptor: &'a Acceptor,
+    waiting: bool,
+    attempts: u8,
+    pause: Option<Pause>,
+}
+
+impl AcceptSocket<'_> {
+    /// `make` makes of a socket what is wanted; where it fails the connection has died in the queue, and
+    /// the next one is waited for.
+    #[inline]
+    pub(super) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        make: impl FnMut(&Rc<Run>, Descriptor) -> std::io::Result<T>,
+    ) -> Poll<Result<T>> {
+        let Acceptor { run, accepting, .. } = self.acceptor;
+        if self.waiting {
+            exec::check_running(run)?;
+        } else {
+            exec::check_run(run)?;
+            ready!(run.cancel_point())?;
+            accepting.enter("the listener")?;
+            self.waiting = true;
+        }
+        let accepted = ready!(accepting.with(|active| self.poll_accept(active, cx, make)));
+        accepting.leave();
+        (self.waiting, self.attempts) = (false, 0);
+        Poll::Ready(accepted)
+    }
+
+    fn poll_accept<T>(
+        &mut self,
+        active: &mut Option<Operation>,
+        cx: &mut Context<'_>,
+        mut make: impl FnMut(&Rc<Run>, Descriptor) -> std::io::Result<T>,
+    ) -> Poll<Result<T>> {
+        let Acceptor { run, fd, .. } = self.acceptor;
+        loop {
+            let Some(operation) = active else {
+                ready!(run.cancel_point())?;
+                let multishot = run.capabilities().multishot_accept;
+                let accept = Submission::accept(fd, multishot);
+                *active = Some(Operation::start_repeating(run, cx, accept));
+                return Poll::Pending;
+            };
+            if operation.unread() > 0 {
+                ready!(run.poll_budget(&mut self.pause, cx));
+            }
+            let Taken { result, value, more } = ready!(operation.poll_descriptor(cx));
+            let is_refusal = operation.is_refusal(result);
+            if !more {
+                *active = None;
+            }
+            if let Some(socket) = value {
+                run.progress();
+                match make(run, socket) {
+                    Ok(accepted) => return Poll::Ready(Ok(accepted)),
+                    Err(_) => continue,
+                }
+            }
+            if is_refusal {
+                run.lacks(|capabilities| capabilities.multishot_accept = false);
+                continue;
+            }
+            match ready!(judge(run, &Kind::ACCEPT, result, &mut self.attempts)) {
+                Verdict::Again | Verdict::Result(Ok(_)) => {}
+                Verdict::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.into())),
+                Verdict::Result(Err(error)) if is_passing(-result) => drop(error),
+                Verdict::Result(Err(error)) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl Drop for AcceptSocket<'_> {
+    /// The kernel goes on accepting, for the next one who waits, until the scope ends.
+    fn drop(&mut self) {
+        if self.waiting {
+            self.acceptor.accepting.with(|active| active.iter().for_each(Operation::rest));
+            self.acceptor.accepting.leave();
+        }
+    }
+}
+
+impl fmt::Debug for AcceptSocket<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.acceptor.fmt(f)
+    }
+}
+
+/// Errors that concern one connection or the moment, not the listener: what Trio's listener ignores.
+fn is_passing(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::EPERM
+            | libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::EOPNOTSUPP
+            | libc::ENETUNREACH
+            | libc::ENOSR
+            | libc::ESOCKTNOSUPPORT
+            | libc::EPROTONOSUPPORT
+            | libc::ETIMEDOUT
+            | libc::ECONNRESET
+    )
+}

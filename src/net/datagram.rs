@@ -1,0 +1,456 @@
+//! What all sockets for datagrams have in common: each send is a message, and each receive brings one.
+//!
+//! Datagrams that arrive for nobody wait with the socket: a multishot goes on between two receives.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::marker::PhantomData;
+use std::mem;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use crate::error::{Error, Result};
+use crate::exec::{self, Finished, Operation, Pause, Run, Verdict, judge};
+use crate::io::{self as streams, Half};
+use crate::op::{
+    BufError, Fd, IoBuf, IoBufMut, Kind, MESSAGE_GROUP, Message, Storage, Submission, Taken,
+};
+use crate::ring::{Descriptor, SockAddr};
+
+/// A socket for datagrams, of whatever family.
+pub(super) struct Datagrams {
+    run: Rc<Run>,
+    fd: Fd,
+    receiving: Half<Receiving>,
+}
+
+#[derive(Default)]
+struct Receiving {
+    /// What has arrived for futures that were dropped, oldest first: messages, and errors of former sends.
+    stash: VecDeque<Result<Message, i32>>,
+    active: Active,
+    /// The pool was empty and may not grow: the next receive brings its own memory.
+    short: bool,
+}
+
+/// What the kernel is doing for the socket.
+#[derive(Default)]
+enum Active {
+    #[default]
+    Nothing,
+    /// It receives into the pool, again and again.
+    Pool(Operation),
+    /// It receives into memory of its own; the message is wanted, the buffer is not.
+    Owned(Operation),
+}
+
+impl Datagrams {
+    pub(super) fn new(run: Rc<Run>, socket: Descriptor) -> Datagrams {
+        let fd = run.adopt(socket);
+        Datagrams { run, fd, receiving: Half::default() }
+    }
+
+    pub(super) fn run(&self) -> &Rc<Run> {
+        &self.run
+    }
+
+    pub(super) fn recv(&self) -> RecvMessage<'_> {
+        RecvMessage { socket: self, waiting: false, attempts: 0, pause: None }
+    }
+
+    pub(super) fn recv_into<B: IoBufMut, A>(&self, buf: B) -> RecvInto<'_, B, A> {
+        let storage = Some(Storage::message_to_fill(buf, self.run.shelf()));
+        let receiver = Receiver {
+            socket: self,
+            entered: false,
+            storage,
+            operation: None,
+            attempts: 0,
+            pause: None,
+        };
+        RecvInto { receiver, buffer: PhantomData }
+    }
+
+    pub(super) fn send<B: IoBuf>(&self, buf: B, to: Option<SockAddr>) -> SendMessage<'_, B> {
+        let storage = Some(Storage::message_to_send(buf, to, self.run.shelf()));
+        SendMessage { socket: self, storage, operation: None, attempts: 0, buffer: PhantomData }
+    }
+
+    pub(super) async fn close(self) -> Result {
+        let left = match self.receiving.into_inner().active {
+            Active::Nothing => Vec::new(),
+            Active::Pool(operation) | Active::Owned(operation) => vec![operation],
+        };
+        streams::close(&self.run, self.fd, left).await
+    }
+}
+
+impl AsRawFd for Datagrams {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl fmt::Debug for Datagrams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fd.fmt(f)
+    }
+}
+
+impl Receiving {
+    /// Puts what has arrived on the stash. Pending while the kernel still works and nothing has come; an
+    /// error concerns the receive that is being made.
+    fn poll_arrival(
+        &mut self,
+        run: &Rc<Run>,
+        attempts: &mut u8,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result> {
+        match &mut self.active {
+            Active::Nothing => Poll::Ready(Ok(())),
+            Active::Pool(operation) => {
+                let Taken { result, value, more } = ready!(operation.poll_chunk(cx));
+                let is_refusal = operation.is_refusal(result);
+                if !more {
+                    self.active = Active::Nothing;
+                }
+                if let Some(chunk) = value.filter(|_| result >= 0) {
+                    *attempts = 0;
+                    self.stash.push_back(Ok(Message::open(chunk)));
+                    return Poll::Ready(Ok(()));
+                }
+                if is_refusal {
+                    run.lacks(|capabilities| capabilities.multishot_recvmsg = false);
+                    return Poll::Ready(Ok(()));
+                }
+                if result == EMPTY_POOL {
+                    let pool = run.message_pool();
+                    self.short = !pool.has_buffers() && !pool.grow();
+                    return Poll::Ready(Ok(()));
+                }
+                judge_receive(run, &Kind::RECV_MESSAGES, result, attempts)
+            }
+            Active::Owned(operation) => {
+                let (result, message, remains) = ready!(operation.poll_message(cx));
+                self.active = Active::Nothing;
+                // To drop the buffer is other people's code, which may panic: until then the message
+                // lies in the stash.
+                if result >= 0 {
+                    self.stash.push_back(Ok(message));
+                } else if !exec::is_interruption(-result) {
+                    self.stash.push_back(Err(-result));
+                }
+                drop(remains);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Has the kernel receive.
+    fn arm(&mut self, socket: &Datagrams, cx: &Context<'_>) {
+        let run = &socket.run;
+        let multishot = run.capabilities().multishot_recvmsg;
+        self.active = if mem::take(&mut self.short) || !multishot {
+            let own = Storage::message_to_fill(Vec::with_capacity(OWN), run.shelf());
+            let receive = Submission::recv_message(&socket.fd, own);
+            Active::Owned(Operation::start(run, cx, || receive))
+        } else {
+            // Made when it is first asked for.
+            run.message_pool();
+            let receive = Submission::recv_messages(&socket.fd, MESSAGE_GROUP);
+            Active::Pool(Operation::start_repeating(run, cx, receive))
+        };
+    }
+
+    /// Nobody waits any more; what the kernel does goes on.
+    fn rest(&self) {
+        if let Active::Pool(operation) | Active::Owned(operation) = &self.active {
+            operation.rest();
+        }
+    }
+}
+
+/// What the end of a receive without a message means: once more, or an error.
+fn judge_receive(run: &Run, kind: &Kind, result: i32, attempts: &mut u8) -> Poll<Result> {
+    Poll::Ready(match ready!(judge(run, kind, result, attempts)) {
+        Verdict::Again | Verdict::Result(Ok(_)) => Ok(()),
+        Verdict::Cancelled(cancelled) => Err(cancelled.into()),
+        Verdict::Result(Err(error)) => Err(error),
+    })
+}
+
+const EMPTY_POOL: i32 = -libc::ENOBUFS;
+
+/// Bytes that a receive has room for when the pool has none: no datagram of UDP is larger.
+const OWN: usize = 64 << 10;
+
+const RECEIVER: &str = "the receiving side of the socket";
+
+/// The wait for a message.
+pub(super) struct RecvMessage<'a> {
+    socket: &'a Datagrams,
+    waiting: bool,
+    attempts: u8,
+    pause: Option<Pause>,
+}
+
+impl RecvMessage<'_> {
+    fn poll_recv(&mut self, half: &mut Receiving, cx: &mut Context<'_>) -> Poll<Result<Message>> {
+        let run = &self.socket.run;
+        loop {
+            if !half.stash.is_empty() {
+                ready!(run.poll_budget(&mut self.pause, cx));
+            }
+            if let Some(arrived) = half.stash.pop_front() {
+                run.progress();
+                return Poll::Ready(arrived.map_err(os_error));
+            }
+            if let Active::Nothing = half.active {
+                ready!(run.cancel_point())?;
+                half.arm(self.socket, cx);
+                return Poll::Pending;
+            }
+            ready!(half.poll_arrival(run, &mut self.attempts, cx))?;
+        }
+    }
+}
+
+impl Future for RecvMessage<'_> {
+    type Output = Result<Message>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Message>> {
+        let socket = self.socket;
+        if self.waiting {
+            exec::check_running(&socket.run)?;
+        } else {
+            exec::check_run(&socket.run)?;
+            ready!(socket.run.cancel_point())?;
+            socket.receiving.enter(RECEIVER)?;
+            self.waiting = true;
+        }
+        let received = ready!(socket.receiving.with(|half| self.poll_recv(half, cx)));
+        socket.receiving.leave();
+        (self.waiting, self.attempts) = (false, 0);
+        Poll::Ready(received.and_then(|message| match message.bytes.len() {
+            room if message.len > room => Err(cut(message.len, room).into()),
+            _ => Ok(message),
+        }))
+    }
+}
+
+impl Drop for RecvMessage<'_> {
+    /// The kernel goes on receiving, for the next one who waits, until the scope ends.
+    fn drop(&mut self) {
+        if self.waiting {
+            self.socket.receiving.with(|half| half.rest());
+            self.socket.receiving.leave();
+        }
+    }
+}
+
+/// The receive of a message into a caller's buffer.
+///
+/// Written by hand: an `async fn` would point into itself, and whoever only looks at it would break the
+/// rules of references.
+pub(super) struct RecvInto<'a, B, A> {
+    receiver: Receiver<'a>,
+    buffer: PhantomData<fn() -> (B, A)>,
+}
+
+impl<B: IoBufMut, A: TryFrom<SockAddr, Error = io::Error>> Future for RecvInto<'_, B, A> {
+    /// The buffer with the message, and who sent it.
+    type Output = Result<(B, A), BufError<B>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let receiver = &mut self.receiver;
+        let outcome = ready!(receiver.poll(cx));
+        let storage = receiver.storage.take().expect("nothing is in flight");
+        let begun = receiver.entered;
+        receiver.leave();
+        let (done, shelf) = (storage.filled(), receiver.socket.run.shelf());
+        // One that did not begin leaves the content as it was.
+        let buf = if begun { storage.into_message(shelf) } else { storage.into_message_buf(shelf) };
+        Poll::Ready(match outcome.and_then(|from| Ok(A::try_from(from)?)) {
+            Ok(from) => Ok((buf, from)),
+            Err(error) => Err(BufError::new(error, done, buf)),
+        })
+    }
+}
+
+/// Whoever receives into a buffer. Dropping it leaves what comes with the socket.
+struct Receiver<'a> {
+    socket: &'a Datagrams,
+    /// It has the receiving side.
+    entered: bool,
+    /// The buffer; the operation has it while one is in flight.
+    storage: Option<Storage>,
+    operation: Option<Operation>,
+    attempts: u8,
+    pause: Option<Pause>,
+}
+
+impl Receiver<'_> {
+    fn room(&self) -> usize {
+        self.storage.as_ref().expect("a receive is not polled after its end").len()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<SockAddr>> {
+        let run = &self.socket.run;
+        if !self.entered {
+            if self.room() == 0 {
+                let text = "the buffer has no room to receive into";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidInput, text).into()));
+            }
+            exec::check_run(run)?;
+            self.socket.receiving.enter(RECEIVER)?;
+            self.entered = true;
+            ready!(run.cancel_point())?;
+        }
+        loop {
+            if self.operation.is_some() {
+                if let Some(from) = ready!(self.poll_operation(cx))? {
+                    return Poll::Ready(Ok(from));
+                }
+            }
+            if self.socket.receiving.with(|half| !half.stash.is_empty()) {
+                ready!(run.poll_budget(&mut self.pause, cx));
+                run.progress();
+            }
+            if let Some(arrived) = self.socket.receiving.with(|half| half.stash.pop_front()) {
+                let message = arrived.map_err(os_error)?;
+                let storage = self.storage.as_mut().expect("nothing is in flight");
+                storage.append(&message.bytes);
+                let room = storage.len();
+                return Poll::Ready(self.whole(message.len, room, message.from));
+            }
+            ready!(run.cancel_point())?;
+            if !ready!(self.poll_former(cx))? {
+                let (fd, storage) = (&self.socket.fd, self.storage.take());
+                let storage = storage.expect("nothing is in flight");
+                let receive = || Submission::recv_message(fd, storage);
+                self.operation = Some(Operation::start(run, cx, receive));
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// The end of the receive into the buffer: who sent the message, or `None`: once more.
+    fn poll_operation(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<SockAddr>>> {
+        let Some(operation) = &mut self.operation else { return Poll::Ready(Ok(None)) };
+        let Finished { result, storage } = ready!(operation.poll(cx));
+        self.operation = None;
+        let storage = self.storage.insert(storage.expect("a receive has its buffer"));
+        let Ok(len) = usize::try_from(result) else {
+            let (run, kind) = (&self.socket.run, &Kind::RECV_MESSAGE);
+            return judge_receive(run, kind, result, &mut self.attempts).map_ok(|()| None);
+        };
+        self.socket.run.progress();
+        let (from, room) = (storage.sender(), storage.len());
+        Poll::Ready(self.whole(len, room, from).map(Some))
+    }
+
+    /// A message of this length came, for which there was so much room.
+    fn whole(&self, len: usize, room: usize, from: SockAddr) -> Result<SockAddr> {
+        if len > room { Err(cut(len, room).into()) } else { Ok(from) }
+    }
+
+    /// Ends what the kernel still does for former receives: it would take the message that this one is
+    /// to have. `false`: there is nothing.
+    fn poll_former(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
+        let (run, attempts) = (&self.socket.run, &mut self.attempts);
+        self.socket.receiving.with(|half| {
+            match &half.active {
+                Active::Nothing => return Poll::Ready(Ok(false)),
+                Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
+            }
+            half.poll_arrival(run, attempts, cx).map_ok(|()| true)
+        })
+    }
+
+    /// Leaves what it does to the socket.
+    fn leave(&mut self) {
+        if !mem::replace(&mut self.entered, false) {
+            return;
+        }
+        let operation = self.operation.take();
+        self.socket.receiving.with(|half| {
+            if let Some(operation) = operation {
+                operation.cancel();
+                half.active = Active::Owned(operation);
+            }
+            half.rest();
+        });
+        self.socket.receiving.leave();
+    }
+}
+
+impl Drop for Receiver<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// A message that is being sent. Several may be at a time, since each goes out as a whole.
+pub(super) struct SendMessage<'a, B> {
+    socket: &'a Datagrams,
+    /// The buffer; the operation has it while one is in flight.
+    storage: Option<Storage>,
+    operation: Option<Operation>,
+    attempts: u8,
+    buffer: PhantomData<fn() -> B>,
+}
+
+impl<B: IoBuf> SendMessage<'_, B> {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
+        let run = &self.socket.run;
+        loop {
+            let Some(operation) = &mut self.operation else {
+                exec::check_run(run)?;
+                ready!(run.cancel_point())?;
+                let storage = self.storage.take().expect("a send is not polled after its end");
+                let send = || Submission::send_message(&self.socket.fd, storage);
+                self.operation = Some(Operation::start(run, cx, send));
+                return Poll::Pending;
+            };
+            let Finished { result, storage } = ready!(operation.poll(cx));
+            self.operation = None;
+            self.storage = storage;
+            match ready!(judge(run, &Kind::SEND_MESSAGE, result, &mut self.attempts)) {
+                Verdict::Again => {}
+                Verdict::Result(result) => return Poll::Ready(result.map(drop)),
+                Verdict::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.into())),
+            }
+        }
+    }
+}
+
+impl<B: IoBuf> Future for SendMessage<'_, B> {
+    type Output = Result<B, BufError<B>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = ready!(self.poll_send(cx));
+        let storage = self.storage.take().expect("nothing is in flight");
+        let buf = storage.into_message_buf(self.socket.run.shelf());
+        Poll::Ready(match outcome {
+            Ok(()) => Ok(buf),
+            Err(error) => Err(BufError::new(error, 0, buf)),
+        })
+    }
+}
+
+/// A message was longer than what there was room for.
+fn cut(len: usize, room: usize) -> io::Error {
+    let text = format!(
+        "a datagram of {len} bytes came, and there was room for {room}: the rest is lost; \
+         receive into a larger buffer"
+    );
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+fn os_error(errno: i32) -> Error {
+    io::Error::from_raw_os_error(errno).into()
+}

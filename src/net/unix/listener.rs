@@ -1,0 +1,222 @@
+//! Listening for connections within the machine.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::SocketAddr;
+use std::path::{Path, PathBuf, absolute};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use crate::error::Result;
+use crate::exec;
+use crate::io::close_by_its_method;
+use crate::ring::{FileId, Host, SockAddr};
+
+use super::super::accept::{AcceptSocket, Acceptor};
+use super::answer_at_once;
+use super::stream::UnixStream;
+
+/// A Unix socket that listens for connections.
+///
+/// Bound to a path it makes a file there, which outlives it: the kernel takes it away with neither the
+/// listener nor the process, and nobody else can be bound to the path until somebody removes the file.
+/// [`unlink_on_close`](UnixListenBuilder::unlink_on_close) does that when the listener is closed or dropped;
+/// what a process that was killed has left has to be removed before binding. Abstract names need none of
+/// this: they are gone with the listener.
+///
+/// As with [`TcpListener`](crate::net::TcpListener) a connection that arrives when nobody waits stays with
+/// the listener (rule D7) or in the kernel's backlog, and dropping closes it through the ring.
+pub struct UnixListener {
+    acceptor: Acceptor,
+    file: Option<SocketFile>,
+}
+
+/// The file of a listener. It is removed with this, unless its name is somebody else's by then.
+struct SocketFile {
+    path: PathBuf,
+    id: FileId,
+    host: Host,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.host.file_id(&self.path).is_ok_and(|id| id == self.id) {
+            // There is nobody to tell; who binds next hears of it.
+            let _ = self.host.unlink(&self.path);
+        }
+    }
+}
+
+impl UnixListener {
+    /// Listens at this path, and leaves the file there when it is closed.
+    ///
+    /// Cancel class: total.
+    ///
+    /// # Errors
+    /// `AddrInUse` where there is a file already; `InvalidInput` for a path that is too long (more than 107
+    /// bytes); what else the operating system says; `Cancelled`; [`Error::NoRun`](crate::Error::NoRun).
+    ///
+    /// See [`UnixStream::connect`] for an example.
+    pub async fn bind(path: impl AsRef<Path>) -> Result<UnixListener> {
+        UnixListener::builder().bind(path).await
+    }
+
+    /// Listens at this address: of a path, or an abstract name.
+    ///
+    /// Cancel class: total.
+    ///
+    /// # Errors
+    /// As [`bind`](UnixListener::bind); `AddrInUse` where somebody has the abstract name.
+    ///
+    /// ```
+    /// use std::os::linux::net::SocketAddrExt;
+    /// use std::os::unix::net::SocketAddr;
+    /// use trine::net::{UnixListener, UnixStream};
+    ///
+    /// let name = SocketAddr::from_abstract_name(format!("trine-doc-{}", std::process::id()))?;
+    /// trine::run(async || {
+    ///     let listener = UnixListener::bind_addr(&name).await?;
+    ///     let client = UnixStream::connect_addr(&name).await?;
+    ///     let (server, peer) = listener.accept().await?;
+    ///     assert!(peer.is_unnamed());
+    ///     server.close().await?;
+    ///     assert!(client.recv().await?.is_none());
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub async fn bind_addr(address: &SocketAddr) -> Result<UnixListener> {
+        UnixListener::builder().bind_addr(address).await
+    }
+
+    /// For more options than [`bind`](UnixListener::bind) has.
+    pub fn builder() -> UnixListenBuilder {
+        UnixListenBuilder { backlog: MOST, unlink: false }
+    }
+
+    /// Takes the next connection, and says what name its other end has; mostly none.
+    ///
+    /// Awaited again after `Cancelled`, it starts anew.
+    ///
+    /// Cancel class: total: a connection is returned, or stays with the listener or in the backlog.
+    /// Linux 5.19 for the multishot, any supported kernel for the fallback.
+    ///
+    /// # Errors
+    /// When no descriptor is left (`EMFILE`, `ENFILE`) or no memory; the connection stays queued and the
+    /// listener usable. [`Error::Busy`](crate::Error::Busy) if another task waits here; `Cancelled`.
+    pub fn accept(&self) -> UnixAccept<'_> {
+        UnixAccept { sockets: self.acceptor.accept() }
+    }
+
+    /// The address it listens at.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.acceptor.run().host().local_name(self.as_raw_fd())?.try_into()
+    }
+
+    /// Closes the listener and waits until that is done; removes its file before, if that was asked for.
+    ///
+    /// In a cancelled scope it is closed all the same, and `Cancelled` is reported (rule M2).
+    ///
+    /// # Errors
+    /// `Cancelled`, or what the operating system says; it is closed in any case.
+    pub async fn close(self) -> Result {
+        let UnixListener { acceptor, file } = self;
+        drop(file);
+        acceptor.close().await
+    }
+}
+
+/// As many connections in the backlog as the kernel allows (`net.core.somaxconn`).
+const MOST: u32 = 0xffff;
+
+/// How a listener is made: [`UnixListener::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `bind` is called"]
+pub struct UnixListenBuilder {
+    backlog: u32,
+    unlink: bool,
+}
+
+impl UnixListenBuilder {
+    /// How many connections may wait to be accepted; as many as the kernel allows unless said otherwise.
+    /// Those beyond wait in their `connect`.
+    pub fn backlog(mut self, connections: u32) -> UnixListenBuilder {
+        self.backlog = connections;
+        self
+    }
+
+    /// Whether the file is removed when the listener is closed or dropped; not unless asked for. A file that
+    /// another listener has put in its place meanwhile is left alone.
+    pub fn unlink_on_close(mut self, unlink: bool) -> UnixListenBuilder {
+        self.unlink = unlink;
+        self
+    }
+
+    /// Listens, as [`UnixListener::bind`] does.
+    ///
+    /// # Errors
+    /// As [`UnixListener::bind`].
+    pub async fn bind(self, path: impl AsRef<Path>) -> Result<UnixListener> {
+        self.bind_addr(&SocketAddr::from_pathname(path)?).await
+    }
+
+    /// Listens, as [`UnixListener::bind_addr`] does.
+    ///
+    /// # Errors
+    /// As [`UnixListener::bind_addr`].
+    pub async fn bind_addr(self, address: &SocketAddr) -> Result<UnixListener> {
+        let run = exec::current()?;
+        answer_at_once(&run).await?;
+        let host = run.host();
+        let socket = host.unix_listen(&SockAddr::from(address), self.backlog)?;
+        let file = match address.as_pathname().filter(|_| self.unlink) {
+            Some(path) => {
+                let id = host.file_id(path)?;
+                // The working directory may change until then.
+                Some(SocketFile { path: absolute(path)?, id, host: host.clone() })
+            }
+            None => None,
+        };
+        Ok(UnixListener { acceptor: Acceptor::new(Rc::clone(&run), socket), file })
+    }
+}
+
+/// The wait for a connection: [`UnixListener::accept`].
+#[must_use = "nothing is accepted unless it is awaited"]
+pub struct UnixAccept<'a> {
+    sockets: AcceptSocket<'a>,
+}
+
+impl Future for UnixAccept<'_> {
+    type Output = Result<(UnixStream, SocketAddr)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.sockets.poll(cx, UnixStream::accepted)
+    }
+}
+
+impl fmt::Debug for UnixAccept<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnixAccept").field("fd", &self.sockets).finish_non_exhaustive()
+    }
+}
+
+close_by_its_method!(UnixListener);
+
+impl AsRawFd for UnixListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.acceptor.as_raw_fd()
+    }
+}
+
+impl fmt::Debug for UnixListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnixListener").field("fd", &self.acceptor).finish_non_exhaustive()
+    }
+}

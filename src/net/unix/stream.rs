@@ -1,0 +1,279 @@
+//! A connection within the machine.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::error::Result;
+use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
+use crate::io::{Halves, Recv, close_by_its_method, read_by_its_methods, write_by_its_methods};
+use crate::op::{BufError, IoBuf, IoBufMut, Kind, Submission};
+use crate::ring::{Descriptor, Host, PeerIds, SockAddr, UnixKind};
+
+/// A connection over a Unix socket.
+///
+/// All methods take `&self`: one child may read while another writes. Two readers at a time, or two
+/// writers, get [`Error::Busy`](crate::Error::Busy); a dropped one is none. Dropping the stream closes it
+/// through the ring once the kernel has let go of its operations; the enclosing scope waits for that.
+pub struct UnixStream {
+    halves: Halves,
+}
+
+/// Who was at the other end when the connection was made: [`UnixStream::peer_cred`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Credentials {
+    /// The process; 0 where it cannot be named from here (another namespace).
+    pub process: i32,
+    /// Its effective user.
+    pub user: u32,
+    /// Its effective group.
+    pub group: u32,
+}
+
+impl UnixStream {
+    /// Connects to the socket of this path. Where its backlog is full, this waits for room.
+    ///
+    /// Cancel class: terminal: a connection half-made is closed. Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says: `NotFound` where there is no such file, `ConnectionRefused` where
+    /// nobody listens any more, `InvalidInput` for a path that is too long (more than 107 bytes);
+    /// `Cancelled`; [`Error::NoRun`](crate::Error::NoRun).
+    ///
+    /// ```
+    /// use trine::net::{UnixListener, UnixStream};
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("trine-doc-connect-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let path = folder.join("socket");
+    /// trine::run(async || {
+    ///     let listener = UnixListener::builder().unlink_on_close(true).bind(&path).await?;
+    ///     let client = UnixStream::connect(&path).await?;
+    ///     let (server, _peer) = listener.accept().await?;
+    ///     client.write_all("hello").await?;
+    ///     assert_eq!(server.recv().await?.expect("not the end"), *b"hello");
+    ///     listener.close().await
+    /// })?;
+    /// # std::fs::remove_dir(&folder)?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub async fn connect(path: impl AsRef<Path>) -> Result<UnixStream> {
+        UnixStream::connect_addr(&SocketAddr::from_pathname(path)?).await
+    }
+
+    /// Connects to the socket of this address: of a path, or of an abstract name
+    /// ([`SocketAddrExt::from_abstract_name`](std::os::linux::net::SocketAddrExt::from_abstract_name)).
+    ///
+    /// Cancel class: terminal, as [`connect`](UnixStream::connect). Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`connect`](UnixStream::connect); nobody under an abstract name is `ConnectionRefused`.
+    pub async fn connect_addr(address: &SocketAddr) -> Result<UnixStream> {
+        let run = exec::current()?;
+        poll_fn(|_| run.cancel_point()).await?;
+        let fd = run.adopt(run.host().unix_socket(UnixKind::Stream)?);
+        let connect = Submission::connect(&fd, SockAddr::from(address));
+        let Finished { result, .. } = Operation::finish(&run, connect).await;
+        match poll_fn(|_| judge(&run, &Kind::CONNECT, result, &mut 0)).await {
+            Verdict::Result(result) => result?,
+            Verdict::Cancelled(cancelled) => return Err(cancelled.into()),
+            Verdict::Again => unreachable!("a connect is not repeatable"),
+        };
+        Ok(UnixStream { halves: Halves::new(run, fd) })
+    }
+
+    /// Makes two streams that are connected to each other and have no name.
+    ///
+    /// # Errors
+    /// `EMFILE` where there are too many descriptors; [`Error::NoRun`](crate::Error::NoRun).
+    ///
+    /// ```
+    /// use trine::net::UnixStream;
+    ///
+    /// trine::run(async || {
+    ///     let (one, other) = UnixStream::pair()?;
+    ///     one.write_all("hello").await?;
+    ///     assert_eq!(other.recv().await?.expect("not the end"), *b"hello");
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub fn pair() -> Result<(UnixStream, UnixStream)> {
+        let run = exec::current()?;
+        let (one, other) = run.host().unix_pair(UnixKind::Stream)?;
+        Ok((UnixStream::new(&run, one), UnixStream::new(&run, other)))
+    }
+
+    fn new(run: &Rc<Run>, socket: Descriptor) -> UnixStream {
+        UnixStream { halves: Halves::new(Rc::clone(run), run.adopt(socket)) }
+    }
+
+    /// Makes a stream of a connection that a listener took.
+    pub(super) fn accepted(
+        run: &Rc<Run>,
+        socket: Descriptor,
+    ) -> io::Result<(UnixStream, SocketAddr)> {
+        let peer = run.host().peer_name(socket.as_raw_fd())?.try_into()?;
+        Ok((UnixStream::new(run, socket), peer))
+    }
+
+    fn host(&self) -> &Host {
+        self.halves.run().host()
+    }
+
+    /// Receives what has come, in a buffer of the pool that the kernel took when it came. `None` is the
+    /// end of the stream.
+    ///
+    /// Awaited again after `Cancelled`, it starts anew. What arrives for a dropped or cancelled receive
+    /// stays with the stream and is what the next one returns (rule D7). Descriptors that come with the
+    /// bytes are closed by the kernel: take them with [`recv_with_fds`](UnixStream::recv_with_fds).
+    ///
+    /// Cancel class: total. Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says: `ConnectionReset` where the other end was closed with bytes that it
+    /// had not read; [`Error::Busy`](crate::Error::Busy) if another task reads; `Cancelled`.
+    pub fn recv(&self) -> Recv<'_> {
+        self.halves.recv()
+    }
+
+    /// Receives into `buf`: replaces its content with what has come, at most its capacity. No bytes are
+    /// the end of the stream.
+    ///
+    /// Cancel class: total; a dropped read leaves what came for it with the stream. The buffer comes back
+    /// with the error. Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`recv`](UnixStream::recv), and `InvalidInput` for a buffer without room.
+    pub fn read<B: IoBufMut>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        self.halves.read(buf)
+    }
+
+    /// Receives until `buf` is filled to its capacity.
+    ///
+    /// Cancel class: partial: the error has the buffer with what came, and [`done`](BufError::done) says
+    /// how much. A dropped one leaves all of that with the stream. Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`read`](UnixStream::read), and `UnexpectedEof` if the stream ends before.
+    pub fn read_exact<B: IoBufMut>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        self.halves.read_exact(buf)
+    }
+
+    /// Sends from `buf` what the kernel takes at once, waiting until it takes something, and says how
+    /// much that was.
+    ///
+    /// Cancel class: total. The buffer comes back, also with the error. After a dropped write of which
+    /// something went out the write half is [`Broken`](crate::Error::Broken). Linux 6.1.
+    ///
+    /// # Errors
+    /// What the operating system says: `BrokenPipe` where the other end has gone or reads no more;
+    /// [`Error::Busy`](crate::Error::Busy) if another task writes; [`Error::Closed`](crate::Error::Closed)
+    /// after a shutdown; `Cancelled`.
+    pub fn write<B: IoBuf>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<(usize, B), BufError<B>>> + use<'_, B> {
+        self.halves.write(buf)
+    }
+
+    /// Sends all of `buf`.
+    ///
+    /// Cancel class: partial: [`done`](BufError::done) says how much was sent. The buffer comes back, also
+    /// with the error. After a dropped `write_all` of which something went out nobody knows how much, so
+    /// the write half is [`Broken`](crate::Error::Broken) (rule D7). Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`write`](UnixStream::write).
+    pub fn write_all<B: IoBuf>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        self.halves.write_all(buf)
+    }
+
+    /// Shuts a half of the connection: with `Shutdown::Write` the other end sees the end of the stream,
+    /// with `Shutdown::Read` its writes fail with `BrokenPipe`. Shutting a half twice is shutting it once.
+    ///
+    /// Cancel class: total. Linux 6.1.
+    ///
+    /// # Errors
+    /// [`Error::Busy`](crate::Error::Busy) if a task is writing; `Cancelled`.
+    pub async fn shutdown(&self, how: Shutdown) -> Result {
+        self.halves.shutdown(how).await
+    }
+
+    /// Closes the connection and waits until that is done.
+    ///
+    /// In a cancelled scope it is closed all the same, and `Cancelled` is reported (rule M2).
+    ///
+    /// # Errors
+    /// `Cancelled`, or what the operating system says; it is closed in any case.
+    pub async fn close(self) -> Result {
+        self.halves.close().await
+    }
+
+    /// The name of this end; mostly it has none.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.host().local_name(self.as_raw_fd())?.try_into()
+    }
+
+    /// The name of the other end: for who has connected, that of the listener.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.host().peer_name(self.as_raw_fd())?.try_into()
+    }
+
+    /// Who was at the other end when the connection was made (`SO_PEERCRED`): the kernel vouches for it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    ///
+    /// ```
+    /// use trine::net::UnixStream;
+    ///
+    /// trine::run(async || {
+    ///     let (one, _other) = UnixStream::pair()?;
+    ///     assert_eq!(one.peer_cred()?.process as u32, std::process::id());
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub fn peer_cred(&self) -> io::Result<Credentials> {
+        let PeerIds { process, user, group } = self.host().peer_ids(self.as_raw_fd())?;
+        Ok(Credentials { process, user, group })
+    }
+}
+
+read_by_its_methods!(UnixStream);
+close_by_its_method!(UnixStream);
+write_by_its_methods!(UnixStream, |stream| stream.shutdown(Shutdown::Write));
+
+impl AsRawFd for UnixStream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.halves.fd().as_raw_fd()
+    }
+}
+
+impl fmt::Debug for UnixStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnixStream").field("fd", &self.halves).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! Messages: bytes that are sent and received as a whole, and who they are for or from.
+
+use std::ptr::NonNull;
+
+use crate::ring::{Envelope, PAYLOAD, SockAddr, read_head};
+
+use super::block::Storage;
+use super::buf::{IoBuf, IoBufMut};
+use super::pool::Chunk;
+use super::shelf::Shelf;
+
+/// A message that has arrived.
+pub(crate) struct Message {
+    pub(crate) from: SockAddr,
+    pub(crate) bytes: Chunk,
+    /// How long it was when it was sent; what did not fit is lost.
+    pub(crate) len: usize,
+}
+
+/// A buffer, and what the kernel is told about it.
+struct Enveloped<B> {
+    envelope: Envelope,
+    buf: B,
+}
+
+impl Message {
+    /// What the kernel has put into a buffer of the pool.
+    pub(crate) fn open(mut bytes: Chunk) -> Message {
+        let (from, len) = read_head(&bytes);
+        bytes.advance(PAYLOAD);
+        Message { from, bytes, len }
+    }
+
+    /// What it has put into storage whose buffer somebody else gets.
+    pub(super) fn copied(storage: &Storage, result: i32) -> Message {
+        let (from, len) = (storage.envelope().sender(), usize::try_from(result).unwrap_or(0));
+        Message { from, bytes: Chunk::from_vec(storage.copy_filled()), len }
+    }
+}
+
+impl Storage {
+    /// A message to be sent to this address, or to the peer of the socket.
+    pub(crate) fn message_to_send<B: IoBuf>(
+        buf: B,
+        to: Option<SockAddr>,
+        shelf: &Shelf,
+    ) -> Storage {
+        Storage::enveloped(Envelope::to(to), buf, shelf, |buf| (buf.as_ptr().cast_mut(), buf.len()))
+    }
+
+    /// Room for a message.
+    pub(crate) fn message_to_fill<B: IoBufMut>(buf: B, shelf: &Shelf) -> Storage {
+        Storage::enveloped(Envelope::from_anybody(), buf, shelf, |buf| {
+            (buf.as_mut_ptr(), buf.capacity())
+        })
+    }
+
+    /// What tells the kernel that messages are received into buffers of its own choice.
+    pub(super) fn empty_message() -> Storage {
+        let nowhere = |_: &mut ()| (std::ptr::null_mut(), 0);
+        Storage::enveloped(Envelope::from_anybody(), (), &Shelf::default(), nowhere)
+    }
+
+    fn enveloped<B: 'static>(
+        envelope: Envelope,
+        buf: B,
+        shelf: &Shelf,
+        memory: impl FnOnce(&mut B) -> (*mut u8, usize),
+    ) -> Storage {
+        let mut place = NonNull::dangling();
+        let mut storage = Storage::new(Enveloped { envelope, buf }, shelf, |message| {
+            let memory = memory(&mut message.buf);
+            place = NonNull::from(&mut message.envelope);
+            memory
+        });
+        // SAFETY: that is where it is in the value, and the memory belongs to the buffer beside it.
+        unsafe { storage.set_envelope(place) };
+        storage
+    }
+
+    /// Takes the buffer of a message out, as it was.
+    pub(crate) fn into_message_buf<B: 'static>(self, shelf: &Shelf) -> B {
+        self.into_inner::<Enveloped<B>>(shelf).buf
+    }
+
+    /// Takes the buffer of a message out, with the message as its content.
+    pub(crate) fn into_message<B: IoBufMut>(self, shelf: &Shelf) -> B {
+        let filled = self.filled();
+        let mut buf: B = self.into_message_buf(shelf);
+        // SAFETY: as in `into_filled`.
+        unsafe { buf.set_len(filled) };
+        buf
+    }
+
+    /// Who sent the message in it.
+    pub(crate) fn sender(&self) -> SockAddr {
+        self.envelope().sender()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_of_a_message_stays_beside_its_envelope_and_comes_back() {
+        let shelf = Shelf::default();
+        let mut sent = Storage::message_to_send([1_u8, 2, 3], None, &shelf);
+        let bytes = sent.region(0);
+        let moved = Box::new(sent);
+        // SAFETY: inside the array, which stays where it is.
+        assert_eq!(unsafe { bytes.address().add(2).read() }, 3);
+        assert_eq!(moved.into_message_buf::<[u8; 3]>(&shelf), [1, 2, 3]);
+
+        let mut room = Storage::message_to_fill(Vec::with_capacity(8), &shelf);
+        assert_eq!(room.append(b"message, and more"), 8);
+        assert_eq!(room.into_message::<Vec<u8>>(&shelf), b"message,");
+    }
+}

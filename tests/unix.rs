@@ -1,0 +1,418 @@
+//! Unix sockets: listening and connecting by path, by abstract name and in pairs, and datagrams.
+
+mod common;
+
+use std::io::ErrorKind;
+use std::net::Shutdown;
+use std::ops::AsyncFnOnce;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use std::{env, fs, process};
+
+use futures::poll;
+use trine::net::{UnixDatagram, UnixListener, UnixStream};
+use trine::testing::World;
+use trine::{Builder, CancelScope, Error, Result, move_on_after, nursery, stats};
+
+use common::{in_kernel, turns};
+
+const MOMENT: Duration = Duration::from_millis(2);
+const LONG: Duration = Duration::from_secs(60);
+
+/// Runs a test; what nothing can wake any more is an error, and not a hang.
+#[track_caller]
+fn run<T>(main: impl AsyncFnOnce() -> Result<T>) -> T {
+    let ended = common::within(20, || Builder::new().detect_deadlock(true).run(main));
+    ended.unwrap_or_else(|error| panic!("the test's main failed: {error}"))
+}
+
+/// A folder of a test's own, which goes with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        static FOLDERS: AtomicU32 = AtomicU32::new(0);
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("trine-unix-{}-{number}", process::id()));
+        fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// What is in it; in a simulated world nothing ever is.
+    fn files(&self) -> usize {
+        fs::read_dir(&self.0).unwrap().count()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An abstract name that nobody else has.
+fn hidden_name() -> SocketAddr {
+    static NAMES: AtomicU32 = AtomicU32::new(0);
+    let number = NAMES.fetch_add(1, Ordering::Relaxed);
+    SocketAddr::from_abstract_name(format!("trine-test-{}-{number}", process::id())).unwrap()
+}
+
+#[track_caller]
+fn assert_kind<T>(result: Result<T, impl Into<Error>>, kind: ErrorKind) {
+    let error = result.err().map(Into::into).expect("an error");
+    assert_eq!(error.io_kind(), Some(kind), "{error}");
+}
+
+#[trine::test(kernel = "both")]
+fn a_connection_by_path_has_names_and_carries_bytes_both_ways() {
+    let folder = Folder::new();
+    run(async || {
+        let path = folder.path("socket");
+        let listener = UnixListener::bind(&path).await?;
+        assert_eq!(listener.local_addr()?.as_pathname(), Some(&*path));
+        let client = UnixStream::connect(&path).await?;
+        let (server, peer) = listener.accept().await?;
+        assert!(peer.is_unnamed() && client.local_addr()?.is_unnamed());
+        assert_eq!(client.peer_addr()?.as_pathname(), Some(&*path));
+        assert_eq!(server.local_addr()?.as_pathname(), Some(&*path));
+        client.write_all("ping").await?;
+        assert_eq!(server.read_exact(vec![0; 4]).await?, b"ping");
+        server.write_all("pong").await?;
+        assert_eq!(client.recv().await?.unwrap(), *b"pong");
+        let (mine, theirs) = (client.peer_cred()?, server.peer_cred()?);
+        assert_eq!((mine, mine.process as u32), (theirs, process::id()));
+        server.close().await?;
+        assert!(client.recv().await?.is_none());
+        assert_kind(client.write_all("nobody").await, ErrorKind::BrokenPipe);
+        client.close().await?;
+        listener.close().await
+    });
+}
+
+// The doc of `UnixListener`: what becomes of the file.
+#[trine::test(kernel = "both")]
+fn a_file_stays_unless_it_was_asked_to_go() {
+    let folder = Folder::new();
+    let is_real = run(async || {
+        let (stays, goes) = (folder.path("stays"), folder.path("goes"));
+        UnixListener::bind(&stays).await?.close().await?;
+        assert_kind(UnixListener::bind(&stays).await, ErrorKind::AddrInUse);
+        assert_kind(UnixStream::connect(&stays).await, ErrorKind::ConnectionRefused);
+        let builder = UnixListener::builder().unlink_on_close(true);
+        for drops in [false, true] {
+            let listener = builder.clone().bind(&goes).await?;
+            if drops {
+                drop(listener);
+            } else {
+                listener.close().await?;
+            }
+            assert_kind(UnixStream::connect(&goes).await, ErrorKind::NotFound);
+        }
+        Ok(World::try_current().is_none())
+    });
+    assert_eq!(folder.files(), usize::from(is_real));
+}
+
+#[test]
+fn a_file_that_somebody_else_has_put_there_is_left_alone() {
+    let folder = Folder::new();
+    let path = folder.path("socket");
+    run(async || {
+        let builder = UnixListener::builder().unlink_on_close(true);
+        let first = builder.bind(&path).await?;
+        fs::remove_file(&path)?;
+        let second = UnixListener::bind(&path).await?;
+        first.close().await?;
+        UnixStream::connect(&path).await?;
+        second.close().await
+    });
+    assert_eq!(folder.files(), 1);
+}
+
+#[trine::test(kernel = "both")]
+fn an_abstract_name_goes_with_its_listener() {
+    run(async || {
+        let name = hidden_name();
+        assert_kind(UnixStream::connect_addr(&name).await, ErrorKind::ConnectionRefused);
+        let listener = UnixListener::bind_addr(&name).await?;
+        assert_kind(UnixListener::bind_addr(&name).await, ErrorKind::AddrInUse);
+        let client = UnixStream::connect_addr(&name).await?;
+        let (server, _) = listener.accept().await?;
+        let expected = name.as_abstract_name().unwrap();
+        assert_eq!(client.peer_addr()?.as_abstract_name(), Some(expected));
+        assert_eq!(server.local_addr()?.as_abstract_name(), Some(expected));
+        listener.close().await?;
+        UnixListener::bind_addr(&name).await?.close().await
+    });
+}
+
+#[trine::test(kernel = "both")]
+fn a_path_that_is_wrong_is_an_error_that_says_so() {
+    let folder = Folder::new();
+    run(async || {
+        let nowhere = UnixStream::connect(folder.path("nowhere")).await;
+        assert_kind(nowhere, ErrorKind::NotFound);
+        let long = Path::new("/").join("x".repeat(200));
+        assert_kind(UnixStream::connect(&long).await, ErrorKind::InvalidInput);
+        assert_kind(UnixListener::bind(&long).await, ErrorKind::InvalidInput);
+        assert_kind(UnixDatagram::bind(&long).await, ErrorKind::InvalidInput);
+        Ok(())
+    });
+}
+
+// C3, D2, D7: an accept that is cancelled, dropped, and made by two.
+#[trine::test(kernel = "both")]
+fn a_connection_that_nobody_waits_for_stays_with_the_listener() {
+    run(async || {
+        let name = hidden_name();
+        let listener = UnixListener::bind_addr(&name).await?;
+        let waited = move_on_after(MOMENT, async |_| listener.accept().await).await?;
+        assert!(waited.is_none());
+        {
+            let mut dropped = Box::pin(listener.accept());
+            assert!(poll!(&mut dropped).is_pending());
+            assert!(matches!(listener.accept().await, Err(Error::Busy(_))));
+        }
+        let first = UnixStream::connect_addr(&name).await?;
+        let second = UnixStream::connect_addr(&name).await?;
+        turns(2).await;
+        for client in [&first, &second] {
+            let (server, _) = listener.accept().await?;
+            client.write_all("me").await?;
+            assert_eq!(server.recv().await?.unwrap(), *b"me");
+        }
+        Ok(())
+    });
+}
+
+// D2: terminal. With a full backlog the kernel waits in a worker, which a cancel interrupts.
+#[trine::test(kernel = "both")]
+fn a_connect_waits_for_room_in_the_backlog_and_is_cancelled_there() {
+    run(async || {
+        let name = hidden_name();
+        let listener = UnixListener::builder().backlog(0).bind_addr(&name).await?;
+        let first = UnixStream::connect_addr(&name).await?;
+        let waited = move_on_after(MOMENT * 10, async |_| UnixStream::connect_addr(&name).await);
+        assert!(waited.await?.is_none());
+        nursery(async |n| {
+            n.spawn(async {
+                let second = UnixStream::connect_addr(&name).await?;
+                second.write_all("second").await?;
+                Ok(())
+            });
+            in_kernel(1).await?;
+            let (server, _) = listener.accept().await?;
+            first.write_all("first").await?;
+            assert_eq!(server.recv().await?.unwrap(), *b"first");
+            let (server, _) = listener.accept().await?;
+            assert_eq!(server.recv().await?.unwrap(), *b"second");
+            Ok(())
+        })
+        .await?;
+        assert_eq!(stats().in_kernel, 1, "the accept alone");
+        listener.close().await
+    });
+}
+
+#[trine::test(kernel = "both")]
+fn a_stream_closed_with_bytes_unread_is_reset_for_who_reads_and_broken_for_who_writes() {
+    run(async || {
+        let (one, other) = UnixStream::pair()?;
+        other.write_all("answer").await?;
+        one.write_all("never read").await?;
+        other.close().await?;
+        assert_kind(one.write_all("more").await, ErrorKind::BrokenPipe);
+        assert_eq!(one.recv().await?.unwrap(), *b"answer");
+        assert_kind(one.recv().await, ErrorKind::ConnectionReset);
+        assert!(one.recv().await?.is_none());
+        Ok(())
+    });
+}
+
+#[trine::test(kernel = "both")]
+fn who_reads_no_more_breaks_the_other_ends_writes() {
+    run(async || {
+        let (one, other) = UnixStream::pair()?;
+        other.shutdown(Shutdown::Read).await?;
+        assert_kind(one.write_all("for nobody").await, ErrorKind::BrokenPipe);
+        other.write_all("still").await?;
+        other.shutdown(Shutdown::Both).await?;
+        other.shutdown(Shutdown::Both).await?;
+        assert_eq!(one.recv().await?.unwrap(), *b"still");
+        assert!(one.recv().await?.is_none());
+        Ok(())
+    });
+}
+
+// M2: also in a cancelled scope.
+#[trine::test(kernel = "both")]
+fn everything_is_closed_in_a_cancelled_scope_too() {
+    run(async || {
+        let listener = UnixListener::bind_addr(&hidden_name()).await?;
+        let (one, other) = UnixStream::pair()?;
+        let (left, right) = UnixDatagram::pair()?;
+        let scope = CancelScope::new();
+        let closed = scope.run(async |scope| {
+            {
+                let (mut a, mut b, mut c) =
+                    (pin!(listener.accept()), pin!(one.recv()), pin!(left.recv()));
+                assert!(poll!(&mut a).is_pending());
+                assert!(poll!(&mut b).is_pending());
+                assert!(poll!(&mut c).is_pending());
+            }
+            in_kernel(3).await?;
+            scope.cancel();
+            assert!(matches!(listener.close().await, Err(Error::Cancelled(_))));
+            assert!(matches!(one.close().await, Err(Error::Cancelled(_))));
+            left.close().await
+        });
+        assert!(closed.await?.is_none());
+        assert_eq!(stats().in_kernel, 0);
+        assert!(other.recv().await?.is_none());
+        assert_kind(right.send("hello").await, ErrorKind::ConnectionRefused);
+        Ok(())
+    });
+}
+
+#[trine::test(kernel = "both")]
+fn datagrams_come_whole_in_order_and_with_the_name_of_the_sender() {
+    let folder = Folder::new();
+    run(async || {
+        let path = folder.path("server");
+        let server = UnixDatagram::bind(&path).await?;
+        let name = hidden_name();
+        let client = UnixDatagram::bind_addr(&name).await?;
+        let to = SocketAddr::from_pathname(&path)?;
+        for text in ["one", "", "three"] {
+            client.send_to(text, &to).await?;
+        }
+        let (one, from) = server.recv_from().await?;
+        assert_eq!(one, *b"one");
+        assert_eq!(from.as_abstract_name(), name.as_abstract_name());
+        assert_eq!(server.recv().await?, *b"");
+        let (three, from) = server.recv_into(Vec::with_capacity(16)).await?;
+        assert_eq!(three, b"three");
+        server.send_to(three, &from).await?;
+        assert_eq!(client.recv().await?, *b"three");
+        // From one without a name.
+        let nobody = UnixDatagram::unbound()?;
+        nobody.connect(&path).await?;
+        assert_eq!(nobody.peer_addr()?.as_pathname(), Some(&*path));
+        nobody.send("who?").await?;
+        assert!(server.recv_from().await?.1.is_unnamed());
+        assert_eq!(server.local_addr()?.as_pathname(), Some(&*path));
+        Ok(())
+    });
+}
+
+#[trine::test(kernel = "both")]
+fn a_send_waits_for_room_and_nothing_is_lost() {
+    run(async || {
+        let (one, other) = UnixDatagram::pair()?;
+        nursery(async |n| {
+            n.spawn(async {
+                for n in 0..100_u8 {
+                    one.send([n]).await?;
+                }
+                Ok(())
+            });
+            // Until it has to wait.
+            turns(30).await;
+            for n in 0..100 {
+                assert_eq!(other.recv().await?, [n]);
+            }
+            Ok(())
+        })
+        .await?;
+        // A send that waits is cancelled, and has sent nothing.
+        let full = async |_: &CancelScope| loop {
+            one.send("again").await?;
+        };
+        assert!(move_on_after::<(), _>(MOMENT * 10, full).await?.is_none());
+        let mut came = 0;
+        while move_on_after(MOMENT, async |_| other.recv().await).await?.is_some() {
+            came += 1;
+        }
+        assert!(came > 5, "{came}");
+        one.send("last").await?;
+        assert_eq!(other.recv().await?, *b"last");
+        Ok(())
+    });
+}
+
+#[trine::test(kernel = "both")]
+fn a_socket_for_datagrams_says_what_is_wrong() {
+    run(async || {
+        let name = hidden_name();
+        let socket = UnixDatagram::unbound()?;
+        assert_kind(socket.connect_addr(&name).await, ErrorKind::ConnectionRefused);
+        assert_kind(socket.send_to("hello", &name).await, ErrorKind::ConnectionRefused);
+        assert_kind(socket.send("hello").await, ErrorKind::NotConnected);
+        assert_kind(socket.peer_addr().map_err(Error::from), ErrorKind::NotConnected);
+        let listener = UnixListener::bind_addr(&name).await?;
+        assert!(matches!(socket.connect_addr(&name).await, Err(Error::Io(_))), "of another type");
+        listener.close().await?;
+        let server = UnixDatagram::bind_addr(&name).await?;
+        assert!(matches!(UnixStream::connect_addr(&name).await, Err(Error::Io(_))));
+        socket.connect_addr(&name).await?;
+        server.close().await?;
+        assert_kind(socket.send("hello").await, ErrorKind::ConnectionRefused);
+        let (one, _other) = UnixDatagram::pair()?;
+        let Error::Io(large) = one.send(vec![0; 1 << 20]).await.unwrap_err().error else {
+            panic!()
+        };
+        assert_eq!(large.raw_os_error(), Some(libc::EMSGSIZE));
+        Ok(())
+    });
+}
+
+#[trine::test(kernel = "both")]
+fn a_large_datagram_needs_a_large_buffer() {
+    const LEN: usize = 150_000;
+    run(async || {
+        let (one, other) = UnixDatagram::pair()?;
+        one.send(vec![7; LEN]).await?;
+        assert_eq!(other.recv_into(Vec::with_capacity(LEN)).await?.0, vec![7; LEN]);
+        one.send(vec![7; LEN]).await?;
+        assert_kind(other.recv().await, ErrorKind::InvalidData);
+        one.send("next").await?;
+        assert_eq!(other.recv().await?, *b"next");
+        Ok(())
+    });
+}
+
+#[test]
+fn it_talks_to_other_programs() {
+    if cfg!(miri) || Command::new("socat").arg("-V").output().is_err() {
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.path("socket");
+    run(async || {
+        let listener = UnixListener::builder().unlink_on_close(true).bind(&path).await?;
+        let mut child = Command::new("socat")
+            .arg(format!("UNIX-CONNECT:{}", path.display()))
+            .arg("EXEC:cat")
+            .spawn()?;
+        let (stream, _) = trine::fail_after(LONG, async |_| listener.accept().await).await?;
+        assert_eq!(stream.peer_cred()?.process as u32, child.id());
+        for len in [1, 1000, 20_000] {
+            let sent = stream.write_all(vec![b'x'; len]).await?;
+            assert_eq!(stream.read_exact(vec![0; len]).await?, sent);
+        }
+        stream.shutdown(Shutdown::Write).await?;
+        assert!(stream.recv().await?.is_none());
+        child.wait()?;
+        listener.close().await
+    });
+    assert_eq!(folder.files(), 0);
+}
