@@ -131,8 +131,8 @@ impl UnixStream {
     /// end of the stream.
     ///
     /// Awaited again after `Cancelled`, it starts anew. What arrives for a dropped or cancelled receive
-    /// stays with the stream and is what the next one returns (rule D7). Descriptors that come with the
-    /// bytes are closed by the kernel: take them with [`recv_with_fds`](UnixStream::recv_with_fds).
+    /// stays with the stream and is what the next one returns (rule D7). Descriptors that somebody sends
+    /// with the bytes are closed by the kernel.
     ///
     /// Cancel class: total. Linux 6.1.
     ///
