@@ -80,9 +80,9 @@ impl File {
     /// Opens a file to read it.
     ///
     /// Opening never holds up the run: the kernel does it in a thread of its own. Opening a FIFO waits for
-    /// somebody to open its other end, and can be cancelled. The kernel has few such threads, four for
-    /// each processor; where many FIFOs are waited for, open them with `O_NONBLOCK`
-    /// ([`custom_flags`](OpenOptions::custom_flags)).
+    /// somebody to open its other end, and can be cancelled. But the kernel has few such threads, four for
+    /// each processor, and while so many FIFOs are waited for, other opens, syncs and changes of names wait
+    /// too. Where there are many, open them with `O_NONBLOCK` ([`custom_flags`](OpenOptions::custom_flags)).
     ///
     /// Cancel class: total: a descriptor that comes after the cancel, or for a dropped future, is closed
     /// (rule D7). Linux 6.1.

@@ -2,6 +2,9 @@
 
 use std::io::ErrorKind;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use futures::poll;
 use trine::fs::{self, Dir, OpenOptions};
@@ -170,5 +173,34 @@ fn a_directory_is_cancelled_dropped_and_closed_as_a_file_is() {
         assert!(matches!(kept.create_dir("x").await, Err(Error::RunFinished)));
         assert!(matches!(kept.close().await, Err(Error::RunFinished)));
         Ok(())
+    });
+}
+
+/// Where somebody renames all the time the kernel cannot be sure that `..` stays within, and says "again".
+#[test]
+fn renames_elsewhere_disturb_nobody() {
+    run(async |path| {
+        fs::create_dir_all(path.join("in/a/b")).await?;
+        fs::write(path.join("in/file"), "content").await?;
+        std::fs::write(path.join("one"), "")?;
+        let dir = Dir::open(path.join("in")).await?;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let renaming = thread::spawn({
+            let (is_over, one, two) = (Arc::clone(&is_over), path.join("one"), path.join("two"));
+            move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    std::fs::rename(&one, &two).unwrap();
+                    std::fs::rename(&two, &one).unwrap();
+                }
+            }
+        });
+        let mut outcome = Ok(());
+        for _ in 0..2000 {
+            let opened = dir.open_file("a/b/../../a/b/../../a/../file").await;
+            outcome = outcome.and(opened.map(drop));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        renaming.join().expect("it renames");
+        outcome
     });
 }
