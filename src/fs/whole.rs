@@ -97,8 +97,9 @@ pub async fn write(path: impl AsRef<Path>, contents: impl IoBuf) -> Result {
 /// the name is. The permissions are those of the old file, the owner is this process's; a symbolic link
 /// is replaced, not what it leads to.
 ///
-/// Cancel class: total: `Cancelled`, or dropped, the old file is there, and the one beside it is removed.
-/// Linux 6.1.
+/// Cancel class: total: `Cancelled` means that the old file is there, and the one beside it is removed. It
+/// is removed when the future is dropped, too, but for one moment: dropped while the kernel is making that
+/// file (`.….tmp`), it may be left lying. Linux 6.1.
 ///
 /// # Errors
 /// What the operating system says; `InvalidInput` for a path without a name at its end; `Cancelled`. After

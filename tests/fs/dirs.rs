@@ -62,9 +62,9 @@ fn no_path_leads_out() {
         let absolute = path.join("out/file");
         let absolute = absolute.to_str().unwrap();
         let new = OpenOptions::new().write(true).create(true);
-        for leads_out in
-            ["../out/file", "here/../../out/file", "up/file", "absolute/file", absolute]
-        {
+        let ways = ["up/file", absolute, "../out/file", "here/../../out/file", "absolute/file"];
+        // Each takes minutes under Miri.
+        for leads_out in &ways[..fewer(5, 1)] {
             assert_kind(dir.open_file(leads_out).await, ErrorKind::PermissionDenied);
             let made = dir.open_file_with(leads_out, &new).await;
             assert_kind(made, ErrorKind::PermissionDenied);
