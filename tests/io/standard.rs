@@ -5,14 +5,16 @@ use std::fs::{self, File};
 use std::io::{Read as _, Seek, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::process::{Child, Command, Stdio};
 use std::{env, thread};
 
+use futures::poll;
 use trine::io::{self, BufReader, BufWriter, Write};
 use trine::testing::{World, wait_all_tasks_blocked};
 use trine::{CancelScope, Error, Result, nursery};
 
-use super::common::{in_kernel, within};
+use super::common::{in_kernel, turns, within};
 use super::once;
 
 const PART: &str = "TRINE_TEST_PART";
@@ -168,7 +170,11 @@ fn what_one_call_writes_stays_together() {
 // D7: a part of it is out. That is no reason for all others to be silent from then on.
 async fn dropped() -> Result {
     let out = io::stdout()?;
-    assert!(once(async { Ok(out.write_all(vec![b'x'; 1 << 20]).await?) }).await?.is_none());
+    {
+        let mut halfway = pin!(out.write_all(vec![b'x'; 8 << 20]));
+        assert!(poll!(halfway.as_mut()).is_pending());
+        turns(3).await; // As much as a pipe takes at once is out then.
+    }
     out.write_all("\n=after\n").await?;
     let scope = CancelScope::new();
     nursery(async |n| {
