@@ -178,7 +178,27 @@ async fn joined_pipes_conform() -> Result {
     check_half_closeable_stream(make, Some(make)).await
 }
 
-// M2, M4: both are closed, also in a cancelled scope.
+/// Something that cannot be closed as it should be.
+struct Stubborn;
+
+impl Close for Stubborn {
+    async fn close(self) -> Result {
+        Err(Error::other("it does not close"))
+    }
+}
+
+// M4: a cancellation does not hide what is really wrong.
+#[trine::test(kernel = "both", runs = 3)]
+async fn closing_tells_of_an_error_rather_than_of_the_cancellation() -> Result {
+    let (write, _other) = duplex(9);
+    let scope = CancelScope::new();
+    scope.cancel();
+    let closed = scope.run(async |_| io::join(Stubborn, write).close().await).await;
+    assert!(closed.is_err_and(|error| error.to_string() == "it does not close"));
+    Ok(())
+}
+
+// M2: both are closed, also in a cancelled scope.
 #[trine::test(kernel = "both", runs = 3)]
 async fn closing_a_joined_stream_closes_both() -> Result {
     let ((read, other), (write, another)) = (duplex(9), duplex(9));
