@@ -153,6 +153,21 @@ fn that_nobody_is_there_is_the_error_of_the_next_call_only() {
             Ok(())
         })
         .await?;
+        // It has come for a receive that is dropped.
+        for into in [false, true] {
+            {
+                let (mut pool, mut own) =
+                    (pin!(socket.recv()), pin!(socket.recv_into(Vec::with_capacity(8))));
+                match into {
+                    true => assert!(poll!(&mut own).is_pending()),
+                    false => assert!(poll!(&mut pool).is_pending()),
+                }
+                in_kernel(1).await?;
+                socket.send("anybody?").await?;
+                turns(2).await;
+            }
+            assert_kind(socket.recv().await, ErrorKind::ConnectionRefused);
+        }
         // Somebody comes.
         let other = UdpSocket::bind(address).await?;
         socket.send("hello").await?;
