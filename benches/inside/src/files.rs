@@ -1,9 +1,9 @@
 //! Reading and writing files: the ring by hand, trine, tokio's pool of threads, and threads alone.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -41,6 +41,13 @@ impl Place {
         self.0.join(name)
     }
 
+    /// The same, open to be read from the page cache, or past it.
+    fn open_large<const DIRECT: bool>(&self) -> File {
+        let flags = if DIRECT { libc::O_DIRECT } else { 0 };
+        let opened = OpenOptions::new().read(true).custom_flags(flags).open(self.large_file());
+        opened.expect("it was made, and the file system knows direct reads")
+    }
+
     /// A large file, all of it in the page cache.
     fn large_file(&self) -> PathBuf {
         let path = self.file("large");
@@ -61,6 +68,10 @@ impl Drop for Place {
     }
 }
 
+/// Memory that devices can write to.
+#[repr(align(4096))]
+struct Page([u8; PAGE]);
+
 /// Where reads go: pages here and there, the same ones each time.
 #[derive(Clone)]
 struct Places(u64);
@@ -80,16 +91,16 @@ impl Places {
 
 // Pages here and there, 64 at a time.
 
-pub fn reads_by_hand(times: u64) -> Duration {
+pub fn reads_by_hand<const DIRECT: bool>(times: u64) -> Duration {
     let place = Place::new();
-    let file = File::open(place.large_file()).expect("it was made");
+    let file = place.open_large::<DIRECT>();
     let mut ring = Ring::open(128, 256).expect("a ring");
     let mut readers: Vec<_> =
-        (0..DEPTH).map(|reader| (Places::of(reader), times, vec![0; PAGE])).collect();
+        (0..DEPTH).map(|reader| (Places::of(reader), times, Box::new(Page([0; PAGE])))).collect();
     let mut left = DEPTH;
-    let push = |ring: &mut Ring, reader: &mut (Places, u64, Vec<u8>), number: u64| {
-        let (places, _, buf) = reader;
-        let read = opcode::Read::new(types::Fd(file.as_raw_fd()), buf.as_mut_ptr(), PAGE as u32);
+    let push = |ring: &mut Ring, reader: &mut (Places, u64, Box<Page>), number: u64| {
+        let (places, _, page) = reader;
+        let read = opcode::Read::new(types::Fd(file.as_raw_fd()), page.0.as_mut_ptr(), PAGE as u32);
         let entry = read.offset(places.next()).build().user_data(number);
         // SAFETY: the buffer lives until the last completion has been seen below.
         unsafe { ring.push(&entry) };
@@ -114,17 +125,17 @@ pub fn reads_by_hand(times: u64) -> Duration {
     began.elapsed()
 }
 
-pub fn reads_by_trine(times: u64) -> Duration {
+pub fn reads_by_trine<const DIRECT: bool>(times: u64) -> Duration {
     let place = Place::new();
     let path = place.large_file();
     runs::trine(async || {
-        let file = trine::fs::File::open(path).await?;
+        let file = trine::fs::File::options().read(true).direct(DIRECT).open(path).await?;
         let began = Instant::now();
         nursery(async |n| {
             for reader in 0..DEPTH {
                 let file = &file;
                 n.spawn(async move {
-                    let (mut places, mut buf) = (Places::of(reader), Vec::with_capacity(PAGE));
+                    let (mut places, mut buf) = (Places::of(reader), file.direct_buf(PAGE).await?);
                     for _ in 0..times {
                         buf = file.read_at(buf, places.next()).await?;
                         assert_eq!(buf.len(), PAGE);
@@ -139,21 +150,21 @@ pub fn reads_by_trine(times: u64) -> Duration {
     })
 }
 
-pub fn reads_by_tokio(times: u64) -> Duration {
+pub fn reads_by_tokio<const DIRECT: bool>(times: u64) -> Duration {
     let place = Place::new();
-    let file = Arc::new(File::open(place.large_file()).expect("it was made"));
+    let file = Arc::new(place.open_large::<DIRECT>());
     runs::tokio(async {
         let began = Instant::now();
         let mut readers = JoinSet::new();
         for reader in 0..DEPTH {
             let file = Arc::clone(&file);
             readers.spawn_local(async move {
-                let (mut places, mut buf) = (Places::of(reader), vec![0; PAGE]);
+                let (mut places, mut page) = (Places::of(reader), Box::new(Page([0; PAGE])));
                 for _ in 0..times {
                     let (file, at) = (Arc::clone(&file), places.next());
                     // What `tokio::fs` does, without its cursor.
-                    let read = move || file.read_exact_at(&mut buf, at).map(|()| buf);
-                    buf = spawn_blocking(read).await.expect("no panic").expect("a page");
+                    let read = move || file.read_exact_at(&mut page.0, at).map(|()| page);
+                    page = spawn_blocking(read).await.expect("no panic").expect("a page");
                 }
             });
         }
@@ -162,17 +173,17 @@ pub fn reads_by_tokio(times: u64) -> Duration {
     })
 }
 
-pub fn reads_by_threads(times: u64) -> Duration {
+pub fn reads_by_threads<const DIRECT: bool>(times: u64) -> Duration {
     let place = Place::new();
-    let file = File::open(place.large_file()).expect("it was made");
+    let file = place.open_large::<DIRECT>();
     let began = Instant::now();
     thread::scope(|scope| {
         for reader in 0..DEPTH {
             let file = &file;
             scope.spawn(move || {
-                let (mut places, mut buf) = (Places::of(reader), vec![0; PAGE]);
+                let (mut places, mut page) = (Places::of(reader), Box::new(Page([0; PAGE])));
                 for _ in 0..times {
-                    file.read_exact_at(&mut buf, places.next()).expect("a page");
+                    file.read_exact_at(&mut page.0, places.next()).expect("a page");
                 }
             });
         }
