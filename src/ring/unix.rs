@@ -33,15 +33,6 @@ pub(crate) struct PeerIds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId(pub(super) u64, pub(super) u64);
 
-#[cfg(feature = "testing")]
-impl PeerIds {
-    pub(super) fn own() -> PeerIds {
-        // SAFETY: no memory is involved.
-        let (process, user, group) = unsafe { (libc::getpid(), libc::geteuid(), libc::getegid()) };
-        PeerIds { process, user, group }
-    }
-}
-
 impl UnixKind {
     fn socket_type(self) -> libc::c_int {
         let kind = match self {

@@ -147,10 +147,10 @@ impl World {
         machine.peer_name(key).map_err(error)
     }
 
-    /// Both ends of everything are in this process.
+    /// Both ends of everything are in this process, which belongs to somebody.
     pub(crate) fn peer_ids(&self, fd: RawFd) -> io::Result<PeerIds> {
         self.peer_name(fd)?;
-        Ok(PeerIds::own())
+        Ok(PeerIds { process: std::process::id() as i32, user: 1000, group: 1000 })
     }
 
     /// Which file has this name.
