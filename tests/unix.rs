@@ -19,7 +19,7 @@ use trine::net::{UnixDatagram, UnixListener, UnixStream};
 use trine::testing::World;
 use trine::{Builder, CancelScope, Error, Result, move_on_after, nursery, stats};
 
-use common::{in_kernel, turns};
+use common::{fewer, in_kernel, turns};
 
 const MOMENT: Duration = Duration::from_millis(2);
 const LONG: Duration = Duration::from_secs(60);

@@ -4,11 +4,13 @@ use std::io;
 use std::pin::pin;
 
 use futures::poll;
+use trine::net::TcpStream;
 use trine::testing::World;
+use trine::time::Instant;
 use trine::{CancelScope, Result, nursery, stats};
 
 use crate::common::fewer;
-use crate::{MOMENT, Peer, assert_pattern, pattern, run, too_much, turns};
+use crate::{MOMENT, Peer, assert_pattern, pair, pattern, run, too_much, turns};
 
 const PIECE: usize = fewer(20_000, 2_000);
 
@@ -181,6 +183,49 @@ fn nothing_is_no_size_to_begin_from() {
         let (one, _peer) = Peer::pair().await?;
         let refused = one.set_zero_copy(Some(0)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        Ok(())
+    });
+}
+
+/// What sends without a copy take, by size, over loopback, where the kernel copies all the same when the
+/// bytes arrive.
+#[test]
+#[ignore = "a measurement"]
+fn where_it_pays() {
+    const ALL: usize = 64 << 20;
+    // How long that takes.
+    async fn send(one: &TcpStream, two: &TcpStream, size: usize) -> Result<f64> {
+        let began = Instant::now();
+        nursery(async |n| {
+            n.spawn(async {
+                let mut left = ALL;
+                while left > 0 {
+                    left -= two.recv().await?.expect("no end").len();
+                }
+                Ok(())
+            });
+            let mut buf = vec![1; size];
+            for _ in 0..ALL / size {
+                buf = one.write_all(buf).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(began.elapsed().as_secs_f64())
+    }
+    run(async || {
+        let (one, two) = pair().await?;
+        for size in [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20] {
+            let mut ratios = Vec::new();
+            for _round in 0..9 {
+                one.set_zero_copy(None)?;
+                let copied = send(&one, &two, size).await?;
+                one.set_zero_copy(Some(1))?;
+                ratios.push(send(&one, &two, size).await? / copied);
+            }
+            ratios.sort_by(f64::total_cmp);
+            println!("{size:>8} bytes: {:.2} times as long as with a copy", ratios[4]);
+        }
         Ok(())
     });
 }
