@@ -309,7 +309,8 @@ fn a_dropped_wait_leaves_nothing_in_the_kernel() {
             .run(async |_| {
                 let mut wait = pin!(ready.readable());
                 begin(wait.as_mut()).await;
-                assert_eq!(stats().in_kernel, before + 1);
+                // It may have been interrupted already.
+                assert!(stats().in_kernel <= before + 1);
                 Ok(())
             })
             .await?;
