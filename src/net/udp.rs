@@ -221,7 +221,7 @@ impl UdpSocket {
         if self.is_ipv4 { v4 } else { v6 }
     }
 
-    /// The value of an [option](super::option).
+    /// The value of an [option](mod@super::option).
     ///
     /// # Errors
     /// What the operating system says.
@@ -229,7 +229,7 @@ impl UdpSocket {
         option.get(self.host(), self.as_raw_fd())
     }
 
-    /// Sets an [option](super::option): [`BROADCAST`](super::option::BROADCAST), say, or
+    /// Sets an [option](mod@super::option): [`BROADCAST`](super::option::BROADCAST), say, or
     /// [`RECEIVE_BUFFER`](super::option::RECEIVE_BUFFER).
     ///
     /// # Errors
