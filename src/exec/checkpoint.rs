@@ -100,6 +100,25 @@ impl Run {
         self.poll_pause(pause, cx)
     }
 
+    /// The same as a future.
+    pub(crate) fn schedule_point(self: &Rc<Self>) -> impl Future<Output = ()> {
+        let mut pause = None;
+        poll_fn(move |cx| self.poll_budget(&mut pause, cx))
+    }
+
+    /// What an operation begins with that the kernel, or nobody, answers at once: it raises if a scope
+    /// around is cancelled, and now and then lets others run. What it takes afterwards cannot be lost to a
+    /// wait (rules A2, A8).
+    pub(crate) fn answer_at_once(self: &Rc<Self>) -> impl Future<Output = Result<(), Cancelled>> {
+        let mut pause = None;
+        poll_fn(move |cx| {
+            if pause.is_none() {
+                ready!(self.cancel_point())?;
+            }
+            self.poll_budget(&mut pause, cx).map(Ok)
+        })
+    }
+
     /// Whether an operation may return at once; the next one perhaps not.
     #[inline]
     pub(crate) fn spend_budget(&self) -> bool {

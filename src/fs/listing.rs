@@ -114,8 +114,7 @@ impl ReadDir {
         poll_fn(|_| self.run.cancel_point()).await?;
         loop {
             if let Some(listed) = self.source.pop() {
-                let mut pause = None;
-                poll_fn(|cx| self.run.poll_budget(&mut pause, cx)).await;
+                self.run.schedule_point().await;
                 let directory = Rc::clone(&self.directory);
                 let entry = |listed| DirEntry { run: Rc::clone(&self.run), directory, listed };
                 return Ok(listed.map(entry));
@@ -194,9 +193,7 @@ impl DirEntry {
     /// What the operating system says; `Cancelled`.
     pub async fn file_type(&self) -> Result<FileType> {
         if let Some(kind) = self.listed.kind {
-            poll_fn(|_| self.run.cancel_point()).await?;
-            let mut pause = None;
-            poll_fn(|cx| self.run.poll_budget(&mut pause, cx)).await;
+            self.run.answer_at_once().await?;
             return Ok(FileType::new(kind));
         }
         Ok(self.metadata().await?.file_type())

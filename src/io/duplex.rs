@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 
@@ -307,8 +306,7 @@ impl Close for Duplex {
     async fn close(self) -> Result {
         drop(self);
         let run = exec::current()?;
-        let mut pause = None;
-        poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
+        run.schedule_point().await;
         Ok(run.closing_point()?)
     }
 }

@@ -1,7 +1,6 @@
 //! One half of an object: what only one task at a time may use.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 
 use crate::error::{Error, Result};
 use crate::exec;
@@ -46,10 +45,7 @@ impl<T: Default> Half<T> {
     /// for (rules A2, A8).
     pub(crate) async fn begin(&self, what: &'static str) -> Result<Turn<'_, T>> {
         let turn = self.turn(what)?;
-        let run = exec::current()?;
-        poll_fn(|_| run.cancel_point()).await?;
-        let mut pause = None;
-        poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
+        exec::current()?.answer_at_once().await?;
         Ok(turn)
     }
 

@@ -97,8 +97,7 @@ impl Halves {
             (true, false) => libc::SHUT_RD,
             (false, true) => libc::SHUT_WR,
             (false, false) => {
-                let mut pause = None;
-                poll_fn(|cx| self.run.poll_budget(&mut pause, cx)).await;
+                self.run.schedule_point().await;
                 return Ok(());
             }
         };
@@ -124,8 +123,7 @@ impl Halves {
                 close_sole(&self.run, sole).await
             }
             None => {
-                let mut pause = None;
-                poll_fn(|cx| self.run.poll_budget(&mut pause, cx)).await;
+                self.run.schedule_point().await;
                 Ok(())
             }
         }

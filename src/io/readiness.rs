@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
@@ -97,10 +97,8 @@ impl<T: AsRawFd> Readiness<T> {
     ) -> Result<R> {
         let run = &self.polled.run;
         exec::check_run(run)?;
-        poll_fn(|_| run.cancel_point()).await?;
         // Before, not after: what it returns must not be lost to one who is dropped while waiting.
-        let mut pause = None;
-        poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
+        run.answer_at_once().await?;
         loop {
             match operation(&self.value) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

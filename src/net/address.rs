@@ -165,8 +165,7 @@ impl Address {
         mut work: impl FnMut(SocketAddr) -> io::Result<T>,
     ) -> Result<T> {
         let addresses = self.resolve().await?;
-        let mut pause = None;
-        poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
+        run.schedule_point().await;
         let mut refused = None;
         for address in addresses {
             match work(address) {

@@ -1,7 +1,7 @@
 //! Listening for TCP connections.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
@@ -182,8 +182,7 @@ impl ListenBuilder {
     pub async fn bind_all(self, address: impl Into<Address>) -> Result<Vec<TcpListener>> {
         let run = exec::current()?;
         let addresses = address.into().resolve().await?;
-        let mut pause = None;
-        poll_fn(|cx| run.poll_budget(&mut pause, cx)).await;
+        run.schedule_point().await;
         let (mut sockets, mut lacking) = (Vec::new(), None);
         for address in addresses {
             match self.listen(run.host(), address) {

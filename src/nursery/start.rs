@@ -120,8 +120,7 @@ where
     match value.take() {
         Some(value) => {
             // A child that is ready at once must not let its spawner starve the ring (rule A2).
-            let mut pause = None;
-            poll_fn(|cx| waiting.run.poll_budget(&mut pause, cx)).await;
+            waiting.run.schedule_point().await;
             Ok(value)
         }
         None => Err(waiting.failure(at)),

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::process::ExitStatus;
@@ -85,9 +84,7 @@ impl Child {
     /// ```
     pub async fn wait(&self) -> Result<ExitStatus> {
         exec::check_run(&self.run)?;
-        poll_fn(|_| self.run.cancel_point()).await?;
-        let mut pause = None;
-        poll_fn(|cx| self.run.poll_budget(&mut pause, cx)).await;
+        self.run.answer_at_once().await?;
         loop {
             if let Some(status) = self.try_wait()? {
                 self.run.progress();

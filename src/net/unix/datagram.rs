@@ -17,7 +17,6 @@ use crate::op::{BufError, Chunk, IoBuf, IoBufMut, Message};
 use crate::ring::{Descriptor, SockAddr, UnixKind};
 
 use super::super::datagram::{Datagrams, RecvMessage};
-use super::answer_at_once;
 
 /// A Unix socket for datagrams. They come whole, in order, and none is lost: a send waits while the receiver
 /// has as many as it may have (`net.unix.max_dgram_qlen`, mostly ten).
@@ -67,7 +66,7 @@ impl UnixDatagram {
     /// ```
     pub async fn bind_addr(address: &SocketAddr) -> Result<UnixDatagram> {
         let run = exec::current()?;
-        answer_at_once(&run).await?;
+        run.answer_at_once().await?;
         let socket = run.host().unix_bound(&SockAddr::from(address))?;
         Ok(UnixDatagram::new(&run, socket))
     }
@@ -128,7 +127,7 @@ impl UnixDatagram {
     pub async fn connect_addr(&self, address: &SocketAddr) -> Result {
         let run = self.socket.run();
         exec::check_run(run)?;
-        answer_at_once(run).await?;
+        run.answer_at_once().await?;
         Ok(run.host().unix_connect(self.as_raw_fd(), &SockAddr::from(address))?)
     }
 

@@ -16,7 +16,6 @@ use crate::io::close_by_its_method;
 use crate::ring::{FileId, Host, SockAddr};
 
 use super::super::accept::{AcceptSocket, Acceptor};
-use super::answer_at_once;
 use super::stream::UnixStream;
 
 /// A Unix socket that listens for connections.
@@ -172,7 +171,7 @@ impl UnixListenBuilder {
     /// As [`UnixListener::bind_addr`].
     pub async fn bind_addr(self, address: &SocketAddr) -> Result<UnixListener> {
         let run = exec::current()?;
-        answer_at_once(&run).await?;
+        run.answer_at_once().await?;
         let host = run.host();
         let socket = host.unix_listen(&SockAddr::from(address), self.backlog)?;
         let file = match address.as_pathname().filter(|_| self.unlink) {
