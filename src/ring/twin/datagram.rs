@@ -16,10 +16,10 @@ use super::files::File;
 use super::journal::Deed;
 use super::machine::{Happening, Machine};
 use super::network::{Network, conflict, source_for};
+use super::object::Object;
 use super::operations::{Interest, those};
 use super::options::Options;
 use super::tape::Lane;
-use super::tcp::Socket;
 
 pub(super) struct UdpSocket {
     pub(super) local: SocketAddr,
@@ -124,7 +124,7 @@ impl Machine {
     pub(super) fn udp_socket(&mut self, address: SocketAddr) -> Result<RawFd, i32> {
         self.check_descriptors()?;
         let local = self.network.complete_udp(address)?;
-        let socket = Socket::Udp(Box::new(UdpSocket::new(local)));
+        let socket = Object::Udp(Box::new(UdpSocket::new(local)));
         let (fd, file) = self.open_file(socket, Options::of_datagrams(), "udp")?;
         self.network.udp.insert(local, file);
         Ok(fd)
@@ -132,8 +132,8 @@ impl Machine {
 
     /// The UDP socket that a file is.
     pub(super) fn udp_of(&mut self, file: Key<File>) -> Result<&mut UdpSocket, i32> {
-        match self.files.table.get_mut(file).map(|file| &mut file.socket) {
-            Some(Socket::Udp(socket)) => Ok(socket),
+        match self.files.table.get_mut(file).map(|file| &mut file.object) {
+            Some(Object::Udp(socket)) => Ok(socket),
             _ => Err(libc::ENOTSOCK),
         }
     }
@@ -315,8 +315,8 @@ impl Machine {
         let mut files: Vec<_> = exact.into_iter().chain(wide).collect();
         files.retain(|file| self.udp_of(*file).is_ok_and(|socket| socket.takes_from(from)));
         if to.ip().is_multicast() {
-            let joined = |file: &File| match &file.socket {
-                Socket::Udp(socket) => socket.groups.iter().any(|(group, _)| *group == to.ip()),
+            let joined = |file: &File| match &file.object {
+                Object::Udp(socket) => socket.groups.iter().any(|(group, _)| *group == to.ip()),
                 _ => false,
             };
             // That one of the machine has joined is enough.

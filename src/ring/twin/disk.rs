@@ -20,10 +20,10 @@ use super::files::File;
 use super::filesystem::{Content, FileSystem, Node, Place, Walk};
 use super::machine::Machine;
 use super::memory;
+use super::object::Object;
 use super::operations::{Attempt, Class, Description, Op, Stage, counted, failed};
 use super::queue::Work;
 use super::tape::Lane;
-use super::tcp::Socket;
 use super::world::{World, error};
 
 /// The one disk of a world.
@@ -213,8 +213,8 @@ impl Machine {
 
     /// What the file may do, if there is a node behind it.
     pub(super) fn node_of(&self, file: Option<Key<File>>) -> Option<OpenNode> {
-        match self.files.table.get(file?)?.socket {
-            Socket::Node(open) => Some(open),
+        match self.files.table.get(file?)?.object {
+            Object::Node(open) => Some(open),
             _ => None,
         }
     }
@@ -286,7 +286,7 @@ impl Machine {
         let moves_bytes = !has(libc::O_PATH);
         let (reads, writes) = (reads && moves_bytes, writes && moves_bytes);
         let open = OpenNode { node, reads, writes, appends: has(libc::O_APPEND) };
-        let (fd, _) = self.open_file(Socket::Node(open), Default::default(), "open")?;
+        let (fd, _) = self.open_file(Object::Node(open), Default::default(), "open")?;
         self.disk.files.open(node);
         Ok(fd)
     }

@@ -11,10 +11,10 @@ use crate::slots::{Key, Slots};
 
 use super::journal::Deed;
 use super::machine::Machine;
+use super::object::Object;
 use super::operations::{Interest, Op, Stage};
 use super::options::Options;
 use super::queue::Work;
-use super::tcp::Socket;
 
 /// The first number. So high that a real system call on one, made by mistake, gets `EBADF`.
 pub(super) const FIRST_FD: RawFd = 1 << 30;
@@ -29,7 +29,7 @@ pub(super) struct Files {
 
 /// What a descriptor names.
 pub(super) struct File {
-    pub(super) socket: Socket,
+    pub(super) object: Object,
     pub(super) options: Options,
     /// The number, if it is open, and the operations in flight.
     holds: u32,
@@ -101,20 +101,20 @@ impl Machine {
     }
 
     /// A file without a number, for whoever keeps the key.
-    pub(super) fn nameless_file(&mut self, socket: Socket, options: Options) -> Key<File> {
+    pub(super) fn nameless_file(&mut self, object: Object, options: Options) -> Key<File> {
         let waiting = [Vec::new(), Vec::new()];
-        self.files.table.insert(File { socket, options, holds: 1, waiting, interrupted: [0; 2] })
+        self.files.table.insert(File { object, options, holds: 1, waiting, interrupted: [0; 2] })
     }
 
-    /// Gives a socket the lowest free number.
+    /// Gives an object the lowest free number.
     pub(super) fn open_file(
         &mut self,
-        socket: Socket,
+        object: Object,
         options: Options,
         how: &'static str,
     ) -> Result<(RawFd, Key<File>), i32> {
         self.check_descriptors()?;
-        let key = self.nameless_file(socket, options);
+        let key = self.nameless_file(object, options);
         let fd = self.files.assign(key);
         self.record(Deed::Open, how, fd as u64, 0);
         Ok((fd, key))
@@ -153,7 +153,7 @@ impl Machine {
             return;
         }
         if let Some(file) = self.files.table.remove(key) {
-            self.end_socket(key, file.socket, file.options);
+            self.end_object(key, file.object, file.options);
         }
     }
 

@@ -58,6 +58,7 @@ mod journal;
 mod machine;
 mod memory;
 mod network;
+mod object;
 mod operations;
 mod options;
 mod outside;

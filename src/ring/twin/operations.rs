@@ -13,11 +13,11 @@ use super::disk;
 use super::files::File;
 use super::machine::Machine;
 use super::memory;
+use super::object::Object;
 use super::pipe::{Pipe, PipeEnd};
 use super::queue::RingState;
 use super::stream::{Conn, Readable, Side};
 use super::tape::Lane;
-use super::tcp::Socket;
 
 /// An operation from its submission to its terminal completion.
 #[derive(Clone, Copy)]
@@ -191,17 +191,17 @@ impl Op {
 
     fn conn(&self, machine: &Machine) -> Result<(Key<Conn>, Side), NoStream> {
         let file = self.file.and_then(|file| machine.files.table.get(file));
-        match file.map(|file| &file.socket) {
-            Some(Socket::Stream { conn, side, .. }) => Ok((*conn, *side)),
-            Some(Socket::Connecting(_)) => Err(NoStream::NotYet),
+        match file.map(|file| &file.object) {
+            Some(Object::Stream { conn, side, .. }) => Ok((*conn, *side)),
+            Some(Object::Connecting(_)) => Err(NoStream::NotYet),
             _ => Err(NoStream::Never),
         }
     }
 
     /// The pipe, if the descriptor is this end of one.
     fn pipe(&self, machine: &Machine, end: PipeEnd) -> Option<Key<Pipe>> {
-        match machine.files.table.get(self.file?)?.socket {
-            Socket::Pipe { pipe, end: which } if which == end => Some(pipe),
+        match machine.files.table.get(self.file?)?.object {
+            Object::Pipe { pipe, end: which } if which == end => Some(pipe),
             _ => None,
         }
     }
@@ -248,37 +248,37 @@ static CONNECT: Description = Description {
     attempt: |machine, op| {
         let Some(file) = op.file else { return failed(libc::EBADF) };
         let begun = op.done > 0;
-        match machine.files.table.get_mut(file).map(|file| &mut file.socket) {
-            Some(Socket::Fresh { failed: reason @ Some(_), .. }) => {
+        match machine.files.table.get_mut(file).map(|file| &mut file.object) {
+            Some(Object::Fresh { failed: reason @ Some(_), .. }) => {
                 failed(reason.take().unwrap_or(libc::ECONNABORTED))
             }
-            Some(Socket::Fresh { .. }) if !begun => {
+            Some(Object::Fresh { .. }) if !begun => {
                 op.done = 1;
                 begin_connect(machine, op, file)
             }
-            Some(Socket::Unix(_)) => match op.request {
+            Some(Object::UnixDatagrams(_)) => match op.request {
                 Request::Connect { to, .. } => {
                     answer(machine.unix_connect(file, memory::read_name(to).unix_name()))
                 }
                 _ => failed(libc::EINVAL),
             },
-            Some(Socket::Udp(_)) => match op.request {
+            Some(Object::Udp(_)) => match op.request {
                 Request::Connect { to, .. } => match memory::read_address(to) {
                     Ok(to) => answer(machine.udp_connect(file, to)),
                     Err(_) => failed(libc::EAFNOSUPPORT),
                 },
                 _ => failed(libc::EINVAL),
             },
-            Some(Socket::Connecting(_)) if begun => Attempt::Blocked(Interest::Write),
-            Some(Socket::Connecting(_)) => failed(libc::EALREADY),
+            Some(Object::Connecting(_)) if begun => Attempt::Blocked(Interest::Write),
+            Some(Object::Connecting(_)) => failed(libc::EALREADY),
             // Whoever asks first hears that it is connected.
-            Some(Socket::Stream { unreported: unreported @ true, .. }) => {
+            Some(Object::Stream { unreported: unreported @ true, .. }) => {
                 *unreported = false;
                 Attempt::Done(0, None)
             }
-            Some(Socket::Stream { .. } | Socket::Listener(_)) => failed(libc::EISCONN),
-            Some(Socket::Pipe { .. } | Socket::Node(_)) => failed(libc::ENOTSOCK),
-            Some(Socket::Fresh { .. }) | None => failed(libc::ECONNABORTED),
+            Some(Object::Stream { .. } | Object::Listener(_)) => failed(libc::EISCONN),
+            Some(Object::Pipe { .. } | Object::Node(_)) => failed(libc::ENOTSOCK),
+            Some(Object::Fresh { .. }) | None => failed(libc::ECONNABORTED),
         }
     },
 };

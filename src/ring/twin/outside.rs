@@ -10,9 +10,9 @@ use crate::slots::Key;
 
 use super::files::File;
 use super::machine::Machine;
+use super::object::Object;
 use super::options::Options;
 use super::stream::Readable;
-use super::tcp::Socket;
 use super::world::{World, error};
 
 /// An end of a connection that a test holds itself, from [`World::connect`](crate::testing::World::connect):
@@ -54,7 +54,7 @@ pub struct Outside {
 impl Outside {
     pub(crate) fn connect(world: &Rc<World>, to: SocketAddr) -> io::Result<Outside> {
         let machine = &mut *world.machine();
-        let fresh = Socket::fresh(to);
+        let fresh = Object::fresh(to);
         let file = machine.nameless_file(fresh, Options::default());
         let begun = machine.begin_connect(file, to).and_then(|address| {
             // Where the network takes no time it may have been refused already.

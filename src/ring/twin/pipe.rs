@@ -8,10 +8,10 @@ use crate::slots::Key;
 use super::files::File;
 use super::journal::Deed;
 use super::machine::Machine;
+use super::object::Object;
 use super::operations::{Interest, those};
 use super::options::Options;
 use super::stream::{CAPACITY, Readable};
-use super::tcp::Socket;
 
 /// A pipe, for as long as it has an end.
 pub(super) struct Pipe {
@@ -68,7 +68,7 @@ impl Machine {
     }
 
     fn open_end(&mut self, pipe: Key<Pipe>, end: PipeEnd) -> Result<RawFd, i32> {
-        let (fd, file) = self.open_file(Socket::Pipe { pipe, end }, Options::default(), "pipe")?;
+        let (fd, file) = self.open_file(Object::Pipe { pipe, end }, Options::default(), "pipe")?;
         if let Some(pipe) = self.pipes.get_mut(pipe) {
             pipe.ends[end as usize] = Some(file);
         }

@@ -44,7 +44,7 @@ pub(super) struct End {
     pub(super) address: SocketAddr,
     /// `None` in a backlog, and once it is gone.
     pub(super) file: Option<Key<File>>,
-    pub(super) inbound: Pipe,
+    pub(super) inbound: Flow,
     /// It has said that it sends nothing more.
     finished: bool,
     read_shut: bool,
@@ -57,7 +57,7 @@ pub(super) struct End {
 }
 
 /// What is on the way to one end.
-pub(super) struct Pipe {
+pub(super) struct Flow {
     /// What has arrived, and behind it what is in flight.
     bytes: VecDeque<u8>,
     arrived: usize,
@@ -144,7 +144,7 @@ impl Conn {
 
 impl End {
     fn new(address: SocketAddr, capacity: usize, gone: bool) -> End {
-        let inbound = Pipe {
+        let inbound = Flow {
             bytes: VecDeque::new(),
             arrived: 0,
             segments: VecDeque::new(),
@@ -177,7 +177,7 @@ impl End {
     }
 }
 
-impl Pipe {
+impl Flow {
     fn room(&self) -> usize {
         self.capacity.saturating_sub(self.bytes.len())
     }
@@ -204,7 +204,7 @@ impl Pipe {
         if whole && self.arrived <= self.bytes.len() {
             return Ok(());
         }
-        let Pipe { sent, received, discarded, .. } = self;
+        let Flow { sent, received, discarded, .. } = self;
         Err(format!(
             "to {to} went {sent} bytes: {received} received, {discarded} discarded, {there} there"
         ))
@@ -251,9 +251,9 @@ impl Machine {
             self.conns.get_mut(key)?.ends[side].error = None;
             return Some(Err(libc::ECONNRESET));
         }
-        let pipe = &mut self.conns.get_mut(key)?.ends[1 - side].inbound;
-        pipe.bytes.extend(&bytes[..count]);
-        pipe.sent += count as u64;
+        let flow = &mut self.conns.get_mut(key)?.ends[1 - side].inbound;
+        flow.bytes.extend(&bytes[..count]);
+        flow.sent += count as u64;
         self.record(Deed::Send, "", end_number(key, side), count as i64);
         if count > 0 {
             self.transmit(key, 1 - side, Segment::Data(count));
@@ -324,15 +324,15 @@ impl Machine {
         let there = conn.ends[side].inbound.arrived.min(room);
         let count = self.cut(there);
         let Some(conn) = self.conns.get_mut(key) else { return 0 };
-        let pipe = &mut conn.ends[side].inbound;
-        let (first, second) = pipe.bytes.as_slices();
+        let flow = &mut conn.ends[side].inbound;
+        let (first, second) = flow.bytes.as_slices();
         let from_first = count.min(first.len());
         write(0, &first[..from_first]);
         write(from_first, &second[..count - from_first]);
-        pipe.bytes.drain(..count);
-        pipe.arrived -= count;
-        pipe.received += count as u64;
-        pipe.widen();
+        flow.bytes.drain(..count);
+        flow.arrived -= count;
+        flow.received += count as u64;
+        flow.widen();
         let sender = conn.ends[1 - side].file;
         self.record(Deed::Receive, "", end_number(key, side), count as i64);
         self.wake(sender, Interest::Write);
@@ -404,10 +404,10 @@ impl Machine {
     pub(super) fn break_connection(&mut self, key: Key<Conn>) {
         for side in SIDES {
             let Some(conn) = self.conns.get_mut(key) else { return };
-            let pipe = &mut conn.ends[side].inbound;
-            pipe.segments.clear();
-            let flying = pipe.bytes.len() - pipe.arrived;
-            pipe.discard(pipe.arrived, flying);
+            let flow = &mut conn.ends[side].inbound;
+            flow.segments.clear();
+            let flying = flow.bytes.len() - flow.arrived;
+            flow.discard(flow.arrived, flying);
         }
         for side in SIDES {
             self.arrive(key, side, Segment::Reset);
@@ -426,16 +426,16 @@ impl Machine {
         }
         let Some(conn) = self.conns.get_mut(key) else { return };
         let cut = self.network.blocks(conn.ends[0].address, conn.ends[1].address);
-        let pipe = &mut conn.ends[to].inbound;
+        let flow = &mut conn.ends[to].inbound;
         // Nothing overtakes on the way.
-        let arrives = if cut { Instant::MAX } else { (now + on_its_way).max(pipe.last_arrival) };
-        if arrives <= now && pipe.segments.is_empty() {
+        let arrives = if cut { Instant::MAX } else { (now + on_its_way).max(flow.last_arrival) };
+        if arrives <= now && flow.segments.is_empty() {
             self.arrive(key, to, segment);
             return;
         }
-        pipe.segments.push_back((arrives, segment));
+        flow.segments.push_back((arrives, segment));
         if !cut {
-            pipe.last_arrival = arrives;
+            flow.last_arrival = arrives;
             self.schedule(arrives, Happening::Arrival(key, to));
         }
     }

@@ -8,46 +8,16 @@ use std::time::Duration;
 use crate::slots::Key;
 
 use super::super::socket::OptionName;
-use super::datagram::UdpSocket;
-use super::disk::OpenNode;
 use super::files::File;
 use super::journal::Deed;
 use super::machine::{Happening, Machine};
 use super::network::{conflict, unspecified};
+use super::object::Object;
 use super::operations::Interest;
 use super::options::Options;
-use super::pipe::{Pipe, PipeEnd};
 use super::stream::{Conn, Handshake, Segment, Side, end_number};
 use super::tape::Lane;
-use super::unix::{Name, UnixDatagrams};
-
-pub(super) enum Socket {
-    /// Neither listening nor connected.
-    Fresh {
-        family: Family,
-        bound: Option<SocketAddr>,
-        /// Why a connect failed, if nobody has heard of it.
-        failed: Option<i32>,
-    },
-    Listener(Listener),
-    Connecting(Key<Conn>),
-    Stream {
-        conn: Key<Conn>,
-        side: Side,
-        /// It was connected, and no connect has said so.
-        unreported: bool,
-    },
-    Udp(Box<UdpSocket>),
-    /// For datagrams.
-    Unix(Box<UnixDatagrams>),
-    /// No socket at all.
-    Pipe {
-        pipe: Key<Pipe>,
-        end: PipeEnd,
-    },
-    /// A file or a directory.
-    Node(OpenNode),
-}
+use super::unix::Name;
 
 /// What kind of address a socket is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,26 +47,6 @@ pub(super) struct Listener {
 /// How long a client tries to connect: Linux gives up after about so long.
 const PATIENCE: Duration = Duration::from_secs(130);
 
-impl Socket {
-    /// One for addresses of this family.
-    pub(super) fn fresh(family: SocketAddr) -> Socket {
-        Socket::Fresh { family: Family::of(family), bound: None, failed: None }
-    }
-
-    pub(super) fn local_addr(&self, conns: impl Fn(Key<Conn>, Side) -> SocketAddr) -> SocketAddr {
-        match self {
-            Socket::Fresh { bound: Some(address), .. } => *address,
-            Socket::Fresh { family, .. } => (unspecified(*family != Family::Ipv6), 0).into(),
-            Socket::Unix(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            Socket::Udp(socket) => socket.local,
-            Socket::Listener(listener) => listener.address,
-            Socket::Connecting(conn) => conns(*conn, 0),
-            Socket::Stream { conn, side, .. } => conns(*conn, *side),
-            Socket::Pipe { .. } | Socket::Node(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        }
-    }
-}
-
 impl Listener {
     fn new(address: SocketAddr, name: Option<Name>, backlog: u32) -> Listener {
         Listener {
@@ -107,6 +57,11 @@ impl Listener {
             most: backlog as usize + 1,
             outside: VecDeque::new(),
         }
+    }
+
+    /// Whether a connection waits to be accepted.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
     }
 
     /// A Unix socket.
@@ -121,12 +76,12 @@ impl Machine {
         if self.network.no_ipv6 && family.is_ipv6() {
             return Err(libc::EAFNOSUPPORT);
         }
-        self.open_file(Socket::fresh(family), Options::default(), "socket").map(|(fd, _)| fd)
+        self.open_file(Object::fresh(family), Options::default(), "socket").map(|(fd, _)| fd)
     }
 
     /// bind(2).
     pub(super) fn bind(&mut self, file: Key<File>, address: SocketAddr) -> Result<(), i32> {
-        let Some(Socket::Fresh { family, bound: None, .. }) = self.socket(file) else {
+        let Some(Object::Fresh { family, bound: None, .. }) = self.object(file) else {
             return Err(libc::EINVAL);
         };
         match (*family == Family::Ipv4, address.is_ipv4()) {
@@ -140,7 +95,7 @@ impl Machine {
         if address.port() != 0 {
             self.check_free(file, address)?;
         }
-        if let Some(Socket::Fresh { bound, .. }) = self.socket(file) {
+        if let Some(Object::Fresh { bound, .. }) = self.object(file) {
             *bound = Some(address);
         }
         Ok(())
@@ -163,7 +118,7 @@ impl Machine {
 
     /// listen(2).
     pub(super) fn listen(&mut self, file: Key<File>, backlog: u32) -> Result<(), i32> {
-        let Some(&mut Socket::Fresh { family, bound, .. }) = self.socket(file) else {
+        let Some(&mut Object::Fresh { family, bound, .. }) = self.object(file) else {
             return Err(libc::EINVAL);
         };
         let address = match bound {
@@ -172,54 +127,50 @@ impl Machine {
         };
         self.check_free(file, address)?;
         let listener = Listener::new(address, None, backlog);
-        if let Some(socket) = self.socket(file) {
-            *socket = Socket::Listener(listener);
+        if let Some(object) = self.object(file) {
+            *object = Object::Listener(listener);
         }
         self.network.listeners.entry(address).or_default().push(file);
         Ok(())
     }
 
-    fn socket(&mut self, file: Key<File>) -> Option<&mut Socket> {
-        self.files.table.get_mut(file).map(|file| &mut file.socket)
-    }
-
     fn listener(&mut self, file: Key<File>) -> Option<&mut Listener> {
-        match self.socket(file) {
-            Some(Socket::Listener(listener)) => Some(listener),
+        match self.object(file) {
+            Some(Object::Listener(listener)) => Some(listener),
             _ => None,
         }
     }
 
     /// The connection of a file that has one.
     pub(super) fn stream_of(&mut self, file: Key<File>) -> Result<(Key<Conn>, Side), i32> {
-        match self.socket(file) {
-            Some(Socket::Stream { conn, side, .. }) => Ok((*conn, *side)),
-            Some(Socket::Connecting(_)) => Err(libc::EAGAIN),
+        match self.object(file) {
+            Some(Object::Stream { conn, side, .. }) => Ok((*conn, *side)),
+            Some(Object::Connecting(_)) => Err(libc::EAGAIN),
             _ => Err(self.failure_of(file).unwrap_or(libc::ENOTCONN)),
         }
     }
 
     /// Why a connect has failed, if nobody has heard of it.
     pub(super) fn failure_of(&mut self, file: Key<File>) -> Option<i32> {
-        match self.socket(file) {
-            Some(Socket::Fresh { failed, .. }) => failed.take(),
+        match self.object(file) {
+            Some(Object::Fresh { failed, .. }) => failed.take(),
             _ => None,
         }
     }
 
     /// What `SO_ERROR` says, once.
     pub(super) fn take_error(&mut self, file: Key<File>) -> Option<i32> {
-        match *self.socket(file)? {
-            Socket::Stream { conn, side, .. } => self.conns.get_mut(conn)?.take_error(side),
+        match *self.object(file)? {
+            Object::Stream { conn, side, .. } => self.conns.get_mut(conn)?.take_error(side),
             _ => self.failure_of(file),
         }
     }
 
     /// Who is at the other end.
     pub(super) fn peer_of(&mut self, file: Key<File>) -> Result<SocketAddr, i32> {
-        let (conn, side) = match self.socket(file) {
-            Some(&mut Socket::Stream { conn, side, .. }) => (conn, side),
-            Some(Socket::Udp(socket)) => return socket.peer.ok_or(libc::ENOTCONN),
+        let (conn, side) = match self.object(file) {
+            Some(&mut Object::Stream { conn, side, .. }) => (conn, side),
+            Some(Object::Udp(socket)) => return socket.peer.ok_or(libc::ENOTCONN),
             _ => return Err(libc::ENOTCONN),
         };
         let alive = self.conns.get(conn).filter(|conn| !conn.is_over(side));
@@ -232,7 +183,7 @@ impl Machine {
         file: Key<File>,
         to: SocketAddr,
     ) -> Result<SocketAddr, i32> {
-        let Some(&mut Socket::Fresh { family, bound, .. }) = self.socket(file) else {
+        let Some(&mut Object::Fresh { family, bound, .. }) = self.object(file) else {
             return Err(libc::EINVAL);
         };
         if family != Family::of(to) {
@@ -248,8 +199,8 @@ impl Machine {
         let mut conn = Conn::new(from, to, self.capacities());
         conn.ends[0].file = Some(file);
         let conn = self.conns.insert(conn);
-        if let Some(socket) = self.socket(file) {
-            *socket = Socket::Connecting(conn);
+        if let Some(object) = self.object(file) {
+            *object = Object::Connecting(conn);
         }
         self.send_request(conn);
         Ok(from)
@@ -371,8 +322,8 @@ impl Machine {
         conn.handshake = Handshake::Established;
         let port = conn.ends[0].address.port();
         let Some(file) = conn.ends[0].file else { return };
-        if let Some(socket) = self.socket(file) {
-            *socket = Socket::Stream { conn: key, side: 0, unreported: true };
+        if let Some(object) = self.object(file) {
+            *object = Object::Stream { conn: key, side: 0, unreported: true };
         }
         self.record(Deed::Connect, "", end_number(key, 0), port.into());
         self.wake_both(Some(file));
@@ -401,8 +352,8 @@ impl Machine {
         let file = end.file.take();
         let family = if conn.names.is_some() { Family::Unix } else { Family::of(address) };
         self.record(Deed::Refuse, "", end_number(key, 0), -i64::from(errno));
-        if let Some(socket) = file.and_then(|file| self.socket(file)) {
-            *socket = Socket::Fresh { family, bound: None, failed: Some(errno) };
+        if let Some(object) = file.and_then(|file| self.object(file)) {
+            *object = Object::Fresh { family, bound: None, failed: Some(errno) };
         }
         self.wake_both(file);
         self.free_connection(key);
@@ -440,7 +391,7 @@ impl Machine {
         let conn = listener.backlog.pop_front()?;
         let next = listener.outside.pop_front();
         let options = self.files.table.get(file)?.options.clone();
-        let socket = Socket::Stream { conn, side: 1, unreported: false };
+        let socket = Object::Stream { conn, side: 1, unreported: false };
         let opened = self.open_file(socket, options, "accepted");
         if let (Ok((_, accepted)), Some(conn)) = (&opened, self.conns.get_mut(conn)) {
             conn.ends[1].file = Some(*accepted);
@@ -451,31 +402,16 @@ impl Machine {
         Some(opened.map(|(fd, _)| fd))
     }
 
-    /// What poll(2) finds: `POLLIN` and the like.
-    pub(super) fn events_of(&mut self, file: Key<File>) -> u32 {
-        let events = match self.socket(file) {
-            Some(Socket::Fresh { .. }) => libc::POLLOUT | libc::POLLHUP,
-            Some(Socket::Listener(listener)) if !listener.backlog.is_empty() => libc::POLLIN,
-            Some(&mut Socket::Stream { conn, side, .. }) => self.events_of_stream(conn, side),
-            Some(&mut Socket::Pipe { pipe, end }) => self.events_of_pipe(pipe, end),
-            Some(Socket::Node(_)) => libc::POLLIN | libc::POLLOUT,
-            Some(Socket::Udp(socket)) => socket.events(),
-            Some(Socket::Unix(socket)) => socket.events(),
-            Some(Socket::Listener(_) | Socket::Connecting(_)) | None => 0,
-        };
-        events as u32
-    }
-
     /// shutdown(2).
     pub(super) fn shutdown(&mut self, file: Key<File>, how: i32) -> Result<(), i32> {
         if !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) {
             return Err(libc::EINVAL);
         }
-        match *self.socket(file).ok_or(libc::EBADF)? {
-            Socket::Fresh { .. } | Socket::Udp(_) | Socket::Unix(_) => Err(libc::ENOTCONN),
-            Socket::Pipe { .. } | Socket::Node(_) => Err(libc::ENOTSOCK),
-            Socket::Stream { conn, side, .. } => self.shut(conn, side, how),
-            Socket::Connecting(conn) => {
+        match *self.object(file).ok_or(libc::EBADF)? {
+            Object::Fresh { .. } | Object::Udp(_) | Object::UnixDatagrams(_) => Err(libc::ENOTCONN),
+            Object::Pipe { .. } | Object::Node(_) => Err(libc::ENOTSOCK),
+            Object::Stream { conn, side, .. } => self.shut(conn, side, how),
+            Object::Connecting(conn) => {
                 let server_knows = self.conns.get(conn).is_some_and(|conn| !conn.ends[1].gone);
                 if server_knows {
                     self.transmit(conn, 1, Segment::Reset);
@@ -483,13 +419,13 @@ impl Machine {
                 self.fail_connect(conn, libc::ECONNRESET);
                 Ok(())
             }
-            Socket::Listener(_) if how == libc::SHUT_WR => Ok(()),
-            Socket::Listener(Listener { address, ref name, .. }) => {
+            Object::Listener(_) if how == libc::SHUT_WR => Ok(()),
+            Object::Listener(Listener { address, ref name, .. }) => {
                 let family = if name.is_some() { Family::Unix } else { Family::of(address) };
-                let fresh = Socket::Fresh { family, bound: None, failed: None };
-                if let Some(socket) = self.socket(file) {
-                    let socket = std::mem::replace(socket, fresh);
-                    self.end_socket(file, socket, Options::default());
+                let fresh = Object::Fresh { family, bound: None, failed: None };
+                if let Some(object) = self.object(file) {
+                    let listener = std::mem::replace(object, fresh);
+                    self.end_object(file, listener, Options::default());
                 }
                 self.wake(Some(file), Interest::Read);
                 Ok(())
@@ -497,36 +433,28 @@ impl Machine {
         }
     }
 
-    /// Nobody has the socket any more.
-    pub(super) fn end_socket(&mut self, file: Key<File>, socket: Socket, options: Options) {
-        match socket {
-            Socket::Fresh { .. } => {}
-            Socket::Pipe { pipe, end } => self.end_pipe(pipe, end),
-            Socket::Udp(socket) => self.end_udp(file, &socket),
-            Socket::Unix(socket) => self.end_unix(file, *socket),
-            Socket::Stream { conn, side, .. } => self.end_side(conn, side, options.linger()),
-            Socket::Node(open) => self.end_node(open),
-            Socket::Connecting(conn) => {
-                self.leave_queue(conn);
-                self.end_side(conn, 0, Some(Duration::ZERO));
-            }
-            Socket::Listener(listener) => {
-                if let Some(name) = &listener.name {
-                    self.end_name(file, name);
-                }
-                if let Some(files) = self.network.listeners.get_mut(&listener.address) {
-                    files.retain(|other| *other != file);
-                    if files.is_empty() {
-                        self.network.listeners.remove(&listener.address);
-                    }
-                }
-                for conn in listener.backlog {
-                    self.end_side(conn, 1, Some(Duration::ZERO));
-                }
-                for conn in listener.outside {
-                    self.refuse(conn);
-                }
+    /// Nobody listens any more: those who wait to be accepted are reset, and those who try are refused.
+    pub(super) fn end_listener(&mut self, file: Key<File>, listener: Listener) {
+        if let Some(name) = &listener.name {
+            self.end_name(file, name);
+        }
+        if let Some(files) = self.network.listeners.get_mut(&listener.address) {
+            files.retain(|other| *other != file);
+            if files.is_empty() {
+                self.network.listeners.remove(&listener.address);
             }
         }
+        for conn in listener.backlog {
+            self.end_side(conn, 1, Some(Duration::ZERO));
+        }
+        for conn in listener.outside {
+            self.refuse(conn);
+        }
+    }
+
+    /// Nobody has the client's end any more.
+    pub(super) fn end_connecting(&mut self, conn: Key<Conn>) {
+        self.leave_queue(conn);
+        self.end_side(conn, 0, Some(Duration::ZERO));
     }
 }

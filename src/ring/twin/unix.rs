@@ -9,10 +9,11 @@ use super::super::address::SockAddr;
 use super::super::unix::{FileId, UnixKind};
 use super::files::File;
 use super::machine::Machine;
+use super::object::Object;
 use super::operations::{Interest, those};
 use super::options::Options;
 use super::stream::{Conn, Handshake};
-use super::tcp::{Family, Listener, Socket};
+use super::tcp::{Family, Listener};
 
 /// A name as the kernel has it: a path with a zero at its end, or a zero and an abstract name, or nothing.
 pub(super) type Name = Vec<u8>;
@@ -50,8 +51,8 @@ fn is_path(name: &[u8]) -> bool {
 impl Machine {
     pub(super) fn unix_socket(&mut self, kind: UnixKind) -> Result<RawFd, i32> {
         let socket = match kind {
-            UnixKind::Stream => Socket::Fresh { family: Family::Unix, bound: None, failed: None },
-            UnixKind::Datagram => Socket::Unix(Box::new(UnixDatagrams::new(Name::new()))),
+            UnixKind::Stream => Object::Fresh { family: Family::Unix, bound: None, failed: None },
+            UnixKind::Datagram => Object::UnixDatagrams(Box::new(UnixDatagrams::new(Name::new()))),
         };
         self.open_file(socket, Options::default(), "unix").map(|(fd, _)| fd)
     }
@@ -85,7 +86,7 @@ impl Machine {
         let conn = self.conns.insert(conn);
         for (side, file) in [first, second].into_iter().enumerate() {
             if let Some(file) = self.files.table.get_mut(file) {
-                file.socket = Socket::Stream { conn, side, unreported: false };
+                file.object = Object::Stream { conn, side, unreported: false };
             }
         }
     }
@@ -93,16 +94,16 @@ impl Machine {
     pub(super) fn unix_listen(&mut self, name: &SockAddr, backlog: u32) -> Result<RawFd, i32> {
         let name = name.unix_name().to_vec();
         let listener = Listener::local(name.clone(), backlog);
-        self.open_named(name, Socket::Listener(listener))
+        self.open_named(name, Object::Listener(listener))
     }
 
     pub(super) fn unix_bound(&mut self, name: &SockAddr) -> Result<RawFd, i32> {
         let name = name.unix_name().to_vec();
-        let socket = Socket::Unix(Box::new(UnixDatagrams::new(name.clone())));
+        let socket = Object::UnixDatagrams(Box::new(UnixDatagrams::new(name.clone())));
         self.open_named(name, socket)
     }
 
-    fn open_named(&mut self, name: Name, socket: Socket) -> Result<RawFd, i32> {
+    fn open_named(&mut self, name: Name, object: Object) -> Result<RawFd, i32> {
         self.check_descriptors()?;
         if name.is_empty() {
             return Err(libc::EINVAL);
@@ -110,7 +111,7 @@ impl Machine {
         if self.network.unix.contains_key(&name) {
             return Err(libc::EADDRINUSE);
         }
-        let (fd, file) = self.open_file(socket, Options::default(), "unix")?;
+        let (fd, file) = self.open_file(object, Options::default(), "unix")?;
         self.network.unix.insert(name, file);
         Ok(fd)
     }
@@ -144,29 +145,29 @@ impl Machine {
 
     /// Begins to connect a fresh socket.
     pub(super) fn begin_unix_connect(&mut self, file: Key<File>, to: &[u8]) -> Result<(), i32> {
-        match self.files.table.get(file).map(|file| &file.socket) {
-            Some(Socket::Fresh { family: Family::Unix, .. }) => {}
+        match self.files.table.get(file).map(|file| &file.object) {
+            Some(Object::Fresh { family: Family::Unix, .. }) => {}
             _ => return Err(libc::EAFNOSUPPORT),
         }
         let listener = self.find_name(to)?;
-        match self.files.table.get(listener).map(|file| &file.socket) {
-            Some(Socket::Listener(_)) => {}
-            Some(Socket::Unix(_)) => return Err(libc::EPROTOTYPE),
+        match self.files.table.get(listener).map(|file| &file.object) {
+            Some(Object::Listener(_)) => {}
+            Some(Object::UnixDatagrams(_)) => return Err(libc::EPROTOTYPE),
             _ => return Err(libc::ECONNREFUSED),
         }
         let mut conn = Conn::local([Name::new(), to.to_vec()], self.capacities());
         conn.ends[0].file = Some(file);
         let conn = self.conns.insert(conn);
         if let Some(file) = self.files.table.get_mut(file) {
-            file.socket = Socket::Connecting(conn);
+            file.object = Object::Connecting(conn);
         }
         self.knock(listener, conn);
         Ok(())
     }
 
     pub(super) fn unix_of(&mut self, file: Key<File>) -> Result<&mut UnixDatagrams, i32> {
-        match self.files.table.get_mut(file).map(|file| &mut file.socket) {
-            Some(Socket::Unix(socket)) => Ok(socket),
+        match self.files.table.get_mut(file).map(|file| &mut file.object) {
+            Some(Object::UnixDatagrams(socket)) => Ok(socket),
             _ => Err(libc::EPROTOTYPE),
         }
     }
@@ -182,19 +183,19 @@ impl Machine {
     }
 
     pub(super) fn local_name(&mut self, file: Key<File>) -> SockAddr {
-        let Some(File { socket, .. }) = self.files.table.get(file) else { return SockAddr::NONE };
-        match socket {
-            Socket::Unix(socket) => SockAddr::unix(&socket.name),
-            Socket::Listener(Listener { name: Some(name), .. }) => SockAddr::unix(name),
-            Socket::Stream { conn, side, .. } => self.end_name_of(*conn, *side),
+        let Some(File { object, .. }) = self.files.table.get(file) else { return SockAddr::NONE };
+        match object {
+            Object::UnixDatagrams(socket) => SockAddr::unix(&socket.name),
+            Object::Listener(Listener { name: Some(name), .. }) => SockAddr::unix(name),
+            Object::Stream { conn, side, .. } => self.end_name_of(*conn, *side),
             _ => SockAddr::unix(&[]),
         }
     }
 
     pub(super) fn peer_name(&mut self, file: Key<File>) -> Result<SockAddr, i32> {
-        match self.files.table.get(file).map(|file| &file.socket) {
-            Some(Socket::Stream { conn, side, .. }) => Ok(self.end_name_of(*conn, 1 - *side)),
-            Some(Socket::Unix(socket)) => {
+        match self.files.table.get(file).map(|file| &file.object) {
+            Some(Object::Stream { conn, side, .. }) => Ok(self.end_name_of(*conn, 1 - *side)),
+            Some(Object::UnixDatagrams(socket)) => {
                 let peer = socket.peer.ok_or(libc::ENOTCONN)?;
                 Ok(self.unix_of(peer).map_or(SockAddr::unix(&[]), |p| SockAddr::unix(&p.name)))
             }

@@ -18,10 +18,11 @@ use super::super::socket::{OptionName, OptionValue};
 use super::super::unix::{FileId, PeerIds, UnixKind};
 use super::faults::Faults;
 use super::machine::Machine;
+use super::object::Object;
 use super::pipe::PipeEnd;
 use super::stream::{Conn, Side};
 use super::tape::{Lane, Tape};
-use super::tcp::{Listener, Socket};
+use super::tcp::Listener;
 
 /// What the rings of a test share, and what outlives them.
 pub(crate) struct World {
@@ -172,7 +173,7 @@ impl World {
             Some(Conn { ends, .. }) => ends[side].address,
             None => ([0, 0, 0, 0], 0).into(),
         };
-        Ok(file.socket.local_addr(address))
+        Ok(file.object.local_addr(address))
     }
 
     pub(crate) fn peer_addr(&self, fd: RawFd) -> io::Result<SocketAddr> {
@@ -359,18 +360,18 @@ impl World {
                 Some(Conn { ends, .. }) => ends[side].address,
                 None => ([0, 0, 0, 0], 0).into(),
             };
-            let at = file.socket.local_addr(address);
-            let what = match file.socket {
-                Socket::Fresh { .. } => "a socket that is not connected".to_owned(),
-                Socket::Listener(Listener { name: Some(_), .. }) => "a Unix listener".to_owned(),
-                Socket::Unix(_) => "a Unix socket for datagrams".to_owned(),
-                Socket::Udp(_) => format!("the UDP socket at {at}"),
-                Socket::Listener(_) => format!("the listener at {at}"),
-                Socket::Connecting(_) => format!("a socket that connects from {at}"),
-                Socket::Stream { side: 0, .. } => format!("a connection made from {at}"),
-                Socket::Stream { .. } => format!("a connection accepted at {at}"),
-                Socket::Pipe { .. } => "an end of a pipe".to_owned(),
-                Socket::Node(_) => "a file".to_owned(),
+            let at = file.object.local_addr(address);
+            let what = match file.object {
+                Object::Fresh { .. } => "a socket that is not connected".to_owned(),
+                Object::Listener(Listener { name: Some(_), .. }) => "a Unix listener".to_owned(),
+                Object::UnixDatagrams(_) => "a Unix socket for datagrams".to_owned(),
+                Object::Udp(_) => format!("the UDP socket at {at}"),
+                Object::Listener(_) => format!("the listener at {at}"),
+                Object::Connecting(_) => format!("a socket that connects from {at}"),
+                Object::Stream { side: 0, .. } => format!("a connection made from {at}"),
+                Object::Stream { .. } => format!("a connection accepted at {at}"),
+                Object::Pipe { .. } => "an end of a pipe".to_owned(),
+                Object::Node(_) => "a file".to_owned(),
             };
             complaints.push(format!("descriptor {fd} is still open: {what}"));
         }
