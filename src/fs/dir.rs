@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use crate::error::Result;
 use crate::exec::{self, Run};
+use crate::io::close_by_its_method;
 use crate::op::Fd;
 use crate::ring::OpenHow;
 
@@ -232,6 +233,8 @@ impl Dir {
         Ok((at, name))
     }
 }
+
+close_by_its_method!(Dir);
 
 impl AsRawFd for Dir {
     fn as_raw_fd(&self) -> RawFd {

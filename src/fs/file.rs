@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::exec::{self, Run};
+use crate::io::close_by_its_method;
 use crate::op::{AlignedBuf, BufError, Fd, IoBuf, IoBufMut, Submission};
 use crate::thread;
 
@@ -380,6 +381,8 @@ impl File {
         crate::io::close(&self.run, self.fd, Vec::new()).await
     }
 }
+
+close_by_its_method!(File);
 
 impl AsRawFd for File {
     fn as_raw_fd(&self) -> RawFd {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use crate::error::Result;
 use crate::exec::{self, Run};
+use crate::io::close_by_its_method;
 use crate::op::Submission;
 use crate::scope::shield;
 
@@ -164,6 +165,8 @@ impl TempDir {
         removed
     }
 }
+
+close_by_its_method!(TempDir);
 
 impl Drop for TempDir {
     fn drop(&mut self) {

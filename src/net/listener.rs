@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use crate::error::Result;
 use crate::exec::{self, Run};
+use crate::io::close_by_its_method;
 use crate::ring::{Descriptor, Host};
 
 use super::accept::{AcceptSocket, Acceptor};
@@ -247,6 +248,8 @@ impl AsRef<[TcpListener]> for TcpListener {
         std::slice::from_ref(self)
     }
 }
+
+close_by_its_method!(TcpListener);
 
 impl AsRawFd for TcpListener {
     fn as_raw_fd(&self) -> RawFd {
