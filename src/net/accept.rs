@@ -51,6 +51,10 @@ impl fmt::Debug for Acceptor {
     }
 }
 
+/// How many connections may wait unless it is said: more than that the kernel allows nobody
+/// (`net.core.somaxconn`).
+pub(super) const BACKLOG: u32 = 0xffff;
+
 /// The wait for the socket of a connection. Awaited again it waits for the next one.
 pub(super) struct AcceptSocket<'a> {
     acceptor: &'a Acceptor,

@@ -14,7 +14,7 @@ use crate::exec::{self, Run};
 use crate::io::close_by_its_method;
 use crate::ring::{Descriptor, Host};
 
-use super::accept::{AcceptSocket, Acceptor};
+use super::accept::{AcceptSocket, Acceptor, BACKLOG};
 use super::address::Address;
 use super::option::{self, Settings, SocketOption};
 use super::stream::TcpStream;
@@ -64,7 +64,7 @@ impl TcpListener {
         settings.add(option::REUSE_ADDRESS, true);
         // What is accepted inherits it: one system call less for each connection.
         settings.add(option::NODELAY, true);
-        ListenBuilder { backlog: MOST, settings }
+        ListenBuilder { backlog: BACKLOG, settings }
     }
 
     /// Takes the next connection, with `TCP_NODELAY` set.
@@ -116,9 +116,6 @@ impl TcpListener {
         self.acceptor.close().await
     }
 }
-
-/// As many connections in the backlog as the kernel allows (`net.core.somaxconn`).
-const MOST: u32 = 0xffff;
 
 /// How a listener is made: [`TcpListener::builder`].
 #[derive(Clone, Debug)]

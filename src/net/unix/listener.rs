@@ -15,7 +15,7 @@ use crate::exec;
 use crate::io::close_by_its_method;
 use crate::ring::{FileId, Host, SockAddr};
 
-use super::super::accept::{AcceptSocket, Acceptor};
+use super::super::accept::{AcceptSocket, Acceptor, BACKLOG};
 use super::stream::UnixStream;
 
 /// A Unix socket that listens for connections.
@@ -93,7 +93,7 @@ impl UnixListener {
 
     /// For more options than [`bind`](UnixListener::bind) has.
     pub fn builder() -> UnixListenBuilder {
-        UnixListenBuilder { backlog: MOST, unlink: false }
+        UnixListenBuilder { backlog: BACKLOG, unlink: false }
     }
 
     /// Takes the next connection, and says what name its other end has; mostly none.
@@ -130,9 +130,6 @@ impl UnixListener {
         acceptor.close().await
     }
 }
-
-/// As many connections in the backlog as the kernel allows (`net.core.somaxconn`).
-const MOST: u32 = 0xffff;
 
 /// How a listener is made: [`UnixListener::builder`].
 #[derive(Clone, Debug)]
