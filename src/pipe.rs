@@ -83,8 +83,7 @@ impl PipeReader {
     /// Awaited again after `Cancelled`, it starts anew. What arrives for a dropped or cancelled one
     /// stays with the reader and is what the next one returns (rule D7).
     ///
-    /// Cancel class: total. Linux 6.7 for reading again and again by one operation, any supported
-    /// kernel for the fallback.
+    /// Cancel class: total. Linux 6.1; from 6.7 on one operation reads again and again.
     ///
     /// # Errors
     /// What the operating system says; [`Error::Busy`](crate::Error::Busy) if another task reads;

@@ -140,7 +140,7 @@ impl Signals {
 
     /// Waits for the next one. Of several that have come each has its turn.
     ///
-    /// Cancel class: total: one that was dropped or cancelled has received nothing. Any supported kernel.
+    /// Cancel class: total: one that was dropped or cancelled has received nothing. Linux 6.1.
     ///
     /// # Errors
     /// [`Error::Busy`](crate::Error::Busy) if another task waits here; `Cancelled`.

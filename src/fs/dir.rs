@@ -174,6 +174,8 @@ impl Dir {
 
     /// As [`metadata`](Dir::metadata), of a symbolic link itself.
     ///
+    /// Cancel class: total. Linux 6.1.
+    ///
     /// # Errors
     /// As [`metadata`](Dir::metadata).
     pub async fn symlink_metadata(&self, path: impl AsRef<Path>) -> Result<Metadata> {

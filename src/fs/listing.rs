@@ -105,7 +105,7 @@ impl ReadDir {
 
     /// The next name; `None` is the end.
     ///
-    /// Cancel class: total: what was read for a dropped one is there for the next.
+    /// Cancel class: total: what was read for a dropped one is there for the next. Linux 6.1.
     ///
     /// # Errors
     /// What the operating system says; `Cancelled`.

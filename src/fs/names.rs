@@ -163,6 +163,8 @@ pub async fn metadata(path: impl AsRef<Path>) -> Result<Metadata> {
 
 /// As [`metadata`], of a symbolic link itself.
 ///
+/// Cancel class: total. Linux 6.1.
+///
 /// # Errors
 /// As [`metadata`].
 pub async fn symlink_metadata(path: impl AsRef<Path>) -> Result<Metadata> {

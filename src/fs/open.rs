@@ -118,6 +118,9 @@ impl OpenOptions {
 
     /// Opens a file, as [`File::open`] does.
     ///
+    /// Cancel class: as for [`File::open`]; with [`create`](OpenOptions::create) as for [`File::create`]. Linux
+    /// 6.1.
+    ///
     /// # Errors
     /// As [`File::open`], and `InvalidInput` if the options do not go together.
     pub async fn open(&self, path: impl AsRef<Path>) -> Result<File> {

@@ -84,6 +84,8 @@ impl<T: AsRawFd> Readiness<T> {
 
     /// As [`read_with`](Readiness::read_with), for what waits until the descriptor can be written.
     ///
+    /// Cancel class: as for [`read_with`](Readiness::read_with).
+    ///
     /// # Errors
     /// Those of `operation`, and of [`writable`](Readiness::writable).
     pub async fn write_with<R>(&self, operation: impl FnMut(&T) -> io::Result<R>) -> Result<R> {
@@ -117,7 +119,7 @@ impl<T> Readiness<T> {
     /// Waits until the descriptor can be read: there is something, or its end, or an error, or the other
     /// end has hung up.
     ///
-    /// Cancel class: total. Any supported kernel (`IORING_OP_POLL_ADD`).
+    /// Cancel class: total. Linux 6.1.
     ///
     /// # Errors
     /// [`Error::Busy`] if another task waits for the same; [`Error::Closed`] after
@@ -128,7 +130,7 @@ impl<T> Readiness<T> {
 
     /// Waits until the descriptor can be written: there is room, or an error, or the other end has hung up.
     ///
-    /// Cancel class: total. Any supported kernel (`IORING_OP_POLL_ADD`).
+    /// Cancel class: total. Linux 6.1.
     ///
     /// # Errors
     /// As [`readable`](Readiness::readable).

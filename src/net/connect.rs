@@ -58,6 +58,8 @@ impl ConnectBuilder {
 
     /// Connects, as [`TcpStream::connect`] does.
     ///
+    /// Cancel class: terminal, as there. Linux 6.1.
+    ///
     /// # Errors
     /// As [`TcpStream::connect`].
     pub async fn connect(self, address: impl Into<Address>) -> Result<TcpStream> {

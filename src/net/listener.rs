@@ -73,7 +73,7 @@ impl TcpListener {
     /// (rule of Trio's listener). Awaited again after `Cancelled`, it starts anew.
     ///
     /// Cancel class: total: a connection is returned, or stays with the listener or in the backlog.
-    /// Linux 5.19 for the multishot, any supported kernel for the fallback.
+    /// Linux 6.1.
     ///
     /// # Errors
     /// When no descriptor is left (`EMFILE`, `ENFILE`) or no memory; the connection stays queued and
@@ -147,6 +147,8 @@ impl ListenBuilder {
 
     /// Listens, as [`TcpListener::bind`] does.
     ///
+    /// Cancel class: total. Linux 6.1.
+    ///
     /// # Errors
     /// As [`TcpListener::bind`].
     pub async fn bind(self, address: impl Into<Address>) -> Result<TcpListener> {
@@ -161,6 +163,8 @@ impl ListenBuilder {
     ///
     /// What this machine has not (IPv6, say) is passed over, as long as something is left. With port 0
     /// each listener has a port of its own.
+    ///
+    /// Cancel class: total. Linux 6.1.
     ///
     /// # Errors
     /// As [`TcpListener::bind`]. Then nothing is listened at.

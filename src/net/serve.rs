@@ -118,6 +118,8 @@ impl Serve {
 
     /// Does it: [`serve`](serve()).
     ///
+    /// Cancel class: that of the handlers.
+    ///
     /// # Errors
     /// As [`serve`](serve()).
     pub async fn run<L, H>(&self, listeners: &L, handler: H) -> Result

@@ -20,8 +20,8 @@ use super::option::{self, SocketOption};
 /// A TCP connection.
 ///
 /// All methods take `&self`: one child may read while another writes. Two readers at a time, or two
-/// writers, get [`Error::Busy`](crate::Error::Busy); a dropped one is none. Dropping the stream closes it through the ring
-/// once the kernel has let go of its operations; the enclosing scope waits for that.
+/// writers, get [`Error::Busy`](crate::Error::Busy); a dropped one is none. Dropping the stream closes it
+/// through the ring once the kernel has let go of its operations; the enclosing scope waits for that.
 pub struct TcpStream {
     halves: Halves,
 }

@@ -102,8 +102,8 @@ impl UdpSocket {
     /// the error. Linux 6.1.
     ///
     /// # Errors
-    /// What the operating system says if it is not (`EDESTADDRREQ`); `ConnectionRefused` if nobody was there for a datagram sent before; `EMSGSIZE` if it is too large;
-    /// `Cancelled`.
+    /// What the operating system says if it is not (`EDESTADDRREQ`); `ConnectionRefused` if nobody was there
+    /// for a datagram sent before; `EMSGSIZE` if it is too large; `Cancelled`.
     pub fn send<B: IoBuf>(
         &self,
         buf: B,

@@ -67,7 +67,7 @@ impl Child {
     /// so that `move_on_after(time, async |_| child.wait().await)` is a wait with a limit. A child that fills
     /// a pipe that nobody reads does not end.
     ///
-    /// Cancel class: total. Linux 5.3 (`pidfd_open`).
+    /// Cancel class: total. Linux 6.1.
     ///
     /// # Errors
     /// `ECHILD` if somebody else has waited for it, or the process ignores SIGCHLD; `Cancelled`.

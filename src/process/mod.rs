@@ -145,7 +145,7 @@ impl Command {
     /// A child that is dropped is killed; see [`Child`]. What it needs to end by itself it gets in
     /// [`spawn_with`](Command::spawn_with).
     ///
-    /// Cancel class: total: one that was dropped or cancelled has left no child. Linux 5.3; not on a
+    /// Cancel class: total: one that was dropped or cancelled has left no child. Linux 6.1; not on a
     /// simulated kernel.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Internet addresses in the form that the kernel reads.
+//! Addresses in the form that the kernel reads; those of Unix sockets are in `unix`.
 
 use std::io;
 use std::mem::{self, MaybeUninit};

@@ -16,7 +16,7 @@ use super::socket::{Linux, OptionName, OptionValue};
 use super::twin::World;
 use super::unix::{FileId, PeerIds, UnixKind};
 
-/// Makes, names and tunes sockets.
+/// Linux or a simulated world, as far as it answers at once.
 #[derive(Clone)]
 pub(crate) enum Host {
     Linux(Linux),

@@ -65,7 +65,8 @@ impl fmt::Debug for OptionValue {
     }
 }
 
-/// What the machine answers without waiting: making, naming and tuning sockets.
+/// The machine, as far as it answers without waiting. What it answers about pipes, Unix sockets and the like
+/// is in their files.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Linux;
 

@@ -101,7 +101,7 @@ impl UnixListener {
     /// Awaited again after `Cancelled`, it starts anew.
     ///
     /// Cancel class: total: a connection is returned, or stays with the listener or in the backlog.
-    /// Linux 5.19 for the multishot, any supported kernel for the fallback.
+    /// Linux 6.1.
     ///
     /// # Errors
     /// When no descriptor is left (`EMFILE`, `ENFILE`) or no memory; the connection stays queued and the
@@ -156,6 +156,8 @@ impl UnixListenBuilder {
 
     /// Listens, as [`UnixListener::bind`] does.
     ///
+    /// Cancel class: total. Linux 6.1.
+    ///
     /// # Errors
     /// As [`UnixListener::bind`].
     pub async fn bind(self, path: impl AsRef<Path>) -> Result<UnixListener> {
@@ -163,6 +165,8 @@ impl UnixListenBuilder {
     }
 
     /// Listens, as [`UnixListener::bind_addr`] does.
+    ///
+    /// Cancel class: total. Linux 6.1.
     ///
     /// # Errors
     /// As [`UnixListener::bind_addr`].
