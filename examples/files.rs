@@ -75,8 +75,17 @@ fn run_server(
 async fn converse(client: TcpStream, root: &Dir) -> Result {
     let reader = BufReader::new(&client);
     let mut piece = Vec::with_capacity(PIECE);
-    while let Some(Some(line)) = idle(reader.read_line(LINE)).await? {
-        let request = Request::read(&line, &reader).await?;
+    loop {
+        let request = match idle(reader.read_line(LINE)).await {
+            Ok(Some(Some(line))) => Request::read(&line, &reader).await,
+            Ok(_) => break,
+            Err(error) => Err(error),
+        };
+        let request = match request {
+            // A line that is too long, or no text.
+            Err(error) if error.io_kind() == Some(ErrorKind::InvalidData) => Err(TOO_LARGE),
+            request => request?,
+        };
         let goes_on = request.as_ref().is_ok_and(|request| request.keep_alive);
         piece = answer(&client, root, request, piece).await?;
         if !goes_on {
@@ -118,6 +127,8 @@ enum Wanted {
 /// An answer without a file.
 type Refusal = &'static str;
 
+const TOO_LARGE: Refusal = "431 Request Header Fields Too Large";
+
 impl Request {
     /// Reads what follows the request line, up to the empty line.
     async fn read(line: &str, reader: &BufReader<&TcpStream>) -> Result<Result<Request, Refusal>> {
@@ -131,7 +142,7 @@ impl Request {
                 request.heed(name, value.trim());
             }
         }
-        Ok(Err("431 Request Header Fields Too Large"))
+        Ok(Err(TOO_LARGE))
     }
 
     fn parse(line: &str) -> Result<Request, Refusal> {
@@ -199,7 +210,8 @@ fn path_of(target: &str) -> Option<PathBuf> {
             byte => byte,
         });
     }
-    let path = PathBuf::from(String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))?);
+    let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))?;
+    let path = PathBuf::from(if text.is_empty() { "index.html" } else { &text });
     // `Dir` sees to it that nothing leads out; this only keeps the absurd from being asked.
     path.components().all(|part| !matches!(part, Component::RootDir)).then_some(path)
 }
@@ -213,23 +225,28 @@ async fn answer(
 ) -> Result<Vec<u8>> {
     let request = match request {
         Ok(request) => request,
-        Err(refusal) => return refuse(client, refusal, piece).await,
+        Err(refusal) => return refuse(client, refusal, false, piece).await,
     };
+    let is_head = request.is_head;
     let found = match open(root, &request.path).await {
         Ok(found) => found,
-        Err(Error::Io(error)) => return refuse(client, refusal_for(&error), piece).await,
+        Err(Error::Io(error)) => {
+            return refuse(client, refusal_for(&error), is_head, piece).await;
+        }
         Err(error) => return Err(error),
     };
-    let Some((file, len)) = found else { return refuse(client, "404 Not Found", piece).await };
+    let Some((file, len)) = found else {
+        return refuse(client, "404 Not Found", is_head, piece).await;
+    };
     let range = match &request.range {
         None => 0..len,
         Some(wanted) => match wanted.within(len) {
             Some(range) => range,
-            None => return refuse(client, "416 Range Not Satisfiable", piece).await,
+            None => return refuse(client, "416 Range Not Satisfiable", is_head, piece).await,
         },
     };
     client.write_all(head(&request, &range, len)).await?;
-    if request.is_head {
+    if is_head {
         return Ok(piece);
     }
     send(client, &file, range, piece).await
@@ -237,7 +254,10 @@ async fn answer(
 
 /// The file, and how long it is; `None` if it is none.
 async fn open(root: &Dir, path: &Path) -> Result<Option<(File, u64)>> {
-    let path = if path.as_os_str().is_empty() { Path::new("index.html") } else { path };
+    // To open a FIFO is to wait for whoever writes to it.
+    if !root.metadata(path).await?.is_file() {
+        return Ok(None);
+    }
     let file = root.open_file(path).await?;
     let about = file.metadata().await?;
     Ok(about.is_file().then_some((file, about.len())))
@@ -246,19 +266,28 @@ async fn open(root: &Dir, path: &Path) -> Result<Option<(File, u64)>> {
 fn refusal_for(error: &std::io::Error) -> Refusal {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => "404 Not Found",
-        // EXDEV: out of the root.
-        ErrorKind::PermissionDenied | ErrorKind::CrossesDevices => "403 Forbidden",
+        // Also out of the root.
+        ErrorKind::PermissionDenied => "403 Forbidden",
         ErrorKind::InvalidFilename => "414 URI Too Long",
         _ => "500 Internal Server Error",
     }
 }
 
-async fn refuse(client: &TcpStream, refusal: Refusal, piece: Vec<u8>) -> Result<Vec<u8>> {
+async fn refuse(
+    client: &TcpStream,
+    refusal: Refusal,
+    is_head: bool,
+    piece: Vec<u8>,
+) -> Result<Vec<u8>> {
     let len = refusal.len() + 1;
-    let text = format!(
+    let mut text = format!(
         "HTTP/1.1 {refusal}\r\nAllow: GET, HEAD\r\nContent-Type: text/plain\r\n\
-         Content-Length: {len}\r\n\r\n{refusal}\n"
+         Content-Length: {len}\r\n\r\n"
     );
+    if !is_head {
+        text += refusal;
+        text += "\n";
+    }
     client.write_all(text).await?;
     Ok(piece)
 }
