@@ -41,8 +41,8 @@ use super::{Close, Read, Write};
 /// # Ok::<(), trine::Error>(())
 /// ```
 pub fn duplex(capacity: usize) -> (Duplex, Duplex) {
-    let pipe = || Rc::new(Pipe { capacity: capacity.max(1), ..Pipe::default() });
-    let (there, back) = (pipe(), pipe());
+    let way = || Rc::new(Way { capacity: capacity.max(1), ..Way::default() });
+    let (there, back) = (way(), way());
     let left = Duplex { incoming: Rc::clone(&back), outgoing: Rc::clone(&there) };
     (left, Duplex { incoming: there, outgoing: back })
 }
@@ -52,13 +52,13 @@ pub fn duplex(capacity: usize) -> (Duplex, Duplex) {
 /// Two readers at a time, or two writers, get [`Error::Busy`]. What was written before the end can still
 /// be read behind it; when one end is closed, the other's writes fail with `BrokenPipe`.
 pub struct Duplex {
-    incoming: Rc<Pipe>,
-    outgoing: Rc<Pipe>,
+    incoming: Rc<Way>,
+    outgoing: Rc<Way>,
 }
 
 /// One direction.
 #[derive(Default)]
-struct Pipe {
+struct Way {
     capacity: usize,
     bytes: RefCell<VecDeque<u8>>,
     /// No more will be written.
@@ -74,7 +74,7 @@ struct Pipe {
     writer: ParkingLot,
 }
 
-impl Pipe {
+impl Way {
     fn room(&self) -> usize {
         self.capacity.saturating_sub(self.bytes.borrow().len())
     }
@@ -130,9 +130,9 @@ impl Duplex {
     /// Waits until the other end has read everything, or is closed: `false`.
     #[cfg(feature = "testing")]
     pub(crate) async fn delivered(&self) -> Result<bool> {
-        let pipe = &self.outgoing;
-        let is_empty = || pipe.bytes.borrow().is_empty();
-        until(&pipe.writer, || is_empty() || pipe.deaf.get()).await?;
+        let way = &self.outgoing;
+        let is_empty = || way.bytes.borrow().is_empty();
+        until(&way.writer, || is_empty() || way.deaf.get()).await?;
         Ok(is_empty())
     }
 
@@ -144,14 +144,14 @@ impl Duplex {
 
     /// Writes once or until all is written.
     async fn send<B: IoBuf>(&self, buf: B, all: bool) -> Result<(usize, B), BufError<B>> {
-        let pipe = &*self.outgoing;
+        let way = &*self.outgoing;
         let bytes = buf.slice(..);
-        let mut unsaid = Unsaid { pipe, done: 0 };
+        let mut unsaid = Unsaid { way, done: 0 };
         let writing = async {
-            let _turn = pipe.write_half.turn(WRITE_HALF)?;
+            let _turn = way.write_half.turn(WRITE_HALF)?;
             loop {
-                pipe.writable(!bytes.is_empty()).await?;
-                unsaid.done += pipe.put(&bytes[unsaid.done..]);
+                way.writable(!bytes.is_empty()).await?;
+                unsaid.done += way.put(&bytes[unsaid.done..]);
                 if !all || unsaid.done == bytes.len() {
                     return Ok(());
                 }
@@ -167,7 +167,7 @@ impl Duplex {
 
     /// Reads once or until the buffer is full. What has come for a dropped one goes back.
     async fn receive<B: IoBufMut>(&self, buf: B, exact: bool) -> Result<B, BufError<B>> {
-        let pipe = &*self.incoming;
+        let way = &*self.incoming;
         let shelf = Default::default();
         let wanted = IoBufMut::capacity(&buf);
         let begin = async {
@@ -175,24 +175,24 @@ impl Duplex {
                 let text = "the buffer has no room to read into";
                 return Err(Error::from(io::Error::new(io::ErrorKind::InvalidInput, text)));
             }
-            let turn = pipe.read_half.turn(READ_HALF)?;
-            pipe.readable().await?;
+            let turn = way.read_half.turn(READ_HALF)?;
+            way.readable().await?;
             Ok(turn)
         };
         let _turn = match begin.await {
             Ok(turn) => turn,
             Err(error) => return Err(BufError::new(error, 0, buf)),
         };
-        let mut taken = Taken { pipe, storage: Some(Storage::to_fill(buf, &shelf)) };
+        let mut taken = Taken { way, storage: Some(Storage::to_fill(buf, &shelf)) };
         let storage = taken.storage.as_mut().expect("it was just put there");
-        pipe.take_into(storage);
+        way.take_into(storage);
         let mut outcome = Ok(());
         while exact && storage.room() > 0 && outcome.is_ok() {
-            outcome = pipe.readable().await;
-            if outcome.is_ok() && pipe.bytes.borrow().is_empty() {
+            outcome = way.readable().await;
+            if outcome.is_ok() && way.bytes.borrow().is_empty() {
                 outcome = Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
-            pipe.take_into(storage);
+            way.take_into(storage);
         }
         let done = storage.filled();
         let buf = taken.storage.take().expect("it is there until now").into_filled(&shelf);
@@ -239,28 +239,28 @@ impl<F: Fn() -> bool> Resource for Until<'_, F> {
 
 /// A write. If it is dropped, nobody knows how much went out.
 struct Unsaid<'a> {
-    pipe: &'a Pipe,
+    way: &'a Way,
     done: usize,
 }
 
 impl Drop for Unsaid<'_> {
     fn drop(&mut self) {
         if self.done > 0 {
-            self.pipe.broken.set(true);
+            self.way.broken.set(true);
         }
     }
 }
 
 /// What a read has taken. If it is dropped, that belongs to the stream (rule D7).
 struct Taken<'a> {
-    pipe: &'a Pipe,
+    way: &'a Way,
     storage: Option<Storage>,
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         let Some(storage) = &self.storage else { return };
-        let mut bytes = self.pipe.bytes.borrow_mut();
+        let mut bytes = self.way.bytes.borrow_mut();
         for byte in storage.copy_filled().into_iter().rev() {
             bytes.push_front(byte);
         }
@@ -269,10 +269,10 @@ impl Drop for Taken<'_> {
 
 impl Read for Duplex {
     async fn recv(&self) -> Result<Option<Chunk>> {
-        let pipe = &*self.incoming;
-        let _turn = pipe.read_half.turn(READ_HALF)?;
-        pipe.readable().await?;
-        Ok(pipe.take_all())
+        let way = &*self.incoming;
+        let _turn = way.read_half.turn(READ_HALF)?;
+        way.readable().await?;
+        Ok(way.take_all())
     }
 
     async fn read<B: IoBufMut>(&self, buf: B) -> Result<B, BufError<B>> {
@@ -294,10 +294,10 @@ impl Write for Duplex {
     }
 
     async fn finish(&self) -> Result {
-        let pipe = &*self.outgoing;
-        let _turn = pipe.write_half.turn(WRITE_HALF)?;
-        until(&pipe.writer, || true).await?;
-        pipe.end();
+        let way = &*self.outgoing;
+        let _turn = way.write_half.turn(WRITE_HALF)?;
+        until(&way.writer, || true).await?;
+        way.end();
         Ok(())
     }
 }

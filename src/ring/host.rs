@@ -68,7 +68,7 @@ impl Host {
     /// wait.
     pub(crate) fn check_pipe(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         match self {
-            Host::Linux(_) => pipe::check(fd),
+            Host::Linux(_) => pipe::check_end(fd),
             #[cfg(feature = "testing")]
             Host::Twin(_) => {
                 let text = "a descriptor of Linux is none of a simulated kernel";

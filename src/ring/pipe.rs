@@ -6,14 +6,14 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use super::socket::{Linux, check as checked};
+use super::socket::{Linux, check};
 
 impl Linux {
     /// The two ends of a pipe: what is read, and what is written to.
     pub(super) fn pipe(self) -> io::Result<(RawFd, RawFd)> {
         let mut ends = [0; 2];
         // SAFETY: room for two descriptors.
-        checked(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+        check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
         let [reader, writer] = ends;
         Ok((reader, writer))
     }
@@ -26,7 +26,7 @@ impl Linux {
         if flags & libc::O_NONBLOCK == 0 {
             let least = libc::STDERR_FILENO + 1;
             // SAFETY: no memory is involved. The standard numbers are not given away again.
-            return checked(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, least) });
+            return check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, least) });
         }
         if !matches!(kind(number)?, libc::S_IFIFO | libc::S_IFCHR) {
             return Err(unusable(number, NON_BLOCKING));
@@ -44,7 +44,7 @@ impl Linux {
 
 /// Checks that a descriptor is an end of a pipe, and a blocking one: of others the kernel fails an
 /// operation instead of having it wait.
-pub(super) fn check(fd: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn check_end(fd: BorrowedFd<'_>) -> io::Result<()> {
     let fd = fd.as_raw_fd();
     match (kind(fd)?, flags(fd)? & libc::O_NONBLOCK) {
         (libc::S_IFIFO, 0) => Ok(()),
@@ -58,7 +58,7 @@ fn kind(fd: RawFd) -> io::Result<libc::mode_t> {
     let mut about = MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: a valid place; all zeros is a valid `stat` already.
     let about = unsafe {
-        checked(libc::fstat(fd, about.as_mut_ptr()))?;
+        check(libc::fstat(fd, about.as_mut_ptr()))?;
         about.assume_init()
     };
     Ok(about.st_mode & libc::S_IFMT)
@@ -67,7 +67,7 @@ fn kind(fd: RawFd) -> io::Result<libc::mode_t> {
 /// How it was opened.
 fn flags(fd: RawFd) -> io::Result<i32> {
     // SAFETY: no memory is involved.
-    checked(unsafe { libc::fcntl(fd, libc::F_GETFL) })
+    check(unsafe { libc::fcntl(fd, libc::F_GETFL) })
 }
 
 const NON_BLOCKING: &str = "is non-blocking: clear O_NONBLOCK, and the ring can wait with it";
