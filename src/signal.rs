@@ -10,7 +10,7 @@ use std::io;
 use crate::error::Result;
 use crate::exec;
 use crate::io::Readiness;
-use crate::ring::Receiver;
+use crate::ring::SignalReceiver;
 
 /// A signal, by its number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,7 +118,7 @@ impl fmt::Debug for Signal {
 /// # Ok::<(), trine::Error>(())
 /// ```
 pub struct Signals {
-    came: Readiness<Receiver>,
+    came: Readiness<SignalReceiver>,
     /// What was received last: the others have their turn first.
     last: Cell<Signal>,
 }
@@ -134,7 +134,7 @@ impl Signals {
     pub fn new(signals: impl IntoIterator<Item = Signal>) -> Result<Signals> {
         exec::current()?.host().check_linux("a signal")?;
         let numbers: Vec<_> = signals.into_iter().map(Signal::as_raw).collect();
-        let came = Readiness::new(Receiver::new(&numbers)?)?;
+        let came = Readiness::new(SignalReceiver::new(&numbers)?)?;
         Ok(Signals { came, last: Cell::new(Signal(0)) })
     }
 

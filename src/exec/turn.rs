@@ -12,7 +12,7 @@ use crate::cancel::Due;
 use crate::clock::{Clock, Instant};
 use crate::error::{Error, Reason};
 use crate::op::{Pushed, Table};
-use crate::ring::{Ring, Signals, TokenKind};
+use crate::ring::{Ring, StopSignals, TokenKind};
 use crate::slots::Key;
 
 use super::attendant::{ATTENDANT, MAIN};
@@ -24,7 +24,7 @@ use super::{Core, Hands, Panics, Run, context};
 #[derive(Default)]
 pub(crate) struct Drive {
     /// Catches the first signals (rule P5).
-    pub(crate) signals: Option<Signals>,
+    pub(crate) signals: Option<StopSignals>,
     /// What the first one does, instead of cancelling.
     pub(crate) drain: Option<Draining>,
     /// Reports a deadlock instead of sleeping for ever (rule P4).
@@ -144,7 +144,7 @@ impl Run {
             self.collect_mail();
         }
         // Asked in every turn: a program that never waits does not drain the bell.
-        let signals = drive.signals.as_ref().map_or(0, Signals::take);
+        let signals = drive.signals.as_ref().map_or(0, StopSignals::take);
         for _ in 0..signals {
             self.heed_signal(drive);
         }

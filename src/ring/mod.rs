@@ -61,7 +61,7 @@ pub(crate) use listing::{Listed, list_some};
 pub(crate) use message::{Envelope, PAYLOAD, read_head};
 pub(crate) use process::Process;
 pub(crate) use request::{HERE, Region, Request};
-pub(crate) use signal::{Catch, Receiver, Signals};
+pub(crate) use signal::{Catch, SignalReceiver, StopSignals};
 pub(crate) use socket::{OptionName, OptionValue};
 pub(crate) use unix::{FileId, PeerIds, UnixKind};
 

@@ -149,14 +149,14 @@ impl Drop for Taken {
 }
 
 /// Somebody who waits for signals: a descriptor that can be read when some have come.
-pub(crate) struct Receiver {
+pub(crate) struct SignalReceiver {
     taken: Taken,
     event: OwnedFd,
 }
 
-impl Receiver {
+impl SignalReceiver {
     /// Of these numbers; says what is wrong with them.
-    pub(crate) fn new(signals: &[i32]) -> io::Result<Receiver> {
+    pub(crate) fn new(signals: &[i32]) -> io::Result<SignalReceiver> {
         let mut wanted = 0;
         for &signal in signals {
             may_be_caught(signal)?;
@@ -170,7 +170,7 @@ impl Receiver {
         let event = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
         // SAFETY: just made, and nobody else has it.
         let event = unsafe { OwnedFd::from_raw_fd(event) };
-        Ok(Receiver { taken: Taken::take(wanted, event.as_raw_fd(), true)?, event })
+        Ok(SignalReceiver { taken: Taken::take(wanted, event.as_raw_fd(), true)?, event })
     }
 
     /// One that has come: the next one behind `last`, so that each has its turn.
@@ -190,14 +190,14 @@ impl Receiver {
     }
 }
 
-impl AsRawFd for Receiver {
+impl AsRawFd for SignalReceiver {
     fn as_raw_fd(&self) -> RawFd {
         self.event.as_raw_fd()
     }
 }
 
 /// Ctrl-C and termination: so many signals ring the bell of a run, the next one kills (rule P5).
-pub(crate) struct Signals {
+pub(crate) struct StopSignals {
     taken: Taken,
     _claim: Claim,
     /// Keeps the descriptor open that the handler writes to.
@@ -229,9 +229,9 @@ impl Catch {
     }
 }
 
-impl Signals {
+impl StopSignals {
     /// Fails if another run of this process catches signals already.
-    pub(crate) fn catch(what: Catch, bell: Arc<Bell>) -> io::Result<Signals> {
+    pub(crate) fn catch(what: Catch, bell: Arc<Bell>) -> io::Result<StopSignals> {
         let Some(event) = bell.event() else {
             let text = "signals are of the real world, and a simulated kernel has none";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
@@ -239,7 +239,7 @@ impl Signals {
         let claim = Claim::make(what)?;
         // What comes at the end concerns a run that has ended anyway.
         let taken = Taken::take(what.signals(), event, false)?;
-        Ok(Signals { taken, _claim: claim, _bell: bell })
+        Ok(StopSignals { taken, _claim: claim, _bell: bell })
     }
 
     /// How many have come since the last call.

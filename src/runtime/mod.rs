@@ -17,7 +17,7 @@ use crate::error::{Error, Result, Unavailable, Unwind};
 use crate::exec::Stage;
 use crate::exec::{self, Draining, Drive, Limits, Run, Setting, Strictness};
 use crate::op::{Pool, PoolLimits};
-use crate::ring::{Catch, Ring, RingSize, Signals};
+use crate::ring::{Catch, Ring, RingSize, StopSignals};
 
 /// Runs `main` to its end on this thread, on a ring of its own.
 ///
@@ -292,7 +292,7 @@ impl Builder {
             (None, true) => Some(Catch::Interrupt),
             (None, false) => None,
         };
-        let signals = catch.map(|what| Signals::catch(what, ring.bell())).transpose()?;
+        let signals = catch.map(|what| StopSignals::catch(what, ring.bell())).transpose()?;
         let label = Label { what: What::Run, at };
         let run = Run::new(ring, pool, label, setting, self.on_abandoned);
         let (drain, deadlock, limits) = (self.drain, self.deadlock, Limits::default());
