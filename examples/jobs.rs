@@ -135,7 +135,9 @@ async fn converse(client: TcpStream, jobs: &Sender<Job>, state: &WatchSender<Sta
 /// Closing a stream in which something unread lies resets it, and what was sent last may be lost with it.
 /// So the client closes first.
 async fn hang_up(client: TcpStream) -> Result {
-    client.shutdown(Shutdown::Write).await?;
+    if let Err(Error::Io(_)) = client.shutdown(Shutdown::Write).await {
+        return client.close().await; // It has gone already.
+    }
     let reading = async |_: &CancelScope| {
         while client.recv().await?.is_some() {}
         Ok(())

@@ -20,7 +20,9 @@ use trine::io::Readiness;
 use trine::signal::{Signal, Signals, ctrl_c};
 use trine::testing::World;
 use trine::time::sleep_forever;
-use trine::{Builder, CancelScope, Error, Reason, Result, move_on_after, nursery};
+use trine::{
+    Builder, CancelScope, Error, Reason, Result, checkpoint, move_on_after, nursery, shield,
+};
 
 use common::{in_kernel, turns};
 
@@ -96,6 +98,23 @@ fn whoever_waits_is_woken() {
         })
         .await
     });
+}
+
+// The doc of `Signals`: only what a run stops by falls back when it has stopped. If it were not so, this
+// process would end here.
+#[test]
+fn what_a_run_does_not_stop_by_is_received_while_it_stops() {
+    let _alone = alone();
+    let stopped: Result = Builder::new().ctrl_c(true).run(async || {
+        let signals = Signals::new([Signal::TERMINATE])?;
+        raise(Signal::INTERRUPT);
+        assert!(sleep_forever().await.unwrap_err().is_cancelled());
+        raise(Signal::TERMINATE);
+        let received = shield(signals.next()).await?;
+        assert_eq!(received, Signal::TERMINATE);
+        checkpoint().await
+    });
+    assert!(stopped.is_err());
 }
 
 #[test]

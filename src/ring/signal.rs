@@ -344,7 +344,8 @@ fn count_down(signal: libc::c_int) -> bool {
     let counted = LEFT.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
     let left = counted.unwrap_or(0);
     if left <= 1 {
-        for signal in numbers(Catch::Termination.signals()).filter(|signal| is_ours(*signal)) {
+        let counted = numbers(COUNTED.load(Ordering::SeqCst));
+        for signal in counted.filter(|signal| is_ours(*signal)) {
             let _ = replace_handler(signal, &action(Handler::Default));
         }
     }
