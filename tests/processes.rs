@@ -519,3 +519,31 @@ fn a_simulated_kernel_has_no_processes() {
         })
         .unwrap();
 }
+
+// E11: also one that has left the group that gets its signals.
+#[test]
+fn a_child_that_has_left_its_group_is_killed_all_the_same() {
+    const LEAVE: &str = "import os, time
+os.setpgid(0, os.getpgid(os.getppid()))
+os.write(1, b'x')
+time.sleep(1000)";
+    if StdCommand::new("python3").arg("--version").output().is_err() {
+        return eprintln!("not tested: there is no python3");
+    }
+    run_alone(async || {
+        for stops in [false, true] {
+            let command = Command::new("python3").args(["-c", LEAVE]).process_group(0);
+            let child = command.grace(Duration::ZERO).stdout(Stdio::piped()).spawn().await?;
+            assert!(child.stdout.as_ref().expect("it is piped").recv().await?.is_some());
+            nursery(async |_| {
+                if stops {
+                    child.stop().await?;
+                }
+                drop(child);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    });
+}

@@ -642,3 +642,24 @@ fn it_talks_to_other_programs() {
     });
     assert!(child.wait().unwrap().success());
 }
+
+// D7, and the doc of `recv_into`: what a smaller buffer has cut is not taken for a whole datagram later.
+#[trine::test(kernel = "both", runs = 10)]
+fn a_datagram_that_was_cut_for_a_dropped_receive_is_no_whole_one() {
+    run(async || {
+        let a = UdpSocket::bind("127.0.0.1:0").await?;
+        let b = UdpSocket::bind("127.0.0.1:0").await?;
+        {
+            let mut small = pin!(b.recv_into(Vec::with_capacity(10)));
+            assert!(poll!(small.as_mut()).is_pending());
+            turns(2).await;
+            a.send_to([7; 100], b.local_addr()?).await?;
+            turns(2).await;
+        }
+        match b.recv_into(Vec::with_capacity(1000)).await {
+            Ok((buf, _)) => assert_eq!(buf, [7; 100]),
+            Err(cut) => assert!(cut.to_string().contains("rest is lost"), "{cut}"),
+        }
+        Ok(())
+    });
+}

@@ -324,7 +324,8 @@ impl File {
     /// If the memory is more than there can be.
     pub async fn direct_buf(&self, len: usize) -> Result<AlignedBuf> {
         let (memory, offset) = self.metadata().await?.direct_alignment().unwrap_or((4096, 4096));
-        let len = len.max(1).next_multiple_of(offset as usize);
+        let len = len.max(1).checked_next_multiple_of(offset as usize);
+        let len = len.expect("a buffer of so many bytes is more than there can be");
         Ok(AlignedBuf::new(len, memory.max(1).next_power_of_two() as usize))
     }
 
@@ -347,6 +348,8 @@ impl File {
 
     /// Says what a range will be used for, which may make it faster (posix_fadvise(2)). An empty range
     /// that does not begin at 0 is to the end of the file.
+    ///
+    /// A range of 4 GiB and more counts as one to the end of the file.
     ///
     /// Cancel class: total. Linux 6.1.
     ///

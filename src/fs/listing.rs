@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -111,10 +110,10 @@ impl ReadDir {
     /// What the operating system says; `Cancelled`.
     pub async fn next(&mut self) -> Result<Option<DirEntry>> {
         exec::check_run(&self.run)?;
-        poll_fn(|_| self.run.cancel_point()).await?;
+        // Before, not after: a name that was taken must not be lost to one who is dropped while waiting.
+        self.run.answer_at_once().await?;
         loop {
             if let Some(listed) = self.source.pop() {
-                self.run.schedule_point().await;
                 let directory = Rc::clone(&self.directory);
                 let entry = |listed| DirEntry { run: Rc::clone(&self.run), directory, listed };
                 return Ok(listed.map(entry));

@@ -79,7 +79,7 @@ impl TempFile {
         let path = terminated(path.as_ref())?;
         let this = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let this = this.expect("no number has a zero byte in it");
-        exec::submit_plain(|| Submission::link(None, &this, None, &path, true)).await?;
+        exec::submit_plain(|| Submission::link_open(&file.fd, &this, &path)).await?;
         Ok(file)
     }
 }
@@ -115,7 +115,8 @@ pub struct TempDir {
 impl TempDir {
     /// Makes a directory in the one for temporary files (`TMPDIR`), for this user alone.
     ///
-    /// Cancel class: total; what has begun is waited for. Linux 6.1.
+    /// Cancel class: total; what has begun is waited for. Dropped meanwhile, it may leave an empty directory
+    /// behind. Linux 6.1.
     ///
     /// # Errors
     /// What the operating system says; `Cancelled`; [`Error::NoRun`](crate::Error::NoRun).

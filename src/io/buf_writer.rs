@@ -152,7 +152,7 @@ impl<W: Write> BufWriter<W> {
             Err(BufError { error, done, buf }) => (buf, Some(done), Err(error)),
         };
         bytes.drain(..done.unwrap_or(bytes.len()));
-        bytes.shrink_to(2 * self.capacity);
+        bytes.shrink_to(self.capacity.saturating_mul(2));
         self.unsent.with(|unsent| unsent.bytes = bytes);
         result
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -268,7 +269,7 @@ impl<'a> Writer<'a> {
         if self.is_refusal(result) {
             return Poll::Ready(Ok(()));
         }
-        if self.zero_copy == ZeroCopy::Yes && result > 0 && self.stream.run.is_cancelled() {
+        if self.zero_copy == ZeroCopy::Yes && result > 0 && self.was_broken_off() {
             // The connection was ended, for the sake of the memory: what is on the way is lost.
             self.done += result as usize;
             ready!(self.stream.run.cancel_point())?;
@@ -285,6 +286,13 @@ impl<'a> Writer<'a> {
             Verdict::Cancelled(cancelled) => Poll::Ready(Err(cancelled.into())),
             Verdict::Result(Err(error)) => Poll::Ready(Err(error)),
         }
+    }
+
+    /// Whether a cancellation has ended the connection. One that came when the peer had everything
+    /// already has not.
+    fn was_broken_off(&self) -> bool {
+        let run = &self.stream.run;
+        run.is_cancelled() && run.host().peer_addr(self.stream.fd.as_raw_fd()).is_err()
     }
 
     /// Gives the half back, and says how much went out: whoever writes hears of it, so nothing is

@@ -324,7 +324,9 @@ impl Receiver<'_> {
                 let message = arrived.map_err(os_error)?;
                 let storage = self.storage.as_mut().expect("nothing is in flight");
                 storage.append(&message.bytes);
-                let room = storage.len();
+                // It may have been cut already, for whoever was dropped.
+                let (room, there) = (storage.len(), message.bytes.len());
+                let room = if message.len > there { room.min(there) } else { room };
                 return Poll::Ready(self.whole(message.len, room, message.from));
             }
             ready!(run.cancel_point())?;

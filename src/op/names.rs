@@ -116,6 +116,12 @@ impl Submission {
         Submission::about_names(&Kind::LINK, request, at, storage)
     }
 
+    /// Gives an open file a name, which has none: `this` is what leads to its descriptor, so the number
+    /// must not become another file's until that was followed.
+    pub(crate) fn link_open(fd: &Fd, this: &CStr, to: &CStr) -> Submission {
+        Submission { fd: Some(fd.clone()), ..Submission::link(None, this, None, to, true) }
+    }
+
     pub(crate) fn symlink(target: &CStr, at: Option<&Fd>, path: &CStr) -> Submission {
         let (mut storage, second) = two(target, path, None);
         let request = FileRequest::Symlink { at: place(at), names: storage.region(0), second };

@@ -168,7 +168,11 @@ impl Pool {
 
     /// One more lease on a part of buffer `id`, of which there is one already.
     fn lease_again(&self, id: u16) {
-        self.inner.borrow_mut().buffers[usize::from(id)].leases += 1;
+        let inner = &mut *self.inner.borrow_mut();
+        let buffer = &mut inner.buffers[usize::from(id)];
+        // Chunks can be forgotten: a count that has come round would free what is still on lease.
+        assert!(buffer.leases < u32::MAX / 2, "too many chunks of one buffer");
+        buffer.leases += 1;
     }
 
     fn give_back(&self, id: u16) {

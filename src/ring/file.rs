@@ -210,7 +210,9 @@ pub(super) fn entry_for(request: &FileRequest) -> squeue::Entry {
         }
         FileRequest::SetLen { fd, len } => opcode::Ftruncate::new(Fd(fd), len).build(),
         FileRequest::Advise { fd, at, len, advice } => {
-            opcode::Fadvise::new(Fd(fd), len as libc::off_t, advice).offset(at).build()
+            // The entry has 32 bits for it; more than that is to the end of the file.
+            let len = u32::try_from(len).unwrap_or(0);
+            opcode::Fadvise::new(Fd(fd), len.into(), advice).offset(at).build()
         }
         FileRequest::Rename { at, to_at, names, second } => {
             let (from, to) = (names.address().cast(), names.after(second).address().cast());

@@ -71,16 +71,24 @@ impl Process {
         if self.reaped {
             return Ok(());
         }
-        let sent = if self.leads_group {
-            let group = -(self.id() as libc::pid_t);
-            // SAFETY: no memory is involved. The number is still the group's.
-            unsafe { libc::kill(group, signal) }
-        } else {
-            let (pidfd, nothing) = (self.pidfd.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
-            // SAFETY: without a `siginfo_t` the kernel makes one.
-            let sent =
-                unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, nothing, 0) };
-            sent as libc::c_int
+        let id = self.id() as libc::pid_t;
+        // SAFETY: no memory is involved. The number is still the group's.
+        let to_group = self.leads_group.then(|| unsafe { libc::kill(-id, signal) });
+        // SAFETY: no memory is involved.
+        let is_in_group = || unsafe { libc::getpgid(id) } == id;
+        let sent = match to_group {
+            // One that is to be waited for must have got it itself: it may have left its group, or it
+            // must not be signalled while others of its group may be.
+            Some(sent) if signal != libc::SIGKILL && is_in_group() => sent,
+            _ => {
+                let (pidfd, nothing) =
+                    (self.pidfd.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+                // SAFETY: without a `siginfo_t` the kernel makes one.
+                let sent = unsafe {
+                    libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, nothing, 0)
+                };
+                sent as libc::c_int
+            }
         };
         match check(sent) {
             Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),

@@ -96,7 +96,8 @@ pub(crate) enum Request {
 impl Request {
     /// Whether it tells what it did before it lets go of the memory.
     pub(crate) fn answers_early(&self) -> bool {
-        matches!(self, Request::SendZeroCopy { .. })
+        // Of what is raw, only a zero-copy send completes twice.
+        matches!(self, Request::SendZeroCopy { .. } | Request::Raw { .. })
     }
 
     /// Whether it completes again and again.

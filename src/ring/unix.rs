@@ -171,8 +171,10 @@ impl TryFrom<SockAddr> for SocketAddr {
             [0, name @ ..] => SocketAddr::from_abstract_name(name),
             name => {
                 let path = name.split(|&byte| byte == 0).next().unwrap_or_default();
-                // An empty one is the address of a socket without a name.
+                // An empty one is the address of a socket without a name. One of 108 bytes the kernel
+                // takes, and the standard library has no value for it: to us it has no name.
                 SocketAddr::from_pathname(OsStr::from_bytes(path))
+                    .or_else(|_| SocketAddr::from_pathname(""))
             }
         }
     }

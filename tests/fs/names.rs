@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::poll;
@@ -401,6 +402,32 @@ fn cancelled_names_stay_as_they_are() {
             .await?;
         World::current().set_disk_latency(Duration::ZERO);
         assert_eq!(list(dir).await?.into_keys().collect::<Vec<_>>(), ["file"]);
+        Ok(())
+    });
+}
+
+// D7: a name that was taken from the kernel belongs to the listing, whoever waits.
+#[trine::test(kernel = "both", runs = 3)]
+fn a_listing_loses_no_name_to_a_dropped_wait() {
+    let many = fewer(600, 40);
+    run(async |dir| {
+        let dir = dir.join("many");
+        fs::create_dir(&dir).await?;
+        for number in 0..many {
+            fs::write(dir.join(number.to_string()), "").await?;
+        }
+        let (mut listing, mut seen) = (fs::read_dir(&dir).await?, 0);
+        loop {
+            let polled = poll!(pin!(listing.next()).as_mut());
+            match polled {
+                Poll::Ready(entry) => match entry? {
+                    Some(_) => seen += 1,
+                    None => break,
+                },
+                Poll::Pending => turns(1).await,
+            }
+        }
+        assert_eq!(seen, many);
         Ok(())
     });
 }

@@ -1,5 +1,6 @@
 //! Sending without a copy: the buffer is the kernel's until the bytes have arrived.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::pin;
 
@@ -152,6 +153,36 @@ fn one_that_the_kernel_has_not_seen_is_withdrawn() {
         assert!(failed.error.is_cancelled() && failed.done == 0);
         one.close().await?;
         assert_eq!(peer.read_to_end().await?, b"");
+        Ok(())
+    });
+}
+
+// D4: what had arrived when the cancellation came is no cancelled write.
+#[trine::test(kernel = "both", runs = 20)]
+fn one_that_the_peer_has_is_not_cancelled() {
+    run(async || {
+        let (one, two) = pair().await?;
+        one.set_zero_copy(Some(1))?;
+        let ended = Cell::new(None);
+        nursery(async |n| {
+            n.spawn(async {
+                ended.set(Some(
+                    one.write_all(pattern(0, PIECE)).await.map_err(|failed| failed.done),
+                ));
+                Ok(())
+            });
+            let mut came = 0;
+            while came < PIECE {
+                came += two.recv().await?.expect("no end").len();
+            }
+            n.cancel();
+            Ok(())
+        })
+        .await?;
+        if ended.take() == Some(Err(PIECE)) {
+            // It came before the kernel had said that it was done: then the connection was ended.
+            assert!(one.write_all("more").await.is_err());
+        }
         Ok(())
     });
 }
