@@ -462,8 +462,12 @@ fn a_broadcast_has_to_be_allowed() {
     run(async || {
         let socket = UdpSocket::bind("0.0.0.0:0").await?;
         let everybody = SocketAddr::from(([255, 255, 255, 255], 9));
-        let refused = socket.send_to("hello", everybody).await;
-        assert_kind(refused, ErrorKind::PermissionDenied);
+        let refused = socket.send_to("hello", everybody).await.expect_err("nobody has allowed it");
+        // A machine without a network looks for the way first.
+        let kind = refused.error.io_kind();
+        let is_right =
+            matches!(kind, Some(ErrorKind::PermissionDenied | ErrorKind::NetworkUnreachable));
+        assert!(is_right, "{refused}");
         Ok(())
     });
 }
