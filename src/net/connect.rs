@@ -113,7 +113,8 @@ impl ConnectBuilder {
         let Finished { result, .. } = Operation::finish(&run, connect).await;
         let connected = match poll_fn(|_| judge(&run, &Kind::CONNECT, result, &mut 0)).await {
             Verdict::Result(result) => result,
-            Verdict::Cancelled(cancelled) => Err(cancelled.into()),
+            // The scope around waits for the socket to be closed.
+            Verdict::Cancelled(cancelled) => return Err(cancelled.into()),
             Verdict::Again => unreachable!("a connect is not repeatable"),
         };
         if let Err(error) = connected {
