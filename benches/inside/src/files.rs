@@ -20,7 +20,7 @@ use crate::runs;
 const DEPTH: u64 = 64;
 const PAGE: usize = 4096;
 /// Bytes of the file that is read here and there.
-const SIZE: u64 = 256 << 20;
+const SIZE: u64 = 64 << 20;
 const PIECE: usize = 1 << 20;
 /// Pieces that are written before they are synced.
 const PIECES: u64 = 32;
