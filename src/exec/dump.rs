@@ -122,7 +122,7 @@ impl Dump<'_> {
         if let Some(fd) = slot.fd() {
             write!(self.text, " fd {fd}")?;
         }
-        let age = self.core.coarse_now().saturating_sub(slot.since());
+        let age = slot.age(self.core.coarse_now());
         write!(self.text, " since {age:.1?}")?;
         if slot.is_asked_to_cancel() {
             self.text.push_str(", asked to cancel");

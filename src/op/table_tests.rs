@@ -706,3 +706,22 @@ fn meant(table: &Table, queue: &Queue, phase: Phase) -> Vec<(u32, u32)> {
     let is_meant = |key: &Key<Slot>| table.get(*key).is_some_and(|slot| slot.state.phase == phase);
     queue.keys.iter().copied().filter(is_meant).map(|key| name(token(key))).collect()
 }
+
+/// Every operation in flight has a slot, also the receive of each idle connection.
+#[test]
+fn a_slot_is_small() {
+    assert!(size_of::<Slot>() <= 96, "{} bytes", size_of::<Slot>());
+}
+
+#[test]
+fn an_operation_ages_also_where_the_clock_comes_round() {
+    const ROUND: u64 = (1 << (32 + TICK)) / 1_000_000;
+    let limits = PoolLimits { buffer: 4096, least: 1, most: 1 };
+    let pools = Pools::new(Pool::new(None, limits));
+    for begin in [0, 17, ROUND - 5, 3 * ROUND - 1] {
+        let mut table = Table::new(pools.clone(), Host::LINUX);
+        let key = table.submit(Submission::nop, Duration::from_millis(begin), |_| 1);
+        let age = table.get(key).expect("submitted").age(Duration::from_millis(begin + 1234));
+        assert!(age.abs_diff(Duration::from_millis(1234)) < Duration::from_millis(3), "{age:?}");
+    }
+}
