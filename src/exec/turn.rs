@@ -101,6 +101,7 @@ impl Run {
         }
     }
 
+    #[inline(always)]
     fn poll_main<T>(
         &self,
         mut main: Pin<&mut Option<impl Future<Output = T>>>,

@@ -72,7 +72,7 @@ impl Receiving {
         attempts: &mut u8,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Chunk>>> {
-        let (run, through) = (&stream.run, stream.fd.through());
+        let run = &stream.run;
         match &mut self.active {
             Active::Nothing => Poll::Ready(Ok(None)),
             Active::Failed(error) => {
@@ -87,7 +87,7 @@ impl Receiving {
                     self.active = Active::Nothing;
                 }
                 if is_refusal {
-                    run.lacks(|capabilities| match through {
+                    run.lacks(|capabilities| match stream.fd.through() {
                         Through::Socket => capabilities.multishot_recv = false,
                         Through::Pipe => capabilities.multishot_read = false,
                     });

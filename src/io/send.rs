@@ -161,16 +161,16 @@ impl<'a> Writer<'a> {
         self.stream.sending.with(|half| half.poll_former(self.stream, cx)).map(Ok)
     }
 
-    /// Waits until a write may begin.
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result> {
+    /// Waits until a write may begin, and says from how many bytes on it is sent without a copy.
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<Option<usize>>> {
         ready!(self.poll_former(cx))?;
         if self.stream.sending.is_unused() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(None));
         }
         Poll::Ready(self.stream.sending.with(|half| match half {
             Sending { broken: true, .. } => Err(Error::Broken(WRITE_HALF)),
             Sending { shut: true, .. } => Err(Error::Closed(WRITE_HALF)),
-            _ => Ok(()),
+            Sending { zero_copy, .. } => Ok(*zero_copy),
         }))
     }
 
@@ -210,15 +210,13 @@ impl<'a> Writer<'a> {
                 return Poll::Ready(Ok(()));
             }
         }
-        if self.pause.is_none() {
-            ready!(self.poll_ready(cx))?;
-        }
+        let zero_copy = if self.pause.is_none() { ready!(self.poll_ready(cx))? } else { None };
         let run = &self.stream.run;
         if self.len() == 0 {
             ready!(run.poll_budget(&mut self.pause, cx));
             return Poll::Ready(Ok(()));
         }
-        let zero_copy = all && self.wants_zero_copy();
+        let zero_copy = all && zero_copy.is_some_and(|least| self.wants_zero_copy(least));
         let (fd, storage) = (&self.stream.fd, self.storage.take().expect("nothing is in flight"));
         let (done, through) = (self.done, fd.through());
         self.operation = Some(Operation::start(run, cx, || match through {
@@ -229,30 +227,38 @@ impl<'a> Writer<'a> {
         Poll::Pending
     }
 
-    /// Whether what is left is to be sent without a copy.
-    #[inline]
-    fn wants_zero_copy(&mut self) -> bool {
-        if self.stream.sending.is_unused() || self.zero_copy == ZeroCopy::Refused {
+    /// Whether what is left, if it is at least so much, is to be sent without a copy.
+    #[cold]
+    fn wants_zero_copy(&mut self, least: usize) -> bool {
+        if self.zero_copy == ZeroCopy::Refused {
             return false;
         }
-        let left = self.len() - self.done;
-        let least = self.stream.sending.with(|half| half.zero_copy);
-        let wanted = least.is_some_and(|least| left >= least);
-        self.zero_copy = if wanted { ZeroCopy::Yes } else { ZeroCopy::No };
-        wanted
+        if self.len() - self.done >= least {
+            self.zero_copy = ZeroCopy::Yes;
+        }
+        self.zero_copy == ZeroCopy::Yes
     }
 
-    /// Whether an error only means that this cannot be sent without a copy. Then it is copied.
-    fn is_refusal(&mut self, result: i32) -> bool {
-        let refuses = matches!(-result, libc::EOPNOTSUPP | libc::ENOMEM | libc::ENOBUFS);
-        if self.zero_copy != ZeroCopy::Yes || !refuses {
-            return false;
+    /// What a send without a copy has come to, where it is not what any other would have.
+    #[cold]
+    fn end_zero_copy(&mut self, result: i32) -> Option<Poll<Result>> {
+        self.zero_copy = ZeroCopy::No;
+        match -result {
+            // It cannot be done, or not now: the bytes are copied then.
+            refusal @ (libc::EOPNOTSUPP | libc::ENOMEM | libc::ENOBUFS) => {
+                self.zero_copy = ZeroCopy::Refused;
+                if refusal == libc::EOPNOTSUPP {
+                    self.stream.sending.with(|half| half.set_zero_copy(None));
+                }
+                Some(Poll::Ready(Ok(())))
+            }
+            // The connection was ended, for the sake of the memory: what is on the way is lost.
+            ..0 if self.was_broken_off() => {
+                self.done += result as usize;
+                Some(self.stream.run.cancel_point().map_err(Into::into))
+            }
+            _ => None,
         }
-        self.zero_copy = ZeroCopy::Refused;
-        if result == -libc::EOPNOTSUPP {
-            self.stream.sending.with(|half| half.set_zero_copy(None));
-        }
-        true
     }
 
     /// How much there is to be sent.
@@ -266,13 +272,10 @@ impl<'a> Writer<'a> {
         let Finished { result, storage } = ready!(operation.poll(cx));
         self.operation = None;
         self.storage = storage;
-        if self.is_refusal(result) {
-            return Poll::Ready(Ok(()));
-        }
-        if self.zero_copy == ZeroCopy::Yes && result > 0 && self.was_broken_off() {
-            // The connection was ended, for the sake of the memory: what is on the way is lost.
-            self.done += result as usize;
-            ready!(self.stream.run.cancel_point())?;
+        if self.zero_copy == ZeroCopy::Yes {
+            if let Some(ended) = self.end_zero_copy(result) {
+                return ended;
+            }
         }
         match ready!(judge(&self.stream.run, &Kind::SEND, result, &mut self.attempts)) {
             Verdict::Result(Ok(0)) => {
