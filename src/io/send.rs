@@ -162,11 +162,19 @@ impl<'a> Writer<'a> {
     }
 
     /// Waits until a write may begin, and says from how many bytes on it is sent without a copy.
+    #[inline]
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<Option<usize>>> {
-        ready!(self.poll_former(cx))?;
+        ready!(self.stream.run.cancel_point())?;
         if self.stream.sending.is_unused() {
             return Poll::Ready(Ok(None));
         }
+        self.poll_used(cx)
+    }
+
+    /// The same where something was done with the half already that is of account.
+    #[cold]
+    fn poll_used(&self, cx: &mut Context<'_>) -> Poll<Result<Option<usize>>> {
+        ready!(self.stream.sending.with(|half| half.poll_former(self.stream, cx)));
         Poll::Ready(self.stream.sending.with(|half| match half {
             Sending { broken: true, .. } => Err(Error::Broken(WRITE_HALF)),
             Sending { shut: true, .. } => Err(Error::Closed(WRITE_HALF)),
