@@ -1,7 +1,7 @@
 //! The real kernel, through the `io-uring` crate.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use super::bell::Bell;
 use super::buffers::BufferRing;
 use super::file;
-use super::request::{HERE, Request};
+use super::request::{HERE, Region, Request};
 use super::{Completion, Picked, RingSize, Token, TokenKind, Unavailable, refusal};
 
 pub(super) struct Kernel {
@@ -44,8 +44,12 @@ impl Kernel {
 
     #[inline]
     pub(super) fn push(&mut self, token: Token, request: &Request) -> bool {
-        let entry = entry_for(request).user_data(token.bits());
-        self.push_entry(&entry)
+        // What goes out for each message is written to where it goes; through the table of all it would
+        // be copied twice.
+        if let Request::Send { fd, from, all } = *request {
+            return self.push_entry(&send_for(fd, from, all).user_data(token.bits()));
+        }
+        self.push_entry(&entry_for(request).user_data(token.bits()))
     }
 
     pub(super) fn push_cancel(&mut self, token: Token) -> bool {
@@ -325,6 +329,12 @@ fn cancel_for(token: Token) -> squeue::Entry {
 }
 
 #[inline]
+fn send_for(fd: RawFd, from: Region, all: bool) -> squeue::Entry {
+    let flags = if all { libc::MSG_NOSIGNAL | libc::MSG_WAITALL } else { libc::MSG_NOSIGNAL };
+    opcode::Send::new(Fd(fd), from.address(), from.len()).flags(flags).build()
+}
+
+#[inline(never)]
 fn entry_for(request: &Request) -> squeue::Entry {
     match *request {
         Request::Nop => opcode::Nop::new().build(),
@@ -365,11 +375,7 @@ fn entry_for(request: &Request) -> squeue::Entry {
         Request::Write { fd, from, at } => {
             opcode::Write::new(Fd(fd), from.address(), from.len()).offset(at).build()
         }
-        Request::Send { fd, from, all } => {
-            let flags =
-                if all { libc::MSG_NOSIGNAL | libc::MSG_WAITALL } else { libc::MSG_NOSIGNAL };
-            opcode::Send::new(Fd(fd), from.address(), from.len()).flags(flags).build()
-        }
+        Request::Send { fd, from, all } => send_for(fd, from, all),
         Request::SendZeroCopy { fd, from } => {
             opcode::SendZc::new(Fd(fd), from.address(), from.len())
                 .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
