@@ -7,7 +7,7 @@ use super::file::FileRequest;
 /// Memory lent to the kernel. Packed, because each operation in flight has a request in its slot, also
 /// the receive of each idle connection.
 #[derive(Clone, Copy, Debug)]
-#[repr(packed(4))]
+#[repr(C, packed(4))]
 pub(crate) struct Region {
     address: *mut u8,
     len: u32,
