@@ -19,7 +19,9 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{FutureExt, poll};
 use trine::net::{TcpListener, TcpStream};
-use trine::time::sleep_forever;
+use trine::pipe::pipe;
+use trine::testing::{Faults, Tape, World};
+use trine::time::{Instant, sleep_forever};
 use trine::{Builder, CancelScope, Result, checkpoint, move_on_after, nop, nursery, run, stats};
 
 use common::{fewer, in_kernel, pair, turns};
@@ -564,4 +566,43 @@ async fn cancellation_reaches_operations_behind_other_crates_combinators() -> Re
     .await?;
     assert_eq!((reached.get(), stats().in_kernel), (3, 0));
     Ok(())
+}
+
+/// Its first three cancels are not heard.
+fn deaf_world() -> World {
+    let mut faults = Faults::none();
+    faults.cancel_odd = 255;
+    World::from_tape(Tape::parse("cancel:010601060106").expect("a tape"), faults)
+}
+
+// D5: a kernel worker that was told to stop may go on waiting as if nothing had been said (Linux 6.1 does,
+// with a FIFO that is being opened). It is told again, and the scope waits no longer than that takes.
+#[test]
+fn a_worker_that_does_not_hear_is_told_again() {
+    deaf_world()
+        .run(async || {
+            let (reader, _writer) = pipe()?;
+            let began = Instant::now();
+            let before = stats();
+            let came = move_on_after(MOMENT, async |_| reader.recv().await).await?;
+            assert!(came.is_none());
+            assert_eq!(stats().cancels_running - before.cancels_running, 3);
+            assert_eq!(began.elapsed(), MOMENT + 3 * Duration::from_millis(10));
+            Ok(())
+        })
+        .expect("nothing hangs");
+}
+
+#[test]
+fn a_worker_that_does_not_hear_is_told_again_also_at_the_end_of_the_run() {
+    deaf_world()
+        .run(async || {
+            let (reader, _writer) = pipe()?;
+            let mut recv = Box::pin(reader.recv());
+            assert!(poll!(&mut recv).is_pending());
+            turns(2).await;
+            drop(recv);
+            Ok(())
+        })
+        .expect("nothing hangs");
 }

@@ -248,6 +248,10 @@ impl Core {
     }
 
     fn next_event(&self) -> Option<Instant> {
-        self.ring.as_ref()?.next_event()
+        let ring = self.ring.as_ref()?;
+        // The coarse clock is ours only where the kernel is simulated.
+        let reminder = self.table.next_reminder().filter(|_| ring.is_simulated());
+        let reminder = reminder.map(|at| Instant::MIN + at);
+        [ring.next_event(), reminder].into_iter().flatten().min()
     }
 }

@@ -46,7 +46,7 @@ use crate::op::{
     Action, Fd, Home, MESSAGE_GROUP, Pool, PoolLimits, Pools, Remains, Shelf, Slot, Sole,
     Submission, Table,
 };
-use crate::ring::{Capabilities, Descriptor, Host, Ring};
+use crate::ring::{Capabilities, Descriptor, Host, Ring, Token};
 use crate::slots::Key;
 
 use attendant::Attendant;
@@ -569,6 +569,12 @@ struct Hands<'a> {
 }
 
 impl Hands<'_> {
+    #[cold]
+    fn missed(&mut self, cancel: Token, answer: i32) {
+        let action = self.table.missed(cancel, answer, self.began);
+        self.follow(action);
+    }
+
     #[inline]
     fn follow(&mut self, action: Action) {
         match action {

@@ -253,13 +253,17 @@ impl Core {
     /// Whether the kernel may complete something by itself.
     fn may_complete(&self) -> bool {
         let in_kernel = self.table.in_kernel();
-        self.ring.as_ref().is_some_and(|ring| ring.may_complete(in_kernel))
+        self.table.next_reminder().is_some()
+            || self.ring.as_ref().is_some_and(|ring| ring.may_complete(in_kernel))
     }
 
     /// Hands the queue over, waits, and drains what came. Says whether the bell was rung.
     pub(super) fn exchange(&mut self, mut wait: Option<Duration>) -> io::Result<bool> {
         let Core { ring, table, tree, sweep, chores, began, .. } = self;
         let Some(ring) = ring else { return Ok(false) };
+        if table.next_reminder().is_some() {
+            wait = remind(table, ring, wait);
+        }
         if !hand_over(table, ring) {
             ring.flush()?;
             if !hand_over(table, ring) {
@@ -273,15 +277,12 @@ impl Core {
         }
         ring.turn(wait)?;
         let mut hands = Hands { is_open: true, table, tree, sweep, chores, began: *began };
-        let rung = ring.drain(|completion| match completion.token.kind() {
-            TokenKind::Cancel => {
-                let action = hands.table.missed(completion.token);
-                hands.follow(action);
+        let rung = ring.drain(|completion| {
+            if completion.token.kind() == TokenKind::Cancel {
+                return hands.missed(completion.token, completion.result);
             }
-            _ => {
-                let action = hands.table.complete(completion);
-                hands.follow(action);
-            }
+            let action = hands.table.complete(completion);
+            hands.follow(action);
         });
         Ok(rung)
     }
@@ -318,6 +319,15 @@ impl Core {
             self.sweep.wake(Some(whom));
         }
     }
+}
+
+/// Asks again for the end of what does not end, and says how long may be waited then.
+#[cold]
+fn remind(table: &mut Table, ring: &Ring, wait: Option<Duration>) -> Option<Duration> {
+    let now = ring.coarse_now();
+    table.remind(now);
+    let until = table.next_reminder().map(|at| at.saturating_sub(now));
+    [wait, until].into_iter().flatten().min()
 }
 
 /// Pushes what waits on our side; `false` if there was no room for all.

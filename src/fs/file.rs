@@ -84,8 +84,8 @@ impl File {
     /// somebody to open its other end, and can be cancelled. But the kernel has few such threads, four for
     /// each processor, and while so many FIFOs are waited for, other opens, syncs and changes of names wait
     /// too. Where there are many, open them with `O_NONBLOCK` ([`custom_flags`](OpenOptions::custom_flags)).
-    /// And Linux 6.1 was seen to lose such a cancel on a busy machine (6.18 was not, in 60,000 of them): then
-    /// the scope waits for as long as the opening does.
+    /// Linux 6.1 loses such a cancel now and then on a busy machine (6.18 was not seen to, in 60,000 of them): it
+    /// is asked for again every ten milliseconds.
     ///
     /// Cancel class: total: a descriptor that comes after the cancel, or for a dropped future, is closed
     /// (rule D7). Linux 6.1.

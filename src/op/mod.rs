@@ -32,6 +32,7 @@ mod queue;
 mod raw;
 mod shelf;
 mod state;
+mod stubborn;
 mod submission;
 mod table;
 

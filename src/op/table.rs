@@ -15,6 +15,7 @@ use super::pool::Chunk;
 use super::pools::Pools;
 use super::queue::{Drained, Queue};
 use super::state::{Event, Phase, State, Step};
+use super::stubborn::Stubborn;
 use super::submission::Submission;
 
 /// Every operation from its submission until its result was taken or disposed of.
@@ -27,6 +28,7 @@ pub(crate) struct Table {
     queue: Queue,
     /// Operations whose cancel request waits to be pushed.
     cancels: Queue,
+    stubborn: Stubborn,
     in_kernel: usize,
     submitted: u64,
     withdrawn: u64,
@@ -135,6 +137,7 @@ impl Table {
             host,
             queue: Queue::default(),
             cancels: Queue::default(),
+            stubborn: Stubborn::new(),
             in_kernel: 0,
             submitted: 0,
             withdrawn: 0,
@@ -285,22 +288,43 @@ impl Table {
         }
     }
 
-    /// A cancel request found no such operation. If it has not ended meanwhile, it is asked again.
-    pub(crate) fn missed(&mut self, cancel: Token) -> Action {
+    /// A cancel request has not ended its operation: it found no such one, or one at work. If that has
+    /// not ended meanwhile, it is asked again: at once, or after a while.
+    #[cold]
+    pub(crate) fn missed(&mut self, cancel: Token, answer: i32, now: Duration) -> Action {
         let Some(key) = key(cancel) else { return Action::Nothing };
         #[cfg(feature = "testing")]
         if self.planted == Some(Bug::FreeOnCancelCompletion) {
             let (token, result) = (token(key), -libc::ECANCELED);
             return self.complete(Completion { token, result, more: false, buffer: None });
         }
-        let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.kind.polled && !slot.answered)
-        else {
-            return Action::Nothing;
-        };
+        if answer == -libc::EALREADY {
+            self.stubborn.push(key, now);
+        } else if self.slots.get(key).is_some_and(|slot| slot.kind.polled && !slot.answered) {
+            self.ask_again(key);
+        }
+        Action::Nothing
+    }
+
+    fn ask_again(&mut self, key: Key<Slot>) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
         if slot.state.step(Event::CancelMissed) == Step::QueueCancel {
             self.cancels.push(key);
         }
-        Action::Nothing
+    }
+
+    /// When [`remind`](Table::remind) has something to do, on the coarse clock.
+    #[inline]
+    pub(crate) fn next_reminder(&self) -> Option<Duration> {
+        self.stubborn.next()
+    }
+
+    /// Asks again for the end of what was told to stop a while ago.
+    pub(crate) fn remind(&mut self, now: Duration) {
+        let Table { stubborn, slots, .. } = self;
+        let is_gone = |key| slots.get(key).is_none_or(|slot| !slot.state.in_kernel());
+        let due: Vec<_> = std::iter::from_fn(|| stubborn.pop(now, is_gone)).collect();
+        due.into_iter().for_each(|key| self.ask_again(key));
     }
 
     /// Asks for the end of an operation. Asking twice is asking once.

@@ -154,6 +154,9 @@ struct Pair {
     /// Places in `twins`, in order.
     queue: Vec<usize>,
     cancels: Vec<usize>,
+    now: Duration,
+    /// Whom to ask again, and when.
+    reminders: Vec<(Duration, usize)>,
     kernel: Kernel,
     closed: Rc<Closed>,
     counts: (u64, u64),
@@ -169,6 +172,8 @@ impl Pair {
             twins: Vec::new(),
             queue: Vec::new(),
             cancels: Vec::new(),
+            now: Duration::ZERO,
+            reminders: Vec::new(),
             kernel: Kernel::default(),
             closed: Rc::default(),
             counts: (0, 0),
@@ -177,7 +182,8 @@ impl Pair {
 
     fn act(&mut self) {
         let living = self.twins.iter().filter(|twin| twin.place != Place::Gone).count();
-        match self.random.below(16) {
+        self.now += Duration::from_millis(self.random.below(4) as u64);
+        match self.random.below(17) {
             0..=2 if living < MOST => self.submit(),
             0..=4 => {
                 let room = self.random.below(5);
@@ -186,6 +192,7 @@ impl Pair {
             5..=7 => self.complete_one(),
             8 => self.miss_one(),
             9 => self.complete_a_stranger(),
+            16 => self.remind(),
             10 | 11 => {
                 let op = self.any();
                 self.cancel(op);
@@ -422,18 +429,41 @@ impl Pair {
         }
     }
 
-    /// The kernel says that it has not found what it was to cancel, also long after that has ended.
+    /// The kernel says that it has not found what it was to cancel, or that it is at work, also long after
+    /// that has ended.
     fn miss_one(&mut self) {
         let op = self.any();
         let Some(twin) = self.twins.get_mut(op) else { return };
         let token = token(twin.key);
         let token = Token::new(TokenKind::Cancel, token.index(), token.generation());
+        let is_at_work = twin.place != Place::Queued && self.random.one_in(2);
+        let result = -if is_at_work { libc::EALREADY } else { libc::ENOENT };
         let is_waiting = twin.kind.polled && twin.early != Some(true);
-        if twin.place == Place::Kernel(Asked::Sent) && is_waiting {
+        if is_at_work {
+            self.reminders.push((self.now + Duration::from_millis(10), op));
+        } else if twin.place == Place::Kernel(Asked::Sent) && is_waiting {
             twin.place = Place::Kernel(Asked::Queued);
             self.cancels.push(op);
         }
-        self.table.missed(token);
+        let action = self.table.missed(token, result, self.now);
+        assert!(self.is_nothing(action));
+    }
+
+    /// The time of some has come.
+    fn remind(&mut self) {
+        self.table.remind(self.now);
+        for (at, op) in std::mem::take(&mut self.reminders) {
+            let twin = &mut self.twins[op];
+            if at > self.now {
+                self.reminders.push((at, op));
+            } else if twin.place == Place::Kernel(Asked::Sent) {
+                twin.place = Place::Kernel(Asked::Queued);
+                self.cancels.push(op);
+            }
+        }
+        let waits = |&&(_, op): &&(_, usize)| matches!(self.twins[op].place, Place::Kernel(_));
+        let next = self.reminders.iter().find(waits).map(|&(at, _)| at);
+        assert_eq!(self.table.next_reminder(), next, "{}: reminders", self.story);
     }
 
     /// A token of a former life, or of none, changes nothing.

@@ -177,6 +177,19 @@ pub(crate) struct Traffic {
     pub(crate) cancels_running: u64,
 }
 
+impl Traffic {
+    /// Counts the answer to a cancel request, and says whether it has not ended its operation.
+    #[cold]
+    fn count_cancel(&mut self, result: i32) -> bool {
+        match -result {
+            libc::ENOENT => self.cancels_missed += 1,
+            libc::EALREADY => self.cancels_running += 1,
+            _ => return false,
+        }
+        true
+    }
+}
+
 /// The kernel, or what plays it.
 #[cfg_attr(
     feature = "testing",
@@ -329,22 +342,14 @@ impl Ring {
     }
 
     /// Hands every completion that has arrived to `each`: those of operations, and those of cancel
-    /// requests that found no operation. Whether the bell was rung comes back.
+    /// requests that found no operation, or one at work. Whether the bell was rung comes back.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(Completion)) -> bool {
         let traffic = &mut self.traffic;
         let before = traffic.completions;
         let rung = of!(&mut self.backend, either => either.drain(|completion| {
             traffic.completions += 1;
-            match completion.token.kind() {
-                TokenKind::Cancel if completion.result == -libc::ENOENT => {
-                    traffic.cancels_missed += 1;
-                    each(completion);
-                }
-                TokenKind::Cancel if completion.result == -libc::EALREADY => {
-                    traffic.cancels_running += 1;
-                }
-                TokenKind::Cancel | TokenKind::Bell => {}
-                TokenKind::Operation => each(completion),
+            if completion.token.kind() == TokenKind::Operation || traffic.count_cancel(completion.result) {
+                each(completion);
             }
         }));
         // One completion, however often it was rung.
@@ -381,6 +386,11 @@ impl Ring {
             #[cfg(feature = "testing")]
             Backend::Twin(twin) => twin.next_event().is_some(),
         }
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_simulated(&self) -> bool {
+        matches!(self.backend, Backend::Twin(_))
     }
 
     /// When something next happens in a simulated kernel by itself. The real one does not tell.

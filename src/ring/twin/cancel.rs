@@ -29,15 +29,18 @@ enum Outcome {
     WorkerSucceeds,
     /// A hit, but the target's completion comes later.
     Late,
+    /// It runs in a worker, which does not notice that it was interrupted, and goes on waiting.
+    WorkerUnmoved,
 }
 
-const ODD: [Outcome; 6] = [
+const ODD: [Outcome; 7] = [
     Outcome::JustCompleted,
     Outcome::NotFound,
     Outcome::Interrupted,
     Outcome::WorkerInterrupted,
     Outcome::WorkerSucceeds,
     Outcome::Late,
+    Outcome::WorkerUnmoved,
 ];
 
 /// Cancels in a row that may miss an operation which goes on waiting.
@@ -81,11 +84,15 @@ impl Machine {
     fn cancel_oddly(&mut self, key: Key<Op>, op: Op, outcome: Outcome) {
         let (ring, token) = (op.ring, op.token);
         match outcome {
-            Outcome::NotFound if op.missed < MISSES => {
+            Outcome::NotFound | Outcome::WorkerUnmoved if op.missed < MISSES => {
                 if let Some(op) = self.ops.get_mut(key) {
                     op.missed += 1;
                 }
-                self.miss(ring, token, libc::ENOENT);
+                let errno = match outcome {
+                    Outcome::NotFound => libc::ENOENT,
+                    _ => libc::EALREADY,
+                };
+                self.miss(ring, token, errno);
             }
             Outcome::JustCompleted | Outcome::WorkerSucceeds => {
                 let errno = match outcome {
@@ -101,7 +108,9 @@ impl Machine {
                 self.hit(key, op, RESTART, true);
             }
             Outcome::Late => self.hit(key, op, libc::ECANCELED, true),
-            Outcome::NotFound => self.hit(key, op, libc::ECANCELED, false),
+            Outcome::NotFound | Outcome::WorkerUnmoved => {
+                self.hit(key, op, libc::ECANCELED, false);
+            }
         }
     }
 
