@@ -1,13 +1,10 @@
 //! Pipes: one direction, within the machine.
 
-use std::fmt;
-use std::future::Future;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::error::Result;
 use crate::exec;
-use crate::io::{Halves, Recv, close_by_its_method, read_by_its_methods, write_by_its_methods};
-use crate::op::{BufError, IoBuf, IoBufMut};
+use crate::io::{Halves, owns_descriptor, reads, writes};
 use crate::ring::Descriptor;
 
 /// Makes a pipe: what is written to the second comes out of the first.
@@ -77,49 +74,6 @@ impl PipeReader {
         Ok(PipeReader { halves: adopt(fd)? })
     }
 
-    /// Reads what has come, in a buffer of the pool that the kernel took when it came. `None` is the end
-    /// of the stream.
-    ///
-    /// Awaited again after `Cancelled`, it starts anew. What arrives for a dropped or cancelled one
-    /// stays with the reader and is what the next one returns (rule D7).
-    ///
-    /// Cancel class: total. Linux 6.1; from 6.7 on one operation reads again and again.
-    ///
-    /// # Errors
-    /// What the operating system says; [`Error::Busy`](crate::Error::Busy) if another task reads;
-    /// `Cancelled`.
-    pub fn recv(&self) -> Recv<'_> {
-        self.halves.recv()
-    }
-
-    /// Reads into `buf`: replaces its content with what has come, at most its capacity. No bytes are the
-    /// end of the stream.
-    ///
-    /// Cancel class: total; the buffer comes back with the error. Linux 6.1.
-    ///
-    /// # Errors
-    /// As [`recv`](PipeReader::recv), and `InvalidInput` for a buffer without room.
-    pub fn read<B: IoBufMut>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        self.halves.read(buf)
-    }
-
-    /// Reads until `buf` is filled to its capacity.
-    ///
-    /// Cancel class: partial: the error has the buffer with what came, and [`done`](BufError::done)
-    /// says how much. A dropped one leaves all of that with the reader. Linux 6.1.
-    ///
-    /// # Errors
-    /// As [`read`](PipeReader::read), and `UnexpectedEof` if the stream ends before.
-    pub fn read_exact<B: IoBufMut>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        self.halves.read_exact(buf)
-    }
-
     /// Closes it and waits until that is done, also in a cancelled scope (rule M2).
     ///
     /// # Errors
@@ -136,37 +90,6 @@ impl PipeWriter {
     /// As [`PipeReader::from_fd`].
     pub fn from_fd(fd: OwnedFd) -> Result<PipeWriter> {
         Ok(PipeWriter { halves: adopt(fd)? })
-    }
-
-    /// Writes from `buf` what the pipe takes at once, waiting until it takes something, and says how much
-    /// that was. Up to 4096 bytes (`PIPE_BUF`) go at once or not yet.
-    ///
-    /// Cancel class: total. The buffer comes back, also with the error. After a dropped write of which
-    /// something went out the writer is [`Broken`](crate::Error::Broken). Linux 6.1.
-    ///
-    /// # Errors
-    /// `BrokenPipe` when nobody can read it; [`Error::Busy`](crate::Error::Busy) if another task writes;
-    /// [`Error::Closed`](crate::Error::Closed) after [`finish`](PipeWriter::finish); `Cancelled`.
-    pub fn write<B: IoBuf>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<(usize, B), BufError<B>>> + use<'_, B> {
-        self.halves.write(buf)
-    }
-
-    /// Writes all of `buf`.
-    ///
-    /// Cancel class: partial: [`done`](BufError::done) says how much was written. The buffer comes
-    /// back, also with the error. After a dropped `write_all` of which something went out nobody knows
-    /// how much, so the writer is [`Broken`](crate::Error::Broken) (rule D7). Linux 6.1.
-    ///
-    /// # Errors
-    /// As [`write`](PipeWriter::write).
-    pub fn write_all<B: IoBuf>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        self.halves.write_all(buf)
     }
 
     /// Closes the descriptor, so that the reader sees the end of the stream; the object is of no other
@@ -189,38 +112,20 @@ impl PipeWriter {
     }
 }
 
-read_by_its_methods!(PipeReader);
-write_by_its_methods!(PipeWriter, |writer| writer.finish());
-close_by_its_method!(PipeReader);
-close_by_its_method!(PipeWriter);
+reads! {
+    /// From Linux 6.7 on one operation reads again and again.
+    PipeReader, "What the operating system says"
+}
+writes! {
+    /// Up to 4096 bytes (`PIPE_BUF`) go at once or not yet.
+    PipeWriter, "`BrokenPipe` when nobody can read it", |writer| writer.finish()
+}
+owns_descriptor!(PipeReader, halves);
+owns_descriptor!(PipeWriter, halves);
 
 fn adopt(fd: OwnedFd) -> Result<Halves> {
     let run = exec::current()?;
     run.host().check_pipe(fd.as_fd())?;
     let fd = run.adopt(Descriptor::from(fd)).through_pipe();
     Ok(Halves::new(run, fd))
-}
-
-impl AsRawFd for PipeReader {
-    fn as_raw_fd(&self) -> RawFd {
-        self.halves.fd().as_raw_fd()
-    }
-}
-
-impl AsRawFd for PipeWriter {
-    fn as_raw_fd(&self) -> RawFd {
-        self.halves.fd().as_raw_fd()
-    }
-}
-
-impl fmt::Debug for PipeReader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PipeReader").field("fd", &self.halves).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for PipeWriter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PipeWriter").field("fd", &self.halves).finish_non_exhaustive()
-    }
 }

@@ -1,15 +1,13 @@
 //! A directory that paths cannot lead out of.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::rc::Rc;
 
 use crate::error::Result;
 use crate::exec::{self, Run};
-use crate::io::close_by_its_method;
+use crate::io::owns_descriptor;
 use crate::op::Fd;
 use crate::ring::OpenHow;
 
@@ -236,16 +234,4 @@ impl Dir {
     }
 }
 
-close_by_its_method!(Dir);
-
-impl AsRawFd for Dir {
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
-    }
-}
-
-impl fmt::Debug for Dir {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dir").field("fd", &self.fd).finish_non_exhaustive()
-    }
-}
+owns_descriptor!(Dir, fd);

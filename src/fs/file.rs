@@ -1,11 +1,10 @@
 //! An open file.
 
-use std::fmt;
 use std::fs::Permissions;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::pin::Pin;
@@ -13,7 +12,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::exec::{self, Run};
-use crate::io::close_by_its_method;
+use crate::io::owns_descriptor;
 use crate::op::{AlignedBuf, BufError, Fd, IoBuf, IoBufMut, Submission};
 use crate::thread;
 
@@ -387,19 +386,7 @@ impl File {
     }
 }
 
-close_by_its_method!(File);
-
-impl AsRawFd for File {
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
-    }
-}
-
-impl fmt::Debug for File {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("File").field("fd", &self.fd).finish_non_exhaustive()
-    }
-}
+owns_descriptor!(File, fd);
 
 #[cfg(test)]
 mod tests {

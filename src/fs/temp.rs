@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use crate::error::Result;
 use crate::exec::{self, Run};
-use crate::io::close_by_its_method;
+use crate::io::Close;
 use crate::op::Submission;
 use crate::scope::shield;
 
@@ -167,7 +167,11 @@ impl TempDir {
     }
 }
 
-close_by_its_method!(TempDir);
+impl Close for TempDir {
+    async fn close(self) -> Result {
+        TempDir::close(self).await
+    }
+}
 
 impl Drop for TempDir {
     fn drop(&mut self) {

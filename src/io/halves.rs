@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -134,6 +135,12 @@ impl Halves {
         let Halves { run, fd, receiving, sending, .. } = self;
         let left = [receiving.into_inner().into_operation(), sending.into_inner().into_operation()];
         super::close::close(&run, fd, left.into_iter().flatten().collect()).await
+    }
+}
+
+impl AsRawFd for Halves {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

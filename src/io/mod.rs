@@ -21,6 +21,7 @@ mod frames;
 mod half;
 mod halves;
 mod join;
+mod methods;
 mod pieces;
 mod raw;
 mod readiness;
@@ -42,12 +43,12 @@ pub use frames::Prefix;
 pub(crate) use half::Half;
 pub(crate) use halves::Halves;
 pub use join::{Joined, join};
+pub(crate) use methods::{owns_descriptor, reads, reads_into, writes};
 pub use raw::submit;
 pub use readiness::{Readiness, Ready};
 pub use receive::Recv;
 pub use standard::{Stderr, Stdin, Stdout, stderr, stdin, stdout};
 pub use traits::{Close, Read, Write};
-pub(crate) use traits::{close_by_its_method, read_by_its_methods, write_by_its_methods};
 
 /// Of two results that one: an error, and rather a real one than `Cancelled` (rule M4).
 fn worse(first: Result, second: Result) -> Result {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::error::{Error, Result};
 use crate::exec;
 use crate::local::RunLocal;
-use crate::op::{BufError, Chunk, IoBuf, IoBufMut};
+use crate::op::{BufError, Chunk, IoBuf};
 use crate::sync::Mutex;
 
 use super::Write;
@@ -118,38 +118,9 @@ impl Stdin {
         let bytes = self.read(Vec::with_capacity(PIECE)).await?;
         Ok((!bytes.is_empty()).then(|| Chunk::from_vec(bytes)))
     }
-
-    /// Reads into `buf`: replaces its content with what has come, at most its capacity. No bytes are the
-    /// end, which stays.
-    ///
-    /// Cancel class: total; a dropped read leaves what came for it to the next one. The buffer comes
-    /// back with the error. Linux 6.1.
-    ///
-    /// # Errors
-    /// As [`recv`](Stdin::recv), and `InvalidInput` for a buffer without room.
-    pub fn read<B: IoBufMut>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        self.halves.read(buf)
-    }
-
-    /// Reads until `buf` is filled to its capacity.
-    ///
-    /// Cancel class: partial: the error has the buffer with what came, and [`done`](BufError::done)
-    /// says how much. Linux 6.1.
-    ///
-    /// # Errors
-    /// As [`read`](Stdin::read), and `UnexpectedEof`.
-    pub fn read_exact<B: IoBufMut>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        self.halves.read_exact(buf)
-    }
 }
 
-super::read_by_its_methods!(Stdin);
+super::reads_into!(Stdin);
 
 /// What is written to, by one task after another.
 struct Output {

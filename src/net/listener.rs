@@ -4,14 +4,14 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::error::Result;
 use crate::exec::{self, Run};
-use crate::io::close_by_its_method;
+use crate::io::owns_descriptor;
 use crate::ring::{Descriptor, Host};
 
 use super::accept::{AcceptSocket, Acceptor, BACKLOG};
@@ -250,16 +250,4 @@ impl AsRef<[TcpListener]> for TcpListener {
     }
 }
 
-close_by_its_method!(TcpListener);
-
-impl AsRawFd for TcpListener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.acceptor.as_raw_fd()
-    }
-}
-
-impl fmt::Debug for TcpListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpListener").field("fd", &self.acceptor).finish_non_exhaustive()
-    }
-}
+owns_descriptor!(TcpListener, acceptor);

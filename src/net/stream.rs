@@ -1,16 +1,15 @@
 //! A TCP connection.
 
-use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error::Result;
 use crate::exec::Run;
-use crate::io::{Halves, Recv, close_by_its_method, read_by_its_methods, write_by_its_methods};
-use crate::op::{BufError, Fd, IoBuf, IoBufMut};
+use crate::io::{Halves, owns_descriptor, reads, writes};
+use crate::op::Fd;
 use crate::ring::{Descriptor, Host};
 
 use super::address::Address;
@@ -122,83 +121,6 @@ impl TcpStream {
 
     fn host(&self) -> &Host {
         self.halves.run().host()
-    }
-
-    /// Receives what has come, in a buffer of the pool that the kernel took when it came: a waiting
-    /// stream costs no buffer. `None` is the end of the stream.
-    ///
-    /// Awaited again after `Cancelled`, it starts anew. What arrives for a dropped or cancelled
-    /// receive stays with the stream and is what the next receive returns (rule D7), so a `select!`
-    /// loses nothing.
-    ///
-    /// Cancel class: total. Linux 6.1.
-    ///
-    /// # Errors
-    /// What the operating system says, `ConnectionReset` for one; [`Error::Busy`](crate::Error::Busy) if another task
-    /// reads; `Cancelled`.
-    pub fn recv(&self) -> Recv<'_> {
-        self.halves.recv()
-    }
-
-    /// Receives into `buf`: replaces its content with what has come, at most its capacity. No bytes
-    /// are the end of the stream. To add to a buffer, pass a [`slice`](IoBuf::slice) of it.
-    ///
-    /// Cancel class: total; a dropped read leaves what came for it with the stream. The buffer comes
-    /// back with the error. Linux 6.1.
-    ///
-    /// # Errors
-    /// As [`recv`](TcpStream::recv), and `InvalidInput` for a buffer without room.
-    pub fn read<B: IoBufMut>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        self.halves.read(buf)
-    }
-
-    /// Receives until `buf` is filled to its capacity; to read exactly `n` bytes pass
-    /// `buf.slice(..n)`.
-    ///
-    /// Cancel class: partial: the error has the buffer with what came, and [`done`](BufError::done)
-    /// says how much. A dropped one leaves all of that with the stream. Linux 6.1.
-    ///
-    /// # Errors
-    /// As [`read`](TcpStream::read), and `UnexpectedEof` if the stream ends before.
-    pub fn read_exact<B: IoBufMut>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        self.halves.read_exact(buf)
-    }
-
-    /// Sends from `buf` what the kernel takes at once, waiting until it takes something, and says how
-    /// much that was.
-    ///
-    /// Cancel class: total. The buffer comes back, also with the error. After a dropped write of
-    /// which something went out the write half is [`Broken`](crate::Error::Broken). Linux 6.1.
-    ///
-    /// # Errors
-    /// What the operating system says, `BrokenPipe` for one; [`Error::Busy`](crate::Error::Busy) if another task writes;
-    /// [`Error::Closed`](crate::Error::Closed) after a shutdown; `Cancelled`.
-    pub fn write<B: IoBuf>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<(usize, B), BufError<B>>> + use<'_, B> {
-        self.halves.write(buf)
-    }
-
-    /// Sends all of `buf`.
-    ///
-    /// Cancel class: partial: [`done`](BufError::done) says how much was sent. The buffer comes back,
-    /// also with the error. After a dropped `write_all` of which something went out nobody knows how
-    /// much, so the write half is [`Broken`](crate::Error::Broken) (rule D7). Linux 6.1.
-    ///
-    /// # Errors
-    /// As [`write`](TcpStream::write).
-    pub fn write_all<B: IoBuf>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        self.halves.write_all(buf)
     }
 
     /// Has [`write_all`](TcpStream::write_all) send what is at least so many bytes long from where it
@@ -356,18 +278,9 @@ impl TcpStream {
     }
 }
 
-read_by_its_methods!(TcpStream);
-close_by_its_method!(TcpStream);
-write_by_its_methods!(TcpStream, |stream| stream.shutdown(Shutdown::Write));
-
-impl AsRawFd for TcpStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.halves.fd().as_raw_fd()
-    }
+reads!(TcpStream, "What the operating system says, `ConnectionReset` for one");
+writes! {
+    TcpStream, "What the operating system says, `BrokenPipe` for one",
+    |stream| stream.shutdown(Shutdown::Write)
 }
-
-impl fmt::Debug for TcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpStream").field("fd", &self.halves).finish_non_exhaustive()
-    }
-}
+owns_descriptor!(TcpStream, halves);

@@ -4,14 +4,14 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
 use crate::exec;
-use crate::io::close_by_its_method;
+use crate::io::owns_descriptor;
 use crate::op::{BufError, Chunk, IoBuf, IoBufMut, Message};
 use crate::ring::{Host, Membership};
 
@@ -367,16 +367,4 @@ impl fmt::Debug for RecvFrom<'_> {
     }
 }
 
-impl AsRawFd for UdpSocket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-}
-
-impl fmt::Debug for UdpSocket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UdpSocket").field("fd", &self.socket).finish_non_exhaustive()
-    }
-}
-
-close_by_its_method!(UdpSocket);
+owns_descriptor!(UdpSocket, socket);

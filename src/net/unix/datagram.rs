@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
 use crate::exec::{self, Run};
-use crate::io::close_by_its_method;
+use crate::io::owns_descriptor;
 use crate::op::{BufError, Chunk, IoBuf, IoBufMut, Message};
 use crate::ring::{Descriptor, SockAddr, UnixKind};
 
@@ -254,16 +254,4 @@ impl fmt::Debug for UnixRecvFrom<'_> {
     }
 }
 
-close_by_its_method!(UnixDatagram);
-
-impl AsRawFd for UnixDatagram {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-}
-
-impl fmt::Debug for UnixDatagram {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnixDatagram").field("fd", &self.socket).finish_non_exhaustive()
-    }
-}
+owns_descriptor!(UnixDatagram, socket);

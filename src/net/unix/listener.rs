@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf, absolute};
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use crate::error::Result;
 use crate::exec;
-use crate::io::close_by_its_method;
+use crate::io::owns_descriptor;
 use crate::ring::{FileId, Host, SockAddr};
 
 use super::super::accept::{AcceptSocket, Acceptor, BACKLOG};
@@ -207,16 +207,4 @@ impl fmt::Debug for UnixAccept<'_> {
     }
 }
 
-close_by_its_method!(UnixListener);
-
-impl AsRawFd for UnixListener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.acceptor.as_raw_fd()
-    }
-}
-
-impl fmt::Debug for UnixListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnixListener").field("fd", &self.acceptor).finish_non_exhaustive()
-    }
-}
+owns_descriptor!(UnixListener, acceptor);

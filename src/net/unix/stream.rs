@@ -1,18 +1,17 @@
 //! A connection within the machine.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 
 use crate::error::Result;
 use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
-use crate::io::{Halves, Recv, close_by_its_method, read_by_its_methods, write_by_its_methods};
-use crate::op::{BufError, IoBuf, IoBufMut, Kind, Submission};
+use crate::io::{Halves, owns_descriptor, reads, writes};
+use crate::op::{Kind, Submission};
 use crate::ring::{Descriptor, Host, PeerIds, SockAddr, UnixKind};
 
 /// A connection over a Unix socket.
@@ -127,83 +126,6 @@ impl UnixStream {
         self.halves.run().host()
     }
 
-    /// Receives what has come, in a buffer of the pool that the kernel took when it came. `None` is the
-    /// end of the stream.
-    ///
-    /// Awaited again after `Cancelled`, it starts anew. What arrives for a dropped or cancelled receive
-    /// stays with the stream and is what the next one returns (rule D7). Descriptors that somebody sends
-    /// with the bytes are closed by the kernel.
-    ///
-    /// Cancel class: total. Linux 6.1.
-    ///
-    /// # Errors
-    /// What the operating system says: `ConnectionReset` where the other end was closed with bytes that it
-    /// had not read; [`Error::Busy`](crate::Error::Busy) if another task reads; `Cancelled`.
-    pub fn recv(&self) -> Recv<'_> {
-        self.halves.recv()
-    }
-
-    /// Receives into `buf`: replaces its content with what has come, at most its capacity. No bytes are
-    /// the end of the stream.
-    ///
-    /// Cancel class: total; a dropped read leaves what came for it with the stream. The buffer comes back
-    /// with the error. Linux 6.1.
-    ///
-    /// # Errors
-    /// As [`recv`](UnixStream::recv), and `InvalidInput` for a buffer without room.
-    pub fn read<B: IoBufMut>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        self.halves.read(buf)
-    }
-
-    /// Receives until `buf` is filled to its capacity.
-    ///
-    /// Cancel class: partial: the error has the buffer with what came, and [`done`](BufError::done) says
-    /// how much. A dropped one leaves all of that with the stream. Linux 6.1.
-    ///
-    /// # Errors
-    /// As [`read`](UnixStream::read), and `UnexpectedEof` if the stream ends before.
-    pub fn read_exact<B: IoBufMut>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        self.halves.read_exact(buf)
-    }
-
-    /// Sends from `buf` what the kernel takes at once, waiting until it takes something, and says how
-    /// much that was.
-    ///
-    /// Cancel class: total. The buffer comes back, also with the error. After a dropped write of which
-    /// something went out the write half is [`Broken`](crate::Error::Broken). Linux 6.1.
-    ///
-    /// # Errors
-    /// What the operating system says: `BrokenPipe` where the other end has gone or reads no more;
-    /// [`Error::Busy`](crate::Error::Busy) if another task writes; [`Error::Closed`](crate::Error::Closed)
-    /// after a shutdown; `Cancelled`.
-    pub fn write<B: IoBuf>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<(usize, B), BufError<B>>> + use<'_, B> {
-        self.halves.write(buf)
-    }
-
-    /// Sends all of `buf`.
-    ///
-    /// Cancel class: partial: [`done`](BufError::done) says how much was sent. The buffer comes back, also
-    /// with the error. After a dropped `write_all` of which something went out nobody knows how much, so
-    /// the write half is [`Broken`](crate::Error::Broken) (rule D7). Linux 6.1.
-    ///
-    /// # Errors
-    /// As [`write`](UnixStream::write).
-    pub fn write_all<B: IoBuf>(
-        &self,
-        buf: B,
-    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
-        self.halves.write_all(buf)
-    }
-
     /// Shuts a half of the connection: with `Shutdown::Write` the other end sees the end of the stream,
     /// with `Shutdown::Read` its writes fail with `BrokenPipe`. Shutting a half twice is shutting it once.
     ///
@@ -262,18 +184,12 @@ impl UnixStream {
     }
 }
 
-read_by_its_methods!(UnixStream);
-close_by_its_method!(UnixStream);
-write_by_its_methods!(UnixStream, |stream| stream.shutdown(Shutdown::Write));
-
-impl AsRawFd for UnixStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.halves.fd().as_raw_fd()
-    }
+reads! {
+    /// Descriptors that somebody sends with the bytes are closed by the kernel.
+    UnixStream, "`ConnectionReset` where the other end was closed with bytes that it had not read"
 }
-
-impl fmt::Debug for UnixStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnixStream").field("fd", &self.halves).finish_non_exhaustive()
-    }
+writes! {
+    UnixStream, "`BrokenPipe` where the other end has gone or reads no more",
+    |stream| stream.shutdown(Shutdown::Write)
 }
+owns_descriptor!(UnixStream, halves);
