@@ -17,6 +17,7 @@ mod inbox;
 mod locals;
 #[cfg(all(test, loom))]
 pub(crate) mod loom_run;
+mod one_shot;
 mod operation;
 mod panics;
 mod park;
@@ -64,7 +65,8 @@ use inbox::Inbox;
 pub(crate) use inbox::{Caller, Door};
 use locals::RunValues;
 pub(crate) use locals::{Binding, Bindings, Variable};
-pub(crate) use operation::{Finished, Operation, Verdict, is_interruption, judge, submit_plain};
+pub(crate) use one_shot::{OneShot, submit, submit_plain};
+pub(crate) use operation::{Operation, Verdict, is_interruption, judge};
 pub(crate) use panics::{Panics, Payload};
 pub(crate) use park::{Park, Pause};
 #[cfg(feature = "testing")]
@@ -335,6 +337,7 @@ impl Run {
     }
 
     /// Looks at the run.
+    #[inline]
     pub(crate) fn look<R>(&self, at: impl FnOnce(&Core) -> R) -> R {
         at(&self.core.borrow())
     }

@@ -7,12 +7,12 @@ use std::task::{Context, Poll, ready};
 use crate::cancel::Wait;
 use crate::error::{Cancelled, Error};
 use crate::op::{
-    CancelClass, Chunk, Kind, Message, Remains, Slot, Storage, Submission, Table, Taken,
+    CancelClass, Chunk, Finished, Kind, Message, Remains, Slot, Submission, Table, Taken,
 };
 use crate::ring::Descriptor;
 use crate::slots::Key;
 
-use super::{Run, check_running, current};
+use super::{Run, check_running};
 
 /// The owner's handle on an operation in flight. Dropping it leaves everything the kernel may touch
 /// where it is, asks for a cancel, and leaves the waiting to the scope (rules E11, F12).
@@ -23,12 +23,6 @@ pub(crate) struct Operation {
     multishot: bool,
     /// The last result was taken, and the slot with it.
     over: bool,
-}
-
-/// The last result of an operation, and the storage it had.
-pub(crate) struct Finished {
-    pub(crate) result: i32,
-    pub(crate) storage: Option<Storage>,
 }
 
 impl Operation {
@@ -64,24 +58,14 @@ impl Operation {
     }
 
     /// Submits when it is first polled, and waits for the last result.
-    pub(crate) async fn finish(run: &Rc<Run>, submission: Submission) -> Finished {
-        let mut operation = None;
-        Operation::finish_in(&mut operation, run, submission).await
-    }
-
-    /// As [`finish`](Operation::finish); whoever owns `place` has the operation when this is dropped.
-    pub(crate) fn finish_in(
-        place: &mut Option<Operation>,
-        run: &Rc<Run>,
-        submission: Submission,
-    ) -> impl Future<Output = Finished> {
-        let mut submission = Some(submission);
-        poll_fn(move |cx| match (&mut *place, submission.take()) {
-            (place, Some(submission)) => {
-                *place = Some(Operation::start(run, cx, || submission));
+    pub(crate) fn finish(run: &Rc<Run>, submission: Submission) -> impl Future<Output = Finished> {
+        let (mut operation, mut submission) = (None, Some(submission));
+        poll_fn(move |cx| match (&mut operation, submission.take()) {
+            (operation, Some(submission)) => {
+                *operation = Some(Operation::start(run, cx, || submission));
                 Poll::Pending
             }
-            (Some(operation), None) => operation.poll(cx),
+            (Some(operation), None) => Operation::poll(operation, cx),
             (None, None) => unreachable!("submitted at the first poll"),
         })
     }
@@ -89,7 +73,13 @@ impl Operation {
     /// The last result, of an operation that is not a multishot.
     #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Finished> {
-        self.poll_last(cx, Table::take).map(|(result, storage)| Finished { result, storage })
+        self.poll_last(cx, Table::take)
+    }
+
+    /// The same where nobody wants the storage back.
+    #[inline]
+    pub(super) fn poll_number(&mut self, cx: &mut Context<'_>) -> Poll<(&'static Kind, i32)> {
+        self.poll_last(cx, Table::take_number)
     }
 
     /// The next result of an accept, which is the last one unless it says otherwise.
@@ -103,23 +93,11 @@ impl Operation {
         self.poll_taken(cx, Table::take_chunk, |taken| taken.more)
     }
 
-    /// The next result of an operation that nobody here knows, which is the last one unless it says
-    /// otherwise; then the storage comes with it.
-    pub(crate) fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Taken<Storage>> {
-        self.poll_taken(cx, Table::take_raw, |taken| taken.more)
-    }
-
     /// The end of whatever operation; its results are disposed of, and its buffer is dropped here, where
     /// nothing is borrowed.
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while ready!(self.poll_taken(cx, Table::take_nothing, |taken| taken.more)).more {}
         Poll::Ready(())
-    }
-
-    /// The last result of an operation whose result is a number and nothing else.
-    #[inline]
-    fn poll_number(&mut self, cx: &mut Context<'_>) -> Poll<(&'static Kind, i32)> {
-        self.poll_last(cx, Table::take_number)
     }
 
     #[inline]
@@ -166,6 +144,10 @@ impl Operation {
         self.poll_last(cx, Table::take_bytes)
     }
 
+    pub(super) fn run(&self) -> &Rc<Run> {
+        &self.run
+    }
+
     /// Nobody waits for it at the moment, but its owner keeps it going. The scope it is in ends it
     /// when it is left.
     pub(crate) fn rest(&self) {
@@ -199,32 +181,6 @@ impl Drop for Operation {
     }
 }
 
-/// Submits an operation without memory and waits for it, as often as it takes (rule D4).
-pub(crate) fn submit_plain(
-    make: impl Fn() -> Submission,
-) -> impl Future<Output = Result<(), Error>> {
-    let mut operation: Option<Operation> = None;
-    let mut attempts = 0;
-    poll_fn(move |cx| {
-        loop {
-            let Some(active) = &mut operation else {
-                let run = current()?;
-                ready!(run.cancel_point())?;
-                operation = Some(Operation::start(&run, cx, &make));
-                return Poll::Pending;
-            };
-            let (kind, result) = ready!(active.poll_number(cx));
-            let verdict = judge(&active.run, kind, result, &mut attempts);
-            operation = None;
-            match ready!(verdict) {
-                Verdict::Result(result) => return Poll::Ready(result.map(drop)),
-                Verdict::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.into())),
-                Verdict::Again => {}
-            }
-        }
-    })
-}
-
 /// What a last result means to the one who waits for it.
 pub(crate) enum Verdict {
     /// The operation's own result: a count, or an error.
@@ -242,6 +198,11 @@ pub(crate) fn judge(run: &Run, kind: &Kind, result: i32, attempts: &mut u8) -> P
         run.progress();
         return Poll::Ready(Verdict::Result(Ok(result as u32)));
     }
+    judge_failure(run, kind, result, attempts)
+}
+
+#[cold]
+fn judge_failure(run: &Run, kind: &Kind, result: i32, attempts: &mut u8) -> Poll<Verdict> {
     if !is_interruption(-result) {
         run.progress();
         return Poll::Ready(Verdict::Result(Err(os_error(-result))));

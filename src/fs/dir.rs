@@ -182,7 +182,7 @@ impl Dir {
 
     async fn stat(&self, path: &Path, nofollow: i32) -> Result<Metadata> {
         let found = self.open_beneath(path, libc::O_PATH | nofollow).await?;
-        stat(&self.run, Some(&found), c"", libc::AT_EMPTY_PATH).await
+        stat(Some(&found), c"", libc::AT_EMPTY_PATH).await
     }
 
     /// Opens a directory in it to see what is in that; `"."` is this one. The paths of the entries begin with

@@ -309,7 +309,7 @@ impl File {
     /// What the operating system says; `Cancelled`.
     pub async fn metadata(&self) -> Result<Metadata> {
         exec::check_run(&self.run)?;
-        stat(&self.run, Some(&self.fd), c"", libc::AT_EMPTY_PATH).await
+        stat(Some(&self.fd), c"", libc::AT_EMPTY_PATH).await
     }
 
     /// Makes a buffer that suits direct reads and writes of this file

@@ -208,7 +208,7 @@ impl DirEntry {
     pub async fn metadata(&self) -> Result<Metadata> {
         exec::check_run(&self.run)?;
         let name = terminated(self.listed.name.as_ref())?;
-        stat(&self.run, Some(&self.directory.fd), &name, libc::AT_SYMLINK_NOFOLLOW).await
+        stat(Some(&self.directory.fd), &name, libc::AT_SYMLINK_NOFOLLOW).await
     }
 }
 

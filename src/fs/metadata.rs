@@ -3,14 +3,12 @@
 use std::ffi::CStr;
 use std::fmt;
 use std::fs::Permissions;
-use std::future::poll_fn;
 use std::os::unix::fs::PermissionsExt;
-use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use crate::error::Result;
-use crate::exec::{Finished, Operation, Run, Verdict, judge};
-use crate::op::{Fd, Kind, Submission};
+use crate::exec;
+use crate::op::{Fd, Submission};
 use crate::ring::{Stamp, Stat};
 
 /// What is known of a file or a directory: statx(2).
@@ -215,25 +213,8 @@ fn time(stamp: Stamp) -> SystemTime {
 }
 
 /// Asks for what is known of a path, or with `AT_EMPTY_PATH` and an empty one of `at` itself.
-pub(super) async fn stat(
-    run: &Rc<Run>,
-    at: Option<&Fd>,
-    path: &CStr,
-    flags: i32,
-) -> Result<Metadata> {
-    let mut attempts = 0;
-    loop {
-        poll_fn(|_| run.cancel_point()).await?;
-        let stat = Submission::stat(at, path, flags);
-        let Finished { result, storage } = Operation::finish(run, stat).await;
-        match poll_fn(|_| judge(run, &Kind::STAT, result, &mut attempts)).await {
-            Verdict::Result(Ok(_)) => {
-                let storage = storage.expect("a stat has room for its answer");
-                return Ok(Metadata { stat: storage.into_stat() });
-            }
-            Verdict::Result(Err(error)) => return Err(error),
-            Verdict::Cancelled(cancelled) => return Err(cancelled.into()),
-            Verdict::Again => {}
-        }
-    }
+pub(super) async fn stat(at: Option<&Fd>, path: &CStr, flags: i32) -> Result<Metadata> {
+    let (_, storage) = exec::submit(|| Submission::stat(at, path, flags)).await?;
+    let storage = storage.expect("a stat has room for its answer");
+    Ok(Metadata { stat: storage.into_stat() })
 }

@@ -172,8 +172,7 @@ pub async fn symlink_metadata(path: impl AsRef<Path>) -> Result<Metadata> {
 }
 
 pub(super) async fn metadata_at(at: Option<&Fd>, path: &Path, flags: i32) -> Result<Metadata> {
-    let run = exec::current()?;
-    stat(&run, at, &terminated(path)?, flags).await
+    stat(at, &terminated(path)?, flags).await
 }
 
 /// Whether there is something of this name. A symbolic link that leads nowhere is nothing.

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
-use crate::exec::{self, Finished, Operation, Pause, Verdict, judge};
-use crate::op::{BufError, Fd, IoBuf, IoBufMut, Kind, Storage, Submission};
+use crate::exec::{self, OneShot, Pause};
+use crate::op::{BufError, Fd, IoBuf, IoBufMut, Storage, Submission};
 
 use super::file::File;
 
@@ -25,10 +25,6 @@ pub(super) enum Transfer {
 }
 
 impl Transfer {
-    fn kind(self) -> &'static Kind {
-        if let Transfer::Read { .. } = self { &Kind::READ_AT } else { &Kind::WRITE_AT }
-    }
-
     /// One operation of it, when `done` bytes were transferred.
     fn submission(self, fd: &Fd, storage: Storage, done: usize) -> Submission {
         match self {
@@ -46,34 +42,22 @@ struct Underway<'a> {
     transfer: Transfer,
     /// The whole buffer, or what goes in one operation.
     all: bool,
-    /// The buffer; the operation has it while one is in flight.
-    storage: Option<Storage>,
-    operation: Option<Operation>,
+    once: OneShot,
     done: usize,
-    attempts: u8,
     pause: Option<Pause>,
 }
 
 impl<'a> Underway<'a> {
     fn new(file: &'a File, transfer: Transfer, storage: Storage, all: bool) -> Underway<'a> {
-        Underway {
-            file,
-            transfer,
-            all,
-            storage: Some(storage),
-            operation: None,
-            done: 0,
-            attempts: 0,
-            pause: None,
-        }
+        Underway { file, transfer, all, once: OneShot::new(Some(storage)), done: 0, pause: None }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
-        if self.operation.is_some() && ready!(self.poll_operation(cx))? {
+        let run = &self.file.run;
+        if self.once.is_in_flight() && ready!(self.poll_operation(cx))? {
             return Poll::Ready(Ok(()));
         }
-        let run = &self.file.run;
-        let len = self.storage.as_ref().expect("a transfer is not polled after its end").len();
+        let len = self.once.storage().len();
         if self.pause.is_none() {
             exec::check_run(run)?;
             ready!(run.cancel_point())?;
@@ -83,35 +67,26 @@ impl<'a> Underway<'a> {
             ready!(run.poll_budget(&mut self.pause, cx));
             return Poll::Ready(Ok(()));
         }
-        let (fd, storage) = (&self.file.fd, self.storage.take().expect("looked at above"));
-        let (transfer, done) = (self.transfer, self.done);
-        let submission = || transfer.submission(fd, storage, done);
-        self.operation = Some(Operation::start(run, cx, submission));
+        let (fd, transfer, done) = (&self.file.fd, self.transfer, self.done);
+        self.once.start(run, cx, |storage| {
+            transfer.submission(fd, storage.expect("looked at above"), done)
+        });
         Poll::Pending
     }
 
     /// The end of one operation: whether it was the last one.
     fn poll_operation(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
-        let Some(operation) = &mut self.operation else { return Poll::Ready(Ok(false)) };
-        let Finished { result, storage } = ready!(operation.poll(cx));
-        let len = storage.as_ref().map_or(0, Storage::len);
-        (self.operation, self.storage) = (None, storage);
-        let (run, kind) = (&self.file.run, self.transfer.kind());
-        Poll::Ready(match ready!(judge(run, kind, result, &mut self.attempts)) {
-            Verdict::Result(Ok(0)) => match (self.transfer, self.all) {
-                (Transfer::Read { .. }, false) => Ok(true),
-                (Transfer::Read { .. }, true) => {
-                    Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
-                }
-                _ => Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-            },
-            Verdict::Result(Ok(count)) => {
-                self.done += count as usize;
-                Ok(!self.all || self.done == len)
+        Poll::Ready(match (ready!(self.once.poll_end(&self.file.run, cx))?, self.transfer) {
+            (None, _) => Ok(false),
+            (Some(0), Transfer::Read { .. }) if self.all => {
+                Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
             }
-            Verdict::Result(Err(error)) => Err(error),
-            Verdict::Cancelled(cancelled) => Err(cancelled.into()),
-            Verdict::Again => Ok(false),
+            (Some(0), Transfer::Read { .. }) => Ok(true),
+            (Some(0), _) => Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+            (Some(count), _) => {
+                self.done += count as usize;
+                Ok(!self.all || self.done == self.once.storage().len())
+            }
         })
     }
 
@@ -139,7 +114,7 @@ impl<'a> Underway<'a> {
 
     /// After its end: the buffer, which nobody else has any more.
     fn take_storage(&mut self) -> Storage {
-        self.storage.take().expect("nothing is in flight")
+        self.once.take_storage().expect("nothing is in flight")
     }
 }
 

@@ -71,7 +71,7 @@ async fn empty(run: &Rc<Run>, directory: Fd) -> Result {
             continue;
         };
         let name = terminated(listed.name.as_ref())?;
-        if !is_directory(run, &level.directory, &listed, &name).await? {
+        if !is_directory(&level.directory, &listed, &name).await? {
             unlink(&level.directory, &name, false).await?;
             continue;
         }
@@ -86,16 +86,11 @@ async fn empty(run: &Rc<Run>, directory: Fd) -> Result {
     Ok(())
 }
 
-async fn is_directory(
-    run: &Rc<Run>,
-    directory: &Fd,
-    listed: &Listed,
-    name: &CString,
-) -> Result<bool> {
+async fn is_directory(directory: &Fd, listed: &Listed, name: &CString) -> Result<bool> {
     if let Some(kind) = listed.kind {
         return Ok(kind == libc::S_IFDIR);
     }
-    match stat(run, Some(directory), name, libc::AT_SYMLINK_NOFOLLOW).await {
+    match stat(Some(directory), name, libc::AT_SYMLINK_NOFOLLOW).await {
         Ok(about) => Ok(about.is_dir()),
         gone => is_gone(gone.map(drop)).map(|()| false),
     }

@@ -132,7 +132,7 @@ pub async fn write_atomic(path: impl AsRef<Path>, contents: impl IoBuf) -> Resul
 
 /// Replaces the file `name` in a directory.
 async fn replace(run: &Rc<Run>, directory: &Fd, name: &OsStr, contents: impl IoBuf) -> Result {
-    let old = stat(run, Some(directory), &terminated(name.as_ref())?, 0).await;
+    let old = stat(Some(directory), &terminated(name.as_ref())?, 0).await;
     let mode = match old {
         Ok(old) if old.is_file() => Some(old.mode() & 0o7777),
         Ok(_) => None,

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 
 use crate::error::{Error, Result};
-use crate::exec::{self, Finished, Operation, Run};
-use crate::op::{Fd, Sole, Submission};
+use crate::exec::{self, Operation, Run};
+use crate::op::{Fd, Finished, Sole, Submission};
 
 /// Ends the operations that are left, then closes. It does all this also in a cancelled scope, and
 /// says `Cancelled` afterwards (rule M2), which is not counted (rule F14).

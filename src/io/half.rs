@@ -1,9 +1,11 @@
 //! One half of an object: what only one task at a time may use.
 
 use std::cell::Cell;
+use std::rc::Rc;
+use std::task::{Poll, ready};
 
 use crate::error::{Error, Result};
-use crate::exec;
+use crate::exec::{self, Run};
 
 /// The state of a half. The operations in it belong to the object and not to the future that waits for
 /// them, so what arrives for a dropped future is still there (rule D7).
@@ -33,6 +35,24 @@ impl<T: Default> Half<T> {
             return Err(Error::Busy(what));
         }
         Ok(())
+    }
+
+    /// Goes on with a wait, or begins one and makes the caller its user: `waiting` says which.
+    #[inline]
+    pub(crate) fn poll_wait(
+        &self,
+        run: &Rc<Run>,
+        waiting: &mut bool,
+        what: &'static str,
+    ) -> Poll<Result> {
+        if *waiting {
+            return Poll::Ready(exec::check_running(run));
+        }
+        exec::check_run(run)?;
+        ready!(run.cancel_point())?;
+        self.enter(what)?;
+        *waiting = true;
+        Poll::Ready(Ok(()))
     }
 
     /// Makes the caller its user as long as it keeps what this returns.

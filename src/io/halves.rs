@@ -94,9 +94,9 @@ impl Halves {
         let read = read && !self.receiving.with(|half| half.is_shut());
         let write = write && !self.sending.with(|half| half.is_shut());
         let how = match (read, write) {
-            (true, true) => libc::SHUT_RDWR,
-            (true, false) => libc::SHUT_RD,
-            (false, true) => libc::SHUT_WR,
+            (true, true) => Shutdown::Both,
+            (true, false) => Shutdown::Read,
+            (false, true) => Shutdown::Write,
             (false, false) => {
                 self.run.schedule_point().await;
                 return Ok(());

@@ -2,11 +2,9 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::rc::Rc;
-use std::task::{Poll, ready};
 
 use crate::error::Result;
-use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
+use crate::exec::{self, OneShot, Run};
 use crate::op::{BufError, RawOperation, Submission};
 
 /// Has the kernel carry an operation out that trine has no function for, and gives back what it ended with
@@ -51,26 +49,16 @@ use crate::op::{BufError, RawOperation, Submission};
 /// ```
 pub async fn submit<K: 'static>(operation: RawOperation<K>) -> Result<(u32, K), BufError<K>> {
     let (kind, refused) = (operation.kind(), operation.refused());
-    let mut storage = operation.into_storage();
-    let run = match exec::current().and_then(|run| check(&run, refused).map(|()| run)) {
-        Ok(run) => run,
-        Err(error) => return Err(BufError::new(error, 0, storage.into_kept())),
+    let mut once = OneShot::new(Some(operation.into_storage()));
+    let make = |storage: Option<_>| Submission::raw(kind, storage.expect("nothing is in flight"));
+    let outcome = match exec::current().and_then(|run| check(&run, refused)) {
+        Ok(()) => poll_fn(|cx| once.poll(cx, make)).await,
+        Err(error) => Err(error),
     };
-    if let Err(cancelled) = poll_fn(|_| run.cancel_point()).await {
-        return Err(BufError::new(cancelled, 0, storage.into_kept()));
-    }
-    let mut attempts = 0;
-    loop {
-        let Finished { result, storage: ended } =
-            carry_out(&run, Submission::raw(kind, storage)).await;
-        storage = ended.expect("what it had comes back with its end");
-        let error = match poll_fn(|_| judge(&run, kind, result, &mut attempts)).await {
-            Verdict::Again => continue,
-            Verdict::Result(Ok(result)) => return Ok((result, storage.into_kept())),
-            Verdict::Result(Err(error)) => error,
-            Verdict::Cancelled(cancelled) => cancelled.into(),
-        };
-        return Err(BufError::new(error, 0, storage.into_kept()));
+    let kept = once.take_storage().expect("what it had comes back with its end").into_kept();
+    match outcome {
+        Ok(result) => Ok((result, kept)),
+        Err(error) => Err(BufError::new(error, 0, kept)),
     }
 }
 
@@ -81,23 +69,4 @@ fn check(run: &Run, refused: Option<&'static str>) -> Result {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text).into());
     }
     Ok(())
-}
-
-/// The first result, when the last one has come.
-async fn carry_out(run: &Rc<Run>, submission: Submission) -> Finished {
-    let (mut operation, mut submission, mut first) = (None, Some(submission), None);
-    poll_fn(|cx| {
-        loop {
-            let active: &mut Operation = operation.get_or_insert_with(|| {
-                let submission = submission.take().expect("submitted once");
-                Operation::start(run, cx, || submission)
-            });
-            let taken = ready!(active.poll_raw(cx));
-            let result = *first.get_or_insert(taken.result);
-            if !taken.more {
-                return Poll::Ready(Finished { result, storage: taken.value });
-            }
-        }
-    })
-    .await
 }

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result};
-use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
-use crate::op::{Kind, Submission};
+use crate::exec::{self, Operation, Run, Verdict, judge};
+use crate::op::{Finished, Kind, Submission};
 use crate::ring::epoll;
 
 use super::half::Half;
@@ -266,14 +266,7 @@ impl Future for Ready<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result> {
         let half = self.half();
-        if self.waiting {
-            exec::check_running(&self.polled.run)?;
-        } else {
-            exec::check_run(&self.polled.run)?;
-            ready!(self.polled.run.cancel_point())?;
-            half.enter(WHAT)?;
-            self.waiting = true;
-        }
+        ready!(half.poll_wait(&self.polled.run, &mut self.waiting, WHAT))?;
         let ready = ready!(half.with(|active| self.poll_ready(active, cx)));
         half.leave();
         (self.waiting, self.attempts) = (false, 0);

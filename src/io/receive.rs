@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
-use crate::exec::{self, Finished, Operation, Pause, Run, Verdict, judge};
+use crate::exec::{self, OneShot, Operation, Pause, Run, Verdict, judge};
 use crate::op::{BufError, Chunk, IoBufMut, Kind, Storage, Submission, Taken, Through};
 use crate::ring::HERE;
 use crate::runtime::POOL_GROUP;
@@ -225,14 +225,7 @@ impl Future for Recv<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let stream = self.stream;
-        if self.waiting {
-            exec::check_running(&stream.run)?;
-        } else {
-            exec::check_run(&stream.run)?;
-            ready!(stream.run.cancel_point())?;
-            stream.receiving.enter(READ_HALF)?;
-            self.waiting = true;
-        }
+        ready!(stream.receiving.poll_wait(&stream.run, &mut self.waiting, READ_HALF))?;
         let received = ready!(stream.receiving.with(|half| self.poll_recv(half, cx)));
         stream.receiving.leave();
         (self.waiting, self.attempts) = (false, 0);
@@ -273,9 +266,7 @@ impl<'a, B: IoBufMut> Read<'a, B> {
         let reader = Reader {
             stream,
             entered: false,
-            storage: Some(Storage::to_fill(buf, stream.run.shelf())),
-            operation: None,
-            attempts: 0,
+            once: OneShot::new(Some(Storage::to_fill(buf, stream.run.shelf()))),
             pause: None,
         };
         Read { reader, exact, buffer: PhantomData }
@@ -305,17 +296,13 @@ struct Reader<'a> {
     stream: &'a Halves,
     /// It has the read half.
     entered: bool,
-    /// The buffer; the operation has it while one is in flight.
-    storage: Option<Storage>,
-    operation: Option<Operation>,
-    attempts: u8,
+    once: OneShot,
     pause: Option<Pause>,
 }
 
 impl Reader<'_> {
     fn enter(&mut self) -> Result {
-        let storage = self.storage.as_ref().expect("a read is not polled after its end");
-        if storage.len() == 0 {
+        if self.once.storage().len() == 0 {
             let text = "the buffer has no room to read into";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text).into());
         }
@@ -332,8 +319,9 @@ impl Reader<'_> {
             ready!(run.cancel_point())?;
         }
         loop {
-            if self.operation.is_some() {
-                ready!(self.poll_operation(cx))?;
+            if self.once.is_in_flight() {
+                let count = ready!(self.once.poll_end(run, cx))?;
+                self.stream.receiving.with(|half| half.ended |= count == Some(0));
             }
             // What has come is returned, whatever was cancelled meanwhile (rule D4).
             if self.is_enough(exact) {
@@ -352,40 +340,23 @@ impl Reader<'_> {
             }
             ready!(run.cancel_point())?;
             if !ready!(self.poll_former(cx))? {
-                let storage = self.storage.take().expect("nothing is in flight");
-                let receive = || receive_into(self.stream, storage);
-                self.operation = Some(Operation::start(run, cx, receive));
+                self.once.start(run, cx, |storage| {
+                    receive_into(self.stream, storage.expect("looked at above"))
+                });
                 return Poll::Pending;
             }
         }
     }
 
     fn is_enough(&mut self, exact: bool) -> bool {
-        let storage = self.storage.as_mut().expect("nothing is in flight");
+        let storage = self.once.storage();
         storage.room() == 0 || (!exact && storage.filled() > 0)
-    }
-
-    /// The end of the receive into the buffer.
-    fn poll_operation(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
-        let Some(operation) = &mut self.operation else { return Poll::Ready(Ok(())) };
-        let Finished { result, storage } = ready!(operation.poll(cx));
-        self.operation = None;
-        self.storage = storage;
-        match ready!(judge(&self.stream.run, &Kind::READ, result, &mut self.attempts)) {
-            Verdict::Result(Ok(count)) => {
-                self.stream.receiving.with(|half| half.ended |= count == 0);
-                Poll::Ready(Ok(()))
-            }
-            Verdict::Again => Poll::Ready(Ok(())),
-            Verdict::Cancelled(cancelled) => Poll::Ready(Err(cancelled.into())),
-            Verdict::Result(Err(error)) => Poll::Ready(Err(error)),
-        }
     }
 
     /// Ends what the kernel still does for former receives: it would take the bytes that this one is
     /// to have. `false`: there is nothing.
     fn poll_former(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
-        let attempts = &mut self.attempts;
+        let attempts = self.once.attempts();
         self.stream.receiving.with(|half| {
             match &half.active {
                 Active::Nothing => return Poll::Ready(Ok(false)),
@@ -400,7 +371,7 @@ impl Reader<'_> {
 
     /// Fills the buffer from what is there.
     fn take_stash(&mut self) {
-        let storage = self.storage.as_mut().expect("nothing is in flight");
+        let storage = self.once.storage();
         self.stream.receiving.with(|half| {
             while let Some(chunk) = half.stash.front_mut() {
                 let taken = storage.append(chunk);
@@ -415,7 +386,7 @@ impl Reader<'_> {
 
     /// Gives the half back, and the buffer.
     fn finish(&mut self) -> Option<Storage> {
-        let storage = self.storage.take();
+        let storage = self.once.take_storage();
         self.leave();
         storage
     }
@@ -425,7 +396,7 @@ impl Reader<'_> {
         if !mem::replace(&mut self.entered, false) {
             return;
         }
-        let (operation, storage) = (self.operation.take(), self.storage.take());
+        let (operation, storage) = (self.once.take_operation(), self.once.take_storage());
         self.stream.receiving.with(|half| {
             if let Some(operation) = operation {
                 operation.cancel();

@@ -3,13 +3,14 @@
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result};
-use crate::exec::{self, Finished, Operation, Pause, Verdict, judge};
-use crate::op::{BufError, IoBuf, Kind, Storage, Submission, Through};
+use crate::exec::{self, OneShot, Operation, Pause};
+use crate::op::{BufError, Finished, IoBuf, Storage, Submission, Through};
 use crate::ring::HERE;
 
 use super::halves::Halves;
@@ -30,7 +31,7 @@ pub(super) struct Sending {
 
 struct Orphan {
     operation: Operation,
-    shuts: Option<i32>,
+    shuts: Option<Shutdown>,
 }
 
 impl Sending {
@@ -54,10 +55,10 @@ impl Sending {
     fn poll_former(&mut self, stream: &Halves, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(Orphan { operation, shuts }) = &mut self.orphan {
             // Its buffer is dropped last: that is other people's code, which may panic.
-            let Finished { result, storage: _storage } = ready!(operation.poll(cx));
+            let Finished { result, storage: _storage, .. } = ready!(operation.poll(cx));
             if let Some(how) = shuts.filter(|_| result == 0) {
                 self.shut = true;
-                if how == libc::SHUT_RDWR {
+                if how == Shutdown::Both {
                     stream.receiving.with(Receiving::shut);
                 }
             }
@@ -91,10 +92,9 @@ impl<B: IoBuf> Future for Write<'_, B> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Write { writer, all, .. } = &mut *self;
-        assert!(writer.entered || writer.storage.is_some(), "a write is not polled after its end");
         let outcome = ready!(writer.poll(*all, cx));
         let done = writer.finish();
-        let storage = writer.storage.take().expect("nothing is in flight");
+        let storage = writer.once.take_storage().expect("nothing is in flight");
         let buf = storage.into_inner(writer.stream.run.shelf());
         Poll::Ready(match outcome {
             Ok(()) => Ok((done, buf)),
@@ -117,14 +117,12 @@ pub(super) struct Writer<'a> {
     stream: &'a Halves,
     /// It has the write half.
     entered: bool,
-    /// The buffer; the operation has it while one is in flight.
-    storage: Option<Storage>,
-    operation: Option<Operation>,
-    /// The operation is a shutdown, of this.
-    shuts: Option<i32>,
+    /// A send, or a shutdown.
+    once: OneShot,
+    /// It is a shutdown, of this.
+    shuts: Option<Shutdown>,
     zero_copy: ZeroCopy,
     done: usize,
-    attempts: u8,
     pause: Option<Pause>,
 }
 
@@ -134,12 +132,10 @@ impl<'a> Writer<'a> {
         Writer {
             stream,
             entered: false,
-            storage,
-            operation: None,
+            once: OneShot::new(storage),
             shuts: None,
             zero_copy: ZeroCopy::No,
             done: 0,
-            attempts: 0,
             pause: None,
         }
     }
@@ -183,27 +179,14 @@ impl<'a> Writer<'a> {
     }
 
     /// Shuts the half down, as often as it takes (rule D4).
-    pub(super) fn poll_shut(&mut self, how: i32, cx: &mut Context<'_>) -> Poll<Result> {
-        let run = &self.stream.run;
-        loop {
-            let Some(operation) = &mut self.operation else {
-                ready!(run.cancel_point())?;
-                let shutdown = Submission::shutdown(&self.stream.fd, how);
-                self.operation = Some(Operation::start(run, cx, || shutdown));
-                self.shuts = Some(how);
-                return Poll::Pending;
-            };
-            let Finished { result, .. } = ready!(operation.poll(cx));
-            self.operation = None;
-            match ready!(judge(run, &Kind::SHUTDOWN, result, &mut self.attempts)) {
-                Verdict::Result(result) => {
-                    self.stream.sending.with(|half| half.shut |= result.is_ok());
-                    return Poll::Ready(result.map(drop));
-                }
-                Verdict::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.into())),
-                Verdict::Again => {}
-            }
-        }
+    pub(super) fn poll_shut(&mut self, how: Shutdown, cx: &mut Context<'_>) -> Poll<Result> {
+        let Writer { stream, once, shuts, .. } = self;
+        let shut = ready!(once.poll(cx, |_| {
+            *shuts = Some(how);
+            Submission::shutdown(&stream.fd, how)
+        }));
+        stream.sending.with(|half| half.shut |= shut.is_ok());
+        Poll::Ready(shut.map(drop))
     }
 
     /// Sends what is in the storage. After the end, [`finish`](Writer::finish) has the outcome.
@@ -211,7 +194,7 @@ impl<'a> Writer<'a> {
         if !self.entered {
             self.enter()?;
         }
-        if self.operation.is_some() {
+        if self.once.is_in_flight() {
             ready!(self.poll_operation(cx))?;
             // What went out is reported, whatever was cancelled meanwhile (rule D4).
             if self.done > 0 && (!all || self.done == self.len()) {
@@ -225,13 +208,16 @@ impl<'a> Writer<'a> {
             return Poll::Ready(Ok(()));
         }
         let zero_copy = all && zero_copy.is_some_and(|least| self.wants_zero_copy(least));
-        let (fd, storage) = (&self.stream.fd, self.storage.take().expect("nothing is in flight"));
-        let (done, through) = (self.done, fd.through());
-        self.operation = Some(Operation::start(run, cx, || match through {
-            Through::Socket if zero_copy => Submission::send_zero_copy(fd, storage, done),
-            Through::Socket => Submission::send(fd, storage, done, all),
-            Through::Pipe => Submission::write(fd, storage, done, HERE),
-        }));
+        let (fd, done) = (&self.stream.fd, self.done);
+        let through = fd.through();
+        self.once.start(run, cx, |storage| {
+            let storage = storage.expect("looked at above");
+            match through {
+                Through::Socket if zero_copy => Submission::send_zero_copy(fd, storage, done),
+                Through::Socket => Submission::send(fd, storage, done, all),
+                Through::Pipe => Submission::write(fd, storage, done, HERE),
+            }
+        });
         Poll::Pending
     }
 
@@ -270,33 +256,25 @@ impl<'a> Writer<'a> {
     }
 
     /// How much there is to be sent.
-    fn len(&self) -> usize {
-        self.storage.as_ref().expect("a write is not polled after its end").len()
+    fn len(&mut self) -> usize {
+        self.once.storage().len()
     }
 
     /// The end of a send.
     fn poll_operation(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
-        let Some(operation) = &mut self.operation else { return Poll::Ready(Ok(())) };
-        let Finished { result, storage } = ready!(operation.poll(cx));
-        self.operation = None;
-        self.storage = storage;
+        let (kind, result) = ready!(self.once.poll_result(cx));
         if self.zero_copy == ZeroCopy::Yes {
             if let Some(ended) = self.end_zero_copy(result) {
                 return ended;
             }
         }
-        match ready!(judge(&self.stream.run, &Kind::SEND, result, &mut self.attempts)) {
-            Verdict::Result(Ok(0)) => {
-                Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()))
+        Poll::Ready(match ready!(self.once.judge(&self.stream.run, kind, result))? {
+            Some(0) => Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+            count => {
+                self.done += count.unwrap_or(0) as usize;
+                Ok(())
             }
-            Verdict::Result(Ok(count)) => {
-                self.done += count as usize;
-                Poll::Ready(Ok(()))
-            }
-            Verdict::Again => Poll::Ready(Ok(())),
-            Verdict::Cancelled(cancelled) => Poll::Ready(Err(cancelled.into())),
-            Verdict::Result(Err(error)) => Poll::Ready(Err(error)),
-        }
+        })
     }
 
     /// Whether a cancellation has ended the connection. One that came when the peer had everything
@@ -318,7 +296,7 @@ impl<'a> Writer<'a> {
         if !mem::replace(&mut self.entered, false) {
             return;
         }
-        if self.done > 0 || self.operation.is_some() || !self.stream.sending.is_unused() {
+        if self.done > 0 || self.once.is_in_flight() || !self.stream.sending.is_unused() {
             self.abandon();
         }
         self.stream.sending.leave();
@@ -327,7 +305,7 @@ impl<'a> Writer<'a> {
     /// Leaves what it does and what it waited for to the half.
     #[cold]
     fn abandon(&mut self) {
-        let operation = self.operation.take();
+        let operation = self.once.take_operation();
         self.stream.sending.with(|half| {
             half.broken |= self.done > 0;
             if let Some(operation) = operation {

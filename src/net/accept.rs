@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
-use crate::exec::{self, Operation, Pause, Run, Verdict, judge};
+use crate::exec::{Operation, Pause, Run, Verdict, judge};
 use crate::io::{self, Half};
 use crate::op::{Fd, Kind, Submission, Taken};
 use crate::ring::Descriptor;
@@ -73,14 +73,7 @@ impl AcceptSocket<'_> {
         make: impl FnMut(&Rc<Run>, Descriptor) -> std::io::Result<T>,
     ) -> Poll<Result<T>> {
         let Acceptor { run, accepting, .. } = self.acceptor;
-        if self.waiting {
-            exec::check_running(run)?;
-        } else {
-            exec::check_run(run)?;
-            ready!(run.cancel_point())?;
-            accepting.enter("the listener")?;
-            self.waiting = true;
-        }
+        ready!(accepting.poll_wait(run, &mut self.waiting, "the listener"))?;
         let accepted = ready!(accepting.with(|active| self.poll_accept(active, cx, make)));
         accepting.leave();
         (self.waiting, self.attempts) = (false, 0);

@@ -8,10 +8,10 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use crate::error::{Error, Result, Unwind};
-use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
+use crate::exec::{self, Run};
 use crate::io::close;
 use crate::nursery::nursery;
-use crate::op::{Kind, Submission};
+use crate::op::Submission;
 use crate::ring::{Descriptor, SockAddr};
 use crate::scope::move_on_after;
 use crate::sync::Event;
@@ -109,18 +109,16 @@ impl ConnectBuilder {
         let run = exec::current()?;
         poll_fn(|_| run.cancel_point()).await?;
         let fd = run.adopt(self.socket(&run, to)?);
-        let connect = Submission::connect(&fd, SockAddr::from(to));
-        let Finished { result, .. } = Operation::finish(&run, connect).await;
-        let connected = match poll_fn(|_| judge(&run, &Kind::CONNECT, result, &mut 0)).await {
-            Verdict::Result(result) => result,
+        let connect = || Submission::connect(&fd, SockAddr::from(to));
+        match exec::submit(connect).await {
+            Ok(_) => {}
             // The scope around waits for the socket to be closed.
-            Verdict::Cancelled(cancelled) => return Err(cancelled.into()),
-            Verdict::Again => unreachable!("a connect is not repeatable"),
-        };
-        if let Err(error) = connected {
-            // It is good for nothing else (rule D2), and what closing says is no news.
-            drop(close(&run, fd, Vec::new()).await);
-            return Err(error);
+            Err(cancelled) if cancelled.is_cancelled() => return Err(cancelled),
+            Err(error) => {
+                // It is good for nothing else (rule D2), and what closing says is no news.
+                drop(close(&run, fd, Vec::new()).await);
+                return Err(error);
+            }
         }
         Ok(TcpStream::new(run, fd))
     }

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result};
-use crate::exec::{self, Finished, Operation, Pause, Run, Verdict, judge};
+use crate::exec::{self, OneShot, Operation, Pause, Run, Verdict, judge};
 use crate::io::{self as streams, Half};
 use crate::op::{
     BufError, Fd, IoBuf, IoBufMut, Kind, MESSAGE_GROUP, Message, Storage, Submission, Taken,
@@ -64,20 +64,14 @@ impl Datagrams {
 
     pub(super) fn recv_into<B: IoBufMut, A>(&self, buf: B) -> RecvInto<'_, B, A> {
         let storage = Some(Storage::message_to_fill(buf, self.run.shelf()));
-        let receiver = Receiver {
-            socket: self,
-            entered: false,
-            storage,
-            operation: None,
-            attempts: 0,
-            pause: None,
-        };
+        let once = OneShot::new(storage);
+        let receiver = Receiver { socket: self, entered: false, once, pause: None };
         RecvInto { receiver, buffer: PhantomData }
     }
 
     pub(super) fn send<B: IoBuf>(&self, buf: B, to: Option<SockAddr>) -> SendMessage<'_, B> {
         let storage = Some(Storage::message_to_send(buf, to, self.run.shelf()));
-        SendMessage { socket: self, storage, operation: None, attempts: 0, buffer: PhantomData }
+        SendMessage { socket: self, once: OneShot::new(storage), buffer: PhantomData }
     }
 
     pub(super) async fn close(self) -> Result {
@@ -224,14 +218,7 @@ impl Future for RecvMessage<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Message>> {
         let socket = self.socket;
-        if self.waiting {
-            exec::check_running(&socket.run)?;
-        } else {
-            exec::check_run(&socket.run)?;
-            ready!(socket.run.cancel_point())?;
-            socket.receiving.enter(RECEIVER)?;
-            self.waiting = true;
-        }
+        ready!(socket.receiving.poll_wait(&socket.run, &mut self.waiting, RECEIVER))?;
         let received = ready!(socket.receiving.with(|half| self.poll_recv(half, cx)));
         socket.receiving.leave();
         (self.waiting, self.attempts) = (false, 0);
@@ -268,7 +255,7 @@ impl<B: IoBufMut, A: TryFrom<SockAddr, Error = io::Error>> Future for RecvInto<'
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let receiver = &mut self.receiver;
         let outcome = ready!(receiver.poll(cx));
-        let storage = receiver.storage.take().expect("nothing is in flight");
+        let storage = receiver.once.take_storage().expect("nothing is in flight");
         let begun = receiver.entered;
         receiver.leave();
         let (done, shelf) = (storage.filled(), receiver.socket.run.shelf());
@@ -286,22 +273,15 @@ struct Receiver<'a> {
     socket: &'a Datagrams,
     /// It has the receiving side.
     entered: bool,
-    /// The buffer; the operation has it while one is in flight.
-    storage: Option<Storage>,
-    operation: Option<Operation>,
-    attempts: u8,
+    once: OneShot,
     pause: Option<Pause>,
 }
 
 impl Receiver<'_> {
-    fn room(&self) -> usize {
-        self.storage.as_ref().expect("a receive is not polled after its end").len()
-    }
-
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<SockAddr>> {
         let run = &self.socket.run;
         if !self.entered {
-            if self.room() == 0 {
+            if self.once.storage().len() == 0 {
                 let text = "the buffer has no room to receive into";
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidInput, text).into()));
             }
@@ -311,9 +291,10 @@ impl Receiver<'_> {
             ready!(run.cancel_point())?;
         }
         loop {
-            if self.operation.is_some() {
-                if let Some(from) = ready!(self.poll_operation(cx))? {
-                    return Poll::Ready(Ok(from));
+            if self.once.is_in_flight() {
+                if let Some(len) = ready!(self.once.poll_end(run, cx))? {
+                    let (from, room) = (self.once.storage().sender(), self.once.storage().len());
+                    return Poll::Ready(whole(len as usize, room, from));
                 }
             }
             if self.socket.receiving.with(|half| !half.stash.is_empty()) {
@@ -322,48 +303,28 @@ impl Receiver<'_> {
             }
             if let Some(arrived) = self.socket.receiving.with(|half| half.stash.pop_front()) {
                 let message = arrived.map_err(os_error)?;
-                let storage = self.storage.as_mut().expect("nothing is in flight");
+                let storage = self.once.storage();
                 storage.append(&message.bytes);
                 // It may have been cut already, for whoever was dropped.
                 let (room, there) = (storage.len(), message.bytes.len());
                 let room = if message.len > there { room.min(there) } else { room };
-                return Poll::Ready(self.whole(message.len, room, message.from));
+                return Poll::Ready(whole(message.len, room, message.from));
             }
             ready!(run.cancel_point())?;
             if !ready!(self.poll_former(cx))? {
-                let (fd, storage) = (&self.socket.fd, self.storage.take());
-                let storage = storage.expect("nothing is in flight");
-                let receive = || Submission::recv_message(fd, storage);
-                self.operation = Some(Operation::start(run, cx, receive));
+                let fd = &self.socket.fd;
+                self.once.start(run, cx, |storage| {
+                    Submission::recv_message(fd, storage.expect("looked at above"))
+                });
                 return Poll::Pending;
             }
         }
     }
 
-    /// The end of the receive into the buffer: who sent the message, or `None`: once more.
-    fn poll_operation(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<SockAddr>>> {
-        let Some(operation) = &mut self.operation else { return Poll::Ready(Ok(None)) };
-        let Finished { result, storage } = ready!(operation.poll(cx));
-        self.operation = None;
-        let storage = self.storage.insert(storage.expect("a receive has its buffer"));
-        let Ok(len) = usize::try_from(result) else {
-            let (run, kind) = (&self.socket.run, &Kind::RECV_MESSAGE);
-            return judge_receive(run, kind, result, &mut self.attempts).map_ok(|()| None);
-        };
-        self.socket.run.progress();
-        let (from, room) = (storage.sender(), storage.len());
-        Poll::Ready(self.whole(len, room, from).map(Some))
-    }
-
-    /// A message of this length came, for which there was so much room.
-    fn whole(&self, len: usize, room: usize, from: SockAddr) -> Result<SockAddr> {
-        if len > room { Err(cut(len, room).into()) } else { Ok(from) }
-    }
-
     /// Ends what the kernel still does for former receives: it would take the message that this one is
     /// to have. `false`: there is nothing.
     fn poll_former(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
-        let (run, attempts) = (&self.socket.run, &mut self.attempts);
+        let (run, attempts) = (&self.socket.run, self.once.attempts());
         self.socket.receiving.with(|half| {
             match &half.active {
                 Active::Nothing => return Poll::Ready(Ok(false)),
@@ -378,7 +339,7 @@ impl Receiver<'_> {
         if !mem::replace(&mut self.entered, false) {
             return;
         }
-        let operation = self.operation.take();
+        let operation = self.once.take_operation();
         self.socket.receiving.with(|half| {
             if let Some(operation) = operation {
                 operation.cancel();
@@ -399,49 +360,34 @@ impl Drop for Receiver<'_> {
 /// A message that is being sent. Several may be at a time, since each goes out as a whole.
 pub(super) struct SendMessage<'a, B> {
     socket: &'a Datagrams,
-    /// The buffer; the operation has it while one is in flight.
-    storage: Option<Storage>,
-    operation: Option<Operation>,
-    attempts: u8,
+    once: OneShot,
     buffer: PhantomData<fn() -> B>,
-}
-
-impl<B: IoBuf> SendMessage<'_, B> {
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
-        let run = &self.socket.run;
-        loop {
-            let Some(operation) = &mut self.operation else {
-                exec::check_run(run)?;
-                ready!(run.cancel_point())?;
-                let storage = self.storage.take().expect("a send is not polled after its end");
-                let send = || Submission::send_message(&self.socket.fd, storage);
-                self.operation = Some(Operation::start(run, cx, send));
-                return Poll::Pending;
-            };
-            let Finished { result, storage } = ready!(operation.poll(cx));
-            self.operation = None;
-            self.storage = storage;
-            match ready!(judge(run, &Kind::SEND_MESSAGE, result, &mut self.attempts)) {
-                Verdict::Again => {}
-                Verdict::Result(result) => return Poll::Ready(result.map(drop)),
-                Verdict::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.into())),
-            }
-        }
-    }
 }
 
 impl<B: IoBuf> Future for SendMessage<'_, B> {
     type Output = Result<B, BufError<B>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = ready!(self.poll_send(cx));
-        let storage = self.storage.take().expect("nothing is in flight");
-        let buf = storage.into_message_buf(self.socket.run.shelf());
+        let SendMessage { socket, once, .. } = &mut *self;
+        let outcome = match exec::check_run(&socket.run) {
+            Ok(()) => ready!(once.poll(cx, |storage| {
+                let storage = storage.expect("a send is not polled after its end");
+                Submission::send_message(&socket.fd, storage)
+            })),
+            Err(finished) => Err(finished),
+        };
+        let storage = once.take_storage().expect("nothing is in flight");
+        let buf = storage.into_message_buf(socket.run.shelf());
         Poll::Ready(match outcome {
-            Ok(()) => Ok(buf),
+            Ok(_) => Ok(buf),
             Err(error) => Err(BufError::new(error, 0, buf)),
         })
     }
+}
+
+/// A message of this length came, for which there was so much room.
+fn whole(len: usize, room: usize, from: SockAddr) -> Result<SockAddr> {
+    if len > room { Err(cut(len, room).into()) } else { Ok(from) }
 }
 
 /// A message was longer than what there was room for.

@@ -53,4 +53,4 @@ pub(crate) use state::{Event, Phase, State, Step};
 pub(crate) use submission::Submission;
 #[cfg(feature = "testing")]
 pub(crate) use table::Bug;
-pub(crate) use table::{Action, Pushed, Remains, Slot, Table, Taken};
+pub(crate) use table::{Action, Finished, Pushed, Remains, Slot, Table, Taken};

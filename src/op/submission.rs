@@ -1,5 +1,6 @@
 //! An operation before it starts: its request, and everything the request needs to stay alive.
 
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 
 use crate::ring::{Process, Request, SockAddr};
@@ -52,7 +53,12 @@ impl Submission {
         Submission { kind: &Kind::REAP, request, fd: None, storage }
     }
 
-    pub(crate) fn shutdown(fd: &Fd, how: i32) -> Submission {
+    pub(crate) fn shutdown(fd: &Fd, how: Shutdown) -> Submission {
+        let how = match how {
+            Shutdown::Read => libc::SHUT_RD,
+            Shutdown::Write => libc::SHUT_WR,
+            Shutdown::Both => libc::SHUT_RDWR,
+        };
         let request = Request::Shutdown { fd: fd.as_raw_fd(), how };
         Submission::without_memory(&Kind::SHUTDOWN, request, fd)
     }

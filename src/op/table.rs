@@ -80,6 +80,13 @@ struct Answer {
     begin: u32,
 }
 
+/// The only result of an operation, and the memory that it had.
+pub(crate) struct Finished {
+    pub(crate) kind: &'static Kind,
+    pub(crate) result: i32,
+    pub(crate) storage: Option<Storage>,
+}
+
 /// A result of a multishot, and what came with it.
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
@@ -384,14 +391,23 @@ impl Table {
 
     /// Takes the last result of an operation that is no multishot, and the memory that it had.
     #[inline]
-    pub(crate) fn take(&mut self, key: Key<Slot>) -> Option<(i32, Option<Storage>)> {
+    pub(crate) fn take(&mut self, key: Key<Slot>) -> Option<Finished> {
         let slot = self.slots.get_mut(key)?;
         // What answers early keeps its memory until the last word.
         let answer = slot.answer.filter(|answer| !answer.more)?;
         debug_assert!(answer.buffer.is_none(), "{answer:?} is taken in another way");
-        let storage = slot.storage.take();
+        let (kind, storage) = (slot.kind, slot.storage.take());
         self.slots.discard(key);
-        Some((answer.result, storage))
+        Some(Finished { kind, result: answer.result, storage })
+    }
+
+    /// The same of one whose memory nobody wants back.
+    #[inline]
+    pub(crate) fn take_number(&mut self, key: Key<Slot>) -> Option<(&'static Kind, i32)> {
+        let slot = self.slots.get(key)?;
+        let taken = (slot.kind, slot.answer.as_ref()?.result);
+        self.slots.discard(key);
+        Some(taken)
     }
 
     /// Takes the next result of an operation that makes descriptors.
@@ -412,23 +428,12 @@ impl Table {
     /// Takes the next result of whatever operation, and disposes of it (rule D7). With the last one comes
     /// the storage, which is other people's to drop.
     pub(crate) fn take_nothing(&mut self, key: Key<Slot>) -> Option<Taken<Storage>> {
-        let kind = self.slots.get(key)?.kind;
-        let (answer, value) = self.next_answer_and_storage(key)?;
-        dispose(answer, kind, &self.pools, &self.host);
-        Some(Taken { result: answer.result, value, more: answer.more })
-    }
-
-    /// Takes the next result of an operation that nobody here knows. With the last one comes the storage.
-    pub(crate) fn take_raw(&mut self, key: Key<Slot>) -> Option<Taken<Storage>> {
-        let (Answer { result, more, .. }, value) = self.next_answer_and_storage(key)?;
-        Some(Taken { result, value, more })
-    }
-
-    fn next_answer_and_storage(&mut self, key: Key<Slot>) -> Option<(Answer, Option<Storage>)> {
         let slot = self.slots.get_mut(key)?;
-        let more = slot.answer?.more;
-        let storage = slot.storage.take_if(|_| !more);
-        Some((self.next_answer(key)?, storage))
+        let (kind, more) = (slot.kind, slot.answer?.more);
+        let value = slot.storage.take_if(|_| !more);
+        let answer = self.next_answer(key)?;
+        dispose(answer, kind, &self.pools, &self.host);
+        Some(Taken { result: answer.result, value, more })
     }
 
     /// The next result. With the last one the slot is free.
@@ -442,15 +447,6 @@ impl Table {
             self.slots.discard(key);
         }
         Some(answer)
-    }
-
-    /// Takes the last result of an operation whose result is a number and nothing else.
-    #[inline]
-    pub(crate) fn take_number(&mut self, key: Key<Slot>) -> Option<(&'static Kind, i32)> {
-        let slot = self.slots.get(key)?;
-        let taken = (slot.kind, slot.answer.as_ref()?.result);
-        self.slots.discard(key);
-        Some(taken)
     }
 
     /// Takes the last result of a receive whose buffer nobody wants back: its bytes alone.

@@ -243,7 +243,7 @@ impl Pair {
         let submission = match kind {
             0 => Submission::nop(),
             1 => Submission { kind: &EAGER, ..Submission::accept(&fd, true) },
-            2 => Submission::shutdown(&fd, libc::SHUT_WR),
+            2 => Submission::shutdown(&fd, std::net::Shutdown::Write),
             3 => Submission::close(Sole { raw: number, lingers: false }),
             4 => {
                 let mut storage = Storage::to_fill(
@@ -539,7 +539,8 @@ impl Pair {
         let Some(expected) = twin.take_last() else {
             return assert!(taken.is_none(), "{}: a result from nowhere", self.story);
         };
-        let (result, storage) = taken.unwrap_or_else(|| panic!("{}: a lost result", self.story));
+        let Finished { result, storage, .. } =
+            taken.unwrap_or_else(|| panic!("{}: a lost result", self.story));
         assert_eq!((result, false), (expected.result, expected.more), "{}: the result", self.story);
         assert_eq!(storage.is_some(), twin.share.is_some(), "{}: storage", self.story);
         if let Some(storage) = storage {

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::exec::{self, Finished, Operation, Run, Verdict, judge};
+use crate::exec::{self, Operation, Run, Verdict, judge};
 use crate::io::{Halves, owns_descriptor, reads, writes};
-use crate::op::{Kind, Submission};
+use crate::op::{Finished, Kind, Submission};
 use crate::ring::{Descriptor, Host, PeerIds, SockAddr, UnixKind};
 
 /// A connection over a Unix socket.
