@@ -4,39 +4,39 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::exec::Wish;
-use crate::primitives::{AtomicU8, Mutex, Ordering, lock};
+use crate::primitives::{Mutex, lock};
+
+use super::cache::Job;
 
 /// Work on its way to a thread, in it, and back.
 pub(super) struct Ticket<T> {
-    stage: AtomicU8,
+    /// What is to be done, until a thread begins with it or it is withdrawn: whoever takes it decides.
+    errand: Mutex<Option<Job>>,
     /// What it has come to: a value, or a panic.
     end: Mutex<Option<thread::Result<T>>>,
     wish: Arc<Wish>,
 }
 
-/// No thread has begun. Whoever comes first decides between the other two.
-const WAITING: u8 = 0;
-const BEGUN: u8 = 1;
-/// It is not wanted any more, and will not begin (rule K1).
-const WITHDRAWN: u8 = 2;
-
 impl<T> Ticket<T> {
     pub(super) fn new() -> Ticket<T> {
-        Ticket { stage: AtomicU8::new(WAITING), end: Mutex::new(None), wish: Arc::new(Wish::new()) }
+        Ticket { errand: Mutex::new(None), end: Mutex::new(None), wish: Arc::new(Wish::new()) }
     }
 
-    /// The thread begins; `false`: it was withdrawn.
-    pub(super) fn begin(&self) -> bool {
-        self.leave_waiting(BEGUN)
+    /// This is to be done.
+    pub(super) fn give(&self, errand: Job) {
+        *lock(&self.errand) = Some(errand);
     }
 
-    /// It is not wanted any more; `false`: it has begun.
+    /// The thread begins; `None`: it was withdrawn.
+    pub(super) fn begin(&self) -> Option<Job> {
+        lock(&self.errand).take()
+    }
+
+    /// It is not wanted any more, will not begin, and what it would have worked with goes now (rule K1);
+    /// `false`: it has begun.
     pub(super) fn withdraw(&self) -> bool {
-        self.leave_waiting(WITHDRAWN)
-    }
-
-    fn leave_waiting(&self, stage: u8) -> bool {
-        self.stage.compare_exchange(WAITING, stage, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        let errand = lock(&self.errand).take();
+        errand.is_some()
     }
 
     /// The thread has ended like this.

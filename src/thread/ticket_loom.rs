@@ -12,12 +12,18 @@ use crate::primitives::check_every_order;
 fn either_it_begins_or_it_is_withdrawn() {
     check_every_order(4, || {
         let ticket = Arc::new(Ticket::<()>::new());
-        let shared = Arc::clone(&ticket);
-        let thread = thread::spawn(move || shared.begin());
+        let (shared, kept) = (Arc::clone(&ticket), Arc::new(()));
+        let witness = Arc::downgrade(&kept);
+        ticket.give(Box::new(move || drop(kept)));
+        let thread = thread::spawn(move || shared.begin().is_some());
         let withdrawn = ticket.withdraw();
+        assert!(
+            !withdrawn || witness.strong_count() == 0,
+            "what it would have worked with is gone"
+        );
         let begun = thread.join().unwrap();
         assert!(begun != withdrawn);
-        assert!(!ticket.begin() && !ticket.withdraw(), "it was decided");
+        assert!(ticket.begin().is_none() && !ticket.withdraw(), "it was decided");
     });
 }
 
@@ -28,8 +34,9 @@ fn a_value_is_taken_once_or_dropped_once() {
         let ticket = Arc::new(Ticket::new());
         let (shared, value) = (Arc::clone(&ticket), Arc::new(()));
         let witness = Arc::downgrade(&value);
+        ticket.give(Box::new(|| ()));
         let thread = thread::spawn(move || {
-            let begun = shared.begin();
+            let begun = shared.begin().is_some();
             if begun {
                 shared.finish(Ok(value));
             }

@@ -44,17 +44,31 @@ impl<T: Send + 'static> Working<T> {
     }
 }
 
-/// What a thread does for a run: the work, unless that was withdrawn, and then it tells of its end.
-fn job<T: Send>(
+/// What a thread does for a run, unless it is withdrawn.
+fn job<T: Send + 'static>(
+    ticket: Arc<Ticket<T>>,
+    door: Door,
+    work: impl FnOnce() -> T + Send + 'static,
+    tell: impl FnOnce() + Send + 'static,
+) -> impl FnOnce() + Send {
+    ticket.give(Box::new(errand(Arc::clone(&ticket), door, work, tell)));
+    move || {
+        let errand = ticket.begin();
+        drop(ticket);
+        if let Some(errand) = errand {
+            errand();
+        }
+    }
+}
+
+/// The work, and then it tells of its end.
+fn errand<T: Send>(
     ticket: Arc<Ticket<T>>,
     door: Door,
     work: impl FnOnce() -> T + Send,
     tell: impl FnOnce() + Send + 'static,
 ) -> impl FnOnce() + Send {
     move || {
-        if !ticket.begin() {
-            return;
-        }
         let employer = Employer { door: door.clone(), wish: Arc::clone(ticket.wish()) };
         let entered = exec::enter_employer(employer);
         let end = panic::catch_unwind(AssertUnwindSafe(work));
