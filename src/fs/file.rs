@@ -72,6 +72,9 @@ pub enum Advice {
     NoReuse,
 }
 
+/// Bytes of a page of memory; what direct reads and writes want at most.
+const PAGE: u32 = 4096;
+
 impl File {
     pub(super) fn new(run: Rc<Run>, fd: Fd, appends: bool) -> File {
         File { run, fd, appends }
@@ -315,6 +318,7 @@ impl File {
     /// Makes a buffer that suits direct reads and writes of this file
     /// ([`OpenOptions::direct`]): at least so long, a multiple of what offsets and lengths have to be
     /// multiples of, at an address that the device takes. Where the kernel does not tell, that is 4,096.
+    /// It begins with a page if it is as long as that, so that the device has as few pieces as can be.
     ///
     /// Cancel class: total. Linux 6.1.
     ///
@@ -324,10 +328,12 @@ impl File {
     /// # Panics
     /// If the memory is more than there can be.
     pub async fn direct_buf(&self, len: usize) -> Result<AlignedBuf> {
-        let (memory, offset) = self.metadata().await?.direct_alignment().unwrap_or((4096, 4096));
+        let (memory, offset) = self.metadata().await?.direct_alignment().unwrap_or((PAGE, PAGE));
         let len = len.max(1).checked_next_multiple_of(offset as usize);
         let len = len.expect("a buffer of so many bytes is more than there can be");
-        Ok(AlignedBuf::new(len, memory.max(1).next_power_of_two() as usize))
+        // What lies across two pages is two pieces to a device, and some take one at a time.
+        let alignment = (memory as usize).max(len.min(PAGE as usize)).next_power_of_two();
+        Ok(AlignedBuf::new(len, alignment))
     }
 
     /// Sets who may do what with the file (fchmod(2)), in a thread: the ring has no operation for it.

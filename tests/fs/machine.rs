@@ -138,6 +138,7 @@ fn a_file_is_read_and_written_directly() {
         let mut buf = file.direct_buf(10_000).await?;
         let len = buf.len();
         assert!(len >= 10_000 && len % 512 == 0, "{len}");
+        assert_eq!(buf.as_ptr() as usize % 4096, 0, "as few pages as can be");
         buf.iter_mut().enumerate().for_each(|(n, byte)| *byte = (n % 251) as u8);
         let buf = file.write_all_at(buf, len as u64).await?;
         assert_eq!(file.metadata().await?.len(), 2 * len as u64);
