@@ -33,8 +33,14 @@ static DESCRIPTORS: RwLock<()> = RwLock::new(());
 /// Runs a test with a directory of its own.
 #[track_caller]
 fn run<T>(main: impl AsyncFnOnce(&Path) -> Result<T>) -> T {
+    run_with(Builder::new(), main)
+}
+
+/// The same with settings of its own.
+#[track_caller]
+fn run_with<T>(builder: Builder, main: impl AsyncFnOnce(&Path) -> Result<T>) -> T {
     let _others = DESCRIPTORS.read().unwrap_or_else(PoisonError::into_inner);
-    watched(main)
+    watched(builder, main)
 }
 
 /// The same for a test that minds descriptors: afterwards there have to be as many as before.
@@ -42,7 +48,7 @@ fn run<T>(main: impl AsyncFnOnce(&Path) -> Result<T>) -> T {
 fn run_alone<T>(main: impl AsyncFnOnce(&Path) -> Result<T>) -> T {
     let _alone = DESCRIPTORS.write().unwrap_or_else(PoisonError::into_inner);
     let before = descriptors();
-    let value = watched(main);
+    let value = watched(Builder::new(), main);
     // A thread that has told of its end has the run's bell for some instructions more.
     for _ in 0..1000 {
         if descriptors() == before {
@@ -55,9 +61,9 @@ fn run_alone<T>(main: impl AsyncFnOnce(&Path) -> Result<T>) -> T {
 }
 
 #[track_caller]
-fn watched<T>(main: impl AsyncFnOnce(&Path) -> Result<T>) -> T {
+fn watched<T>(builder: Builder, main: impl AsyncFnOnce(&Path) -> Result<T>) -> T {
     let ended = common::within(60, || {
-        Builder::new().detect_deadlock(true).run(async || {
+        builder.detect_deadlock(true).run(async || {
             let scratch = Scratch::new();
             main(&scratch.path).await
         })

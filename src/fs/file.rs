@@ -83,9 +83,9 @@ impl File {
     /// Opens a file to read it.
     ///
     /// Opening never holds up the run: the kernel does it in a thread of its own. Opening a FIFO waits for
-    /// somebody to open its other end, and can be cancelled. But the kernel has few such threads, four for
-    /// each processor, and while so many FIFOs are waited for, other opens, syncs and changes of names wait
-    /// too. Where there are many, open them with `O_NONBLOCK` ([`custom_flags`](OpenOptions::custom_flags)).
+    /// somebody to open its other end, and can be cancelled. While as many FIFOs are waited for as there are
+    /// such [threads](crate::Builder::kernel_threads), other opens, syncs and changes of names wait too. Where
+    /// there are many, allow more, or open them with `O_NONBLOCK` ([`custom_flags`](OpenOptions::custom_flags)).
     /// Linux 6.1 loses such a cancel now and then on a busy machine (6.18 was not seen to, in 60,000 of them): it
     /// is asked for again every ten milliseconds.
     ///

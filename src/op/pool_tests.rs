@@ -31,7 +31,7 @@ struct Bench {
 
 impl Bench {
     fn new(incremental: bool) -> Bench {
-        let size = RingSize { submissions: 8, completions: 64 };
+        let size = RingSize { submissions: 8, completions: 64, workers: 1 };
         let mut ring = Ring::open(size).unwrap_or_else(|error| panic!("{error}"));
         let incremental = incremental && ring.capabilities().incremental_buffers;
         let buffers = ring.register_buffers(LIMITS.most, GROUP, incremental).unwrap();

@@ -31,6 +31,7 @@ impl Kernel {
     pub(super) fn open(size: RingSize) -> Result<Kernel, Unavailable> {
         let ring = open_ring(size).map_err(refusal::explain)?;
         check_operations(&ring)?;
+        limit_workers(&ring, size.workers).map_err(refusal::explain)?;
         let bell = Bell::new().map_err(refusal::explain)?;
         let event = Fd(bell.event().expect("a new bell has an eventfd"));
         let door = Door::open(&ring);
@@ -288,6 +289,13 @@ fn open_ring(size: RingSize) -> io::Result<IoUring> {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => plain.build(size.submissions),
         opened => opened,
     }
+}
+
+/// It has two limits. This is the one on work that ends by itself, as the kernel sees it, which is all
+/// work on files and names; without it they are four for each processor, and the opening of a FIFO takes
+/// one of them. The other one, on what waits for sockets and the like, stays as it is (0).
+fn limit_workers(ring: &IoUring, most: u32) -> io::Result<()> {
+    ring.submitter().register_iowq_max_workers(&mut [most, 0])
 }
 
 #[inline]

@@ -140,7 +140,7 @@ pub(crate) struct Picked {
     pub(crate) unfinished: bool,
 }
 
-/// How large the rings are. Both are clamped by the kernel to what it can give.
+/// How large the rings are, and what works for them. All is clamped by the kernel to what it can give.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RingSize {
     /// Entries of the submission queue: what one turn hands over in one system call. A turn with
@@ -149,6 +149,8 @@ pub(crate) struct RingSize {
     /// Entries of the completion queue, at least as many as of the other one. Eight thousand give
     /// the kernel its largest table of pending polls, which is what cancels are looked up in.
     pub(crate) completions: u32,
+    /// Threads of the kernel, at most, that do what cannot be done without blocking.
+    pub(crate) workers: u32,
 }
 
 /// What the kernel is taken to be able to do until it refuses it.

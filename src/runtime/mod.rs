@@ -109,7 +109,8 @@ impl Builder {
     pub fn new() -> Builder {
         Builder {
             // One turn of a busy server queues some hundred requests; more only need another call.
-            ring: RingSize { submissions: 256, completions: 8192 },
+            // So many FIFOs may be waited for. (A limit of 4 or of 256 made no difference to small files.)
+            ring: RingSize { submissions: 256, completions: 8192, workers: 64 },
             pool: PoolSize { incremental: true, buffer: None, least: None, most: None },
             ctrl_c: false,
             drain: None,
@@ -130,6 +131,18 @@ impl Builder {
     /// completions than that at a time wait in the kernel.
     pub fn completions(mut self, entries: u32) -> Builder {
         self.ring.completions = entries.clamp(2, 65_536);
+        self
+    }
+
+    /// Threads of the kernel, at most, that work for the run: they open and sync files and change names, for
+    /// which the kernel has no other way than to block. 64 unless said otherwise. They come when they are
+    /// needed and go when there is nothing to do; the limit on processes (`RLIMIT_NPROC`) counts them.
+    ///
+    /// When all of them are busy, more such work waits. Mostly that is short, but the opening of a FIFO keeps
+    /// its thread until somebody opens the other end: where more of them are waited for than this, nothing
+    /// else is opened. Reads and writes that find their data in memory need no thread.
+    pub fn kernel_threads(mut self, most: u32) -> Builder {
+        self.ring.workers = most.clamp(1, 32_768);
         self
     }
 

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use futures::poll;
 use trine::fs::{File, OpenOptions};
-use trine::{Result, move_on_after, nursery, thread, try_join_all};
+use trine::{Builder, Result, fail_after, move_on_after, nursery, thread, try_join_all};
 
 use super::common::turns;
-use super::{assert_kind, content, descriptors, run, run_alone};
+use super::{assert_kind, content, descriptors, run, run_alone, run_with};
 
 const MOMENT: Duration = Duration::from_millis(30);
+const LONG: Duration = Duration::from_secs(20);
 
 fn make_fifo(path: &Path) {
     let path = CString::new(path.as_os_str().as_bytes()).unwrap();
@@ -70,6 +71,49 @@ fn a_cancel_finds_the_opening_of_a_fifo_whenever_it_comes() {
             assert!(opened.await?.is_none());
         }
         Ok(())
+    });
+}
+
+/// Each FIFO that is waited for keeps a thread of the kernel, of which there are enough for other work.
+#[test]
+fn files_are_opened_while_many_fifos_are_waited_for() {
+    run_alone(async |dir| {
+        let (fifo, file) = (dir.join("fifo"), dir.join("file"));
+        make_fifo(&fifo);
+        nursery(async |n| {
+            for _ in 0..50 {
+                n.spawn(async { File::open(&fifo).await.map(drop) });
+            }
+            turns(1).await;
+            let file = fail_after(LONG, async |_| File::create(&file).await).await?;
+            file.close().await?;
+            n.cancel();
+            Ok(())
+        })
+        .await
+    });
+}
+
+#[test]
+fn when_all_threads_of_the_kernel_are_busy_other_work_on_files_waits() {
+    run_with(Builder::new().kernel_threads(2), async |dir| {
+        let (fifo, file) = (dir.join("fifo"), dir.join("file"));
+        make_fifo(&fifo);
+        fs::write(&file, "content")?;
+        nursery(async |n| {
+            for _ in 0..2 {
+                n.spawn(async { File::open(&fifo).await?.close().await });
+            }
+            turns(1).await;
+            let opened = move_on_after(MOMENT, async |_| File::open(&file).await).await?;
+            assert!(opened.is_none(), "there was a third thread");
+            // Both readers are there, so this does not wait.
+            let writer = fs::OpenOptions::new().write(true).open(&fifo)?;
+            fail_after(LONG, async |_| File::open(&file).await).await?.close().await?;
+            drop(writer);
+            Ok(())
+        })
+        .await
     });
 }
 

@@ -60,7 +60,7 @@ const SHUFFLED: usize = 8;
 impl RingState {
     /// Sizes are powers of two, and clamped.
     pub(super) fn new(size: RingSize) -> Result<RingState, i32> {
-        let RingSize { submissions, completions } = size;
+        let RingSize { submissions, completions, .. } = size;
         if submissions == 0 {
             return Err(libc::EINVAL);
         }

@@ -35,7 +35,7 @@ struct Rig {
 /// More than a connection holds, and less than twice as much.
 const LARGE: usize = CAPACITY + CAPACITY / 2;
 
-const SIZE: RingSize = RingSize { submissions: 64, completions: 1024 };
+const SIZE: RingSize = RingSize { submissions: 64, completions: 1024, workers: 1 };
 
 impl Rig {
     fn new(tape: Tape, faults: Faults) -> Rig {

@@ -22,7 +22,7 @@ fn nop_ends_at_once_and_its_completion_is_visible_after_the_enter_only() {
 #[test]
 fn the_submission_queue_is_a_power_of_two_and_can_be_full() {
     let rig = Rig::tame();
-    let size = RingSize { submissions: 3, completions: 8 };
+    let size = RingSize { submissions: 3, completions: 8, workers: 1 };
     let mut twin = Twin::open(&rig.world, size).unwrap();
     let token = |n| Token::new(super::super::super::TokenKind::Operation, n, 1);
     let pushed = (0..6).take_while(|n| twin.push(token(*n), &Request::Nop)).count();

@@ -183,7 +183,7 @@ fn a_pool_may_look_empty_and_a_multishot_may_end_with_a_good_result() {
 fn a_full_completion_queue_ends_a_multishot_and_loses_nothing() {
     let mut rig = Rig::tame();
     let [client, server] = rig.pair();
-    let size = RingSize { submissions: 2, completions: 4 };
+    let size = RingSize { submissions: 2, completions: 4, workers: 1 };
     let mut small = Twin::open(&rig.world, size).unwrap();
     let memory: Vec<_> = (0..8).map(|_| Memory::of(&[0])).collect();
     let mut queue = small.register_buffers(8, GROUP, false).unwrap();
