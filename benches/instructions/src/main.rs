@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use trine::fs::File;
 use trine::net::{TcpListener, TcpStream};
 use trine::sync::{Mutex, channel, oneshot};
 use trine::{CancelScope, Result, checkpoint, move_on_after, nop, nursery};
@@ -27,6 +28,7 @@ fn main() -> Result {
         "cancel" => cancelled(times).await,
         "echo" => echo(1, times).await,
         "echo-64" => echo(64, times / 64).await,
+        "read-64" => reads(64, times / 64).await,
         "lock" => locks(times).await,
         "oneshot" => oneshots(times).await,
         "channel" => values(times).await,
@@ -159,6 +161,24 @@ async fn echo(connections: u32, times: u32) -> Result {
                     client.recv().await?;
                 }
                 client.close().await
+            });
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Pages of a file that is in memory, by so many tasks at a time.
+async fn reads(tasks: u32, times: u32) -> Result {
+    let file = File::open("/proc/self/exe").await?;
+    nursery(async |n| {
+        for _ in 0..tasks {
+            n.spawn(async {
+                let mut page = Vec::with_capacity(4096);
+                for at in 0..times {
+                    page = file.read_at(page, u64::from(at % 16) * 4096).await?;
+                }
+                Ok(())
             });
         }
         Ok(())
