@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,34 +41,45 @@ impl Place {
     fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
-
-    /// The same, open to be read from the page cache, or past it where the file system can.
-    fn open_large<const DIRECT: bool>(&self) -> File {
-        let path = self.large_file();
-        let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
-        match direct {
-            Ok(file) if DIRECT => file,
-            _ => File::open(&path).expect("it was made"),
-        }
-    }
-
-    /// A large file, all of it in the page cache.
-    fn large_file(&self) -> PathBuf {
-        let path = self.file("large");
-        let mut bytes = vec![0; PIECE];
-        let file = File::create(&path).expect("a file");
-        for at in 0..SIZE / PIECE as u64 {
-            bytes.fill(at as u8);
-            file.write_all_at(&bytes, at * PIECE as u64).expect("room on the disk");
-        }
-        file.sync_all().expect("a disk");
-        path
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The file that is read here and there: one for all sides and rounds, all of it in the page cache. It has
+/// no name any more, so it is gone when the program is.
+fn large() -> &'static File {
+    static FILE: OnceLock<File> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let place = Place::new();
+        let mut options = File::options();
+        options.read(true).write(true).create(true);
+        let file = options.open(place.file("large")).expect("a file");
+        let mut bytes = vec![0; PIECE];
+        for at in 0..SIZE / PIECE as u64 {
+            bytes.fill(at as u8);
+            file.write_all_at(&bytes, at * PIECE as u64).expect("room on the disk");
+        }
+        file.sync_all().expect("a disk");
+        file
+    })
+}
+
+/// By which it is opened, here and elsewhere.
+fn path_of_large() -> PathBuf {
+    format!("/proc/{}/fd/{}", std::process::id(), large().as_raw_fd()).into()
+}
+
+/// Open to be read from the page cache, or past it where the file system can.
+fn open_large<const DIRECT: bool>() -> File {
+    let path = path_of_large();
+    let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
+    match direct {
+        Ok(file) if DIRECT => file,
+        _ => File::open(&path).expect("it was made"),
     }
 }
 
@@ -95,18 +107,40 @@ impl Places {
 // Pages here and there, 64 at a time.
 
 pub fn reads_by_hand<const DIRECT: bool>(times: u64) -> Duration {
-    let place = Place::new();
-    let file = place.open_large::<DIRECT>();
+    reads_by_ring::<DIRECT, false>(times)
+}
+
+/// The kernel knows the file and the buffers beforehand.
+pub fn reads_registered<const DIRECT: bool>(times: u64) -> Duration {
+    reads_by_ring::<DIRECT, true>(times)
+}
+
+fn reads_by_ring<const DIRECT: bool, const REGISTERED: bool>(times: u64) -> Duration {
+    let file = open_large::<DIRECT>();
+    let fd = file.as_raw_fd();
     let mut ring = Ring::open(128, 256).expect("a ring");
     let mut readers: Vec<_> =
         (0..DEPTH).map(|reader| (Places::of(reader), times, Box::new(Page([0; PAGE])))).collect();
+    if REGISTERED {
+        let start = |reader: &mut (_, _, Box<Page>)| (&raw mut *reader.2).cast();
+        let pages = readers.iter_mut().map(start);
+        let pages: Vec<_> = pages.map(|iov_base| libc::iovec { iov_base, iov_len: PAGE }).collect();
+        ring.io.submitter().register_files(&[fd]).expect("room for a file");
+        // SAFETY: the pages live until the last completion has been seen below.
+        unsafe { ring.io.submitter().register_buffers(&pages) }.expect("room for buffers");
+    }
     let mut left = DEPTH;
     let push = |ring: &mut Ring, reader: &mut (Places, u64, Box<Page>), number: u64| {
         let (places, _, page) = reader;
-        let read = opcode::Read::new(types::Fd(file.as_raw_fd()), page.0.as_mut_ptr(), PAGE as u32);
-        let entry = read.offset(places.next()).build().user_data(number);
+        let (at, start, len) = (places.next(), page.0.as_mut_ptr(), PAGE as u32);
+        let entry = if REGISTERED {
+            let page = number as u16;
+            opcode::ReadFixed::new(types::Fixed(0), start, len, page).offset(at).build()
+        } else {
+            opcode::Read::new(types::Fd(fd), start, len).offset(at).build()
+        };
         // SAFETY: the buffer lives until the last completion has been seen below.
-        unsafe { ring.push(&entry) };
+        unsafe { ring.push(&entry.user_data(number)) };
     };
     let began = Instant::now();
     for number in 0..DEPTH {
@@ -129,8 +163,7 @@ pub fn reads_by_hand<const DIRECT: bool>(times: u64) -> Duration {
 }
 
 pub fn reads_by_trine<const DIRECT: bool>(times: u64) -> Duration {
-    let place = Place::new();
-    let path = place.large_file();
+    let path = path_of_large();
     runs::trine(async || {
         let direct = trine::fs::File::options().read(true).direct(true).open(&path).await;
         let file = match direct {
@@ -158,8 +191,7 @@ pub fn reads_by_trine<const DIRECT: bool>(times: u64) -> Duration {
 }
 
 pub fn reads_by_tokio<const DIRECT: bool>(times: u64) -> Duration {
-    let place = Place::new();
-    let file = Arc::new(place.open_large::<DIRECT>());
+    let file = Arc::new(open_large::<DIRECT>());
     runs::tokio(async {
         let began = Instant::now();
         let mut readers = JoinSet::new();
@@ -181,8 +213,7 @@ pub fn reads_by_tokio<const DIRECT: bool>(times: u64) -> Duration {
 }
 
 pub fn reads_by_threads<const DIRECT: bool>(times: u64) -> Duration {
-    let place = Place::new();
-    let file = place.open_large::<DIRECT>();
+    let file = open_large::<DIRECT>();
     let began = Instant::now();
     thread::scope(|scope| {
         for reader in 0..DEPTH {
@@ -196,6 +227,27 @@ pub fn reads_by_threads<const DIRECT: bool>(times: u64) -> Duration {
         }
     });
     began.elapsed()
+}
+
+/// What the program says of itself: as many reads, on the same core.
+pub fn reads_by_fio<const DIRECT: bool>(times: u64) -> Duration {
+    let settings = [
+        "--name=reads --readonly --ioengine=io_uring --rw=randread --norandommap --bs=4k"
+            .to_owned(),
+        "--iodepth_batch_submit=64 --iodepth_batch_complete_max=64 --gtod_reduce=1".to_owned(),
+        "--invalidate=0 --output-format=terse --terse-version=3".to_owned(),
+        format!("--direct={} --iodepth={DEPTH} --size={SIZE}", u8::from(DIRECT)),
+        format!("--number_ios={} --io_size=1t", times * DEPTH),
+        format!("--filename={}", path_of_large().display()),
+    ];
+    let fio = Command::new("fio").args(settings.iter().flat_map(|some| some.split(' '))).output();
+    let said = fio.expect("fio, which has to be installed");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let said = String::from_utf8_lossy(&said.stdout);
+    let number = |field| said.split(';').nth(field).and_then(|number| number.parse::<u64>().ok());
+    let (Some(kibibytes), Some(millis)) = (number(5), number(8)) else { panic!("what is {said}?") };
+    let done = kibibytes * 1024 / PAGE as u64;
+    Duration::from_millis(millis).mul_f64((times * DEPTH) as f64 / done as f64)
 }
 
 // Pieces of 1 MiB one after another, and an fsync at the end.

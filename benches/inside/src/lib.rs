@@ -11,6 +11,7 @@ pub mod measure;
 
 mod cancels;
 pub mod crowd;
+mod datagrams;
 mod files;
 mod operations;
 mod runs;

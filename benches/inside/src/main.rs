@@ -2,7 +2,8 @@
 //! a machine that is slow for a while is slow for all.
 //!
 //! `cargo run --release` measures everything; with `-- nop spawn` some of it. `--rounds 3`, `--sides trine,tokio`
-//! and `--smoke` (each thing once, to see that it runs) do what they say.
+//! and `--smoke` (each thing once, to see that it runs) do what they say. With `--fio` that program reads files
+//! beside the others.
 
 use trine_inside::measure::{Cores, Samples, pin, ratio};
 use trine_inside::{Aim, Side, THINGS, Thing, crowd};
@@ -76,11 +77,12 @@ struct Options {
 impl Options {
     fn parse(arguments: Vec<String>) -> Options {
         let mut options =
-            Options { rounds: 9, smoke: false, sides: Side::ALL.to_vec(), names: Vec::new() };
+            Options { rounds: 9, smoke: false, sides: Side::USUAL.to_vec(), names: Vec::new() };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--smoke" => (options.smoke, options.rounds) = (true, 1),
+                "--fio" => options.sides.push(Side::Fio),
                 "--rounds" => {
                     let number = arguments.next().and_then(|number| number.parse().ok());
                     options.rounds = number.expect("--rounds <number>");

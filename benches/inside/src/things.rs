@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{cancels, files, operations, scopes, spawning, timers, tools, wakes};
+use crate::{cancels, datagrams, files, operations, scopes, spawning, timers, tools, wakes};
 
 /// One thing, done by several sides.
 pub struct Thing {
@@ -23,11 +23,15 @@ pub type Measure = fn(u64) -> Duration;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
     Hand,
+    /// The same, with files and buffers that the kernel knows beforehand.
+    Registered,
     Trine,
     Tokio,
     Smol,
     /// Threads that block, with nothing around them.
     Threads,
+    /// The program of that name, where it is installed: only if it is asked for.
+    Fio,
 }
 
 /// What one side should cost, seen from another.
@@ -42,7 +46,7 @@ pub enum Aim {
 }
 
 use Aim::{Gap, Look, Ratio};
-use Side::{Hand, Smol, Threads, Tokio, Trine};
+use Side::{Fio, Hand, Registered, Smol, Threads, Tokio, Trine};
 
 const fn thing(
     name: &'static str,
@@ -452,11 +456,19 @@ pub const THINGS: &[Thing] = &[
         2000,
         &[
             (Hand, files::reads_by_hand::<false>),
+            (Registered, files::reads_registered::<false>),
             (Trine, files::reads_by_trine::<false>),
             (Tokio, files::reads_by_tokio::<false>),
             (Threads, files::reads_by_threads::<false>),
+            (Fio, files::reads_by_fio::<false>),
         ],
-        &[Ratio(Trine, Hand, 1.0 / 0.95), Ratio(Trine, Tokio, 1.0 / 12.0), Look(Trine, Threads)],
+        &[
+            Ratio(Trine, Hand, 1.0 / 0.95),
+            Ratio(Trine, Tokio, 1.0 / 12.0),
+            Look(Trine, Threads),
+            Look(Registered, Hand),
+            Look(Trine, Fio),
+        ],
     ),
     thing(
         "read-direct",
@@ -465,11 +477,19 @@ pub const THINGS: &[Thing] = &[
         200,
         &[
             (Hand, files::reads_by_hand::<true>),
+            (Registered, files::reads_registered::<true>),
             (Trine, files::reads_by_trine::<true>),
             (Tokio, files::reads_by_tokio::<true>),
             (Threads, files::reads_by_threads::<true>),
+            (Fio, files::reads_by_fio::<true>),
         ],
-        &[Ratio(Trine, Hand, 1.0 / 0.95), Ratio(Trine, Tokio, 0.5), Look(Trine, Threads)],
+        &[
+            Ratio(Trine, Hand, 1.0 / 0.95),
+            Ratio(Trine, Tokio, 0.5),
+            Look(Trine, Threads),
+            Look(Registered, Hand),
+            Look(Trine, Fio),
+        ],
     ),
     thing(
         "write-1m",
@@ -496,14 +516,52 @@ pub const THINGS: &[Thing] = &[
         ],
         &[Look(Trine, Tokio), Look(Trine, Threads)],
     ),
+    thing(
+        "udp-echo-64",
+        "a datagram of 64 bytes sent to a server and back, 64 clients at a time, both ends on one core",
+        datagrams::MANY,
+        2000,
+        &[(Trine, datagrams::echo_by_trine::<64>), (Tokio, datagrams::echo_by_tokio::<64>)],
+        &[Look(Trine, Tokio)],
+    ),
+    thing(
+        "udp-echo-1400",
+        "a datagram of 1,400 bytes sent to a server and back, 64 clients at a time, both ends on one core",
+        datagrams::MANY,
+        2000,
+        &[(Trine, datagrams::echo_by_trine::<1400>), (Tokio, datagrams::echo_by_tokio::<1400>)],
+        &[Look(Trine, Tokio)],
+    ),
+    thing(
+        "udp-one-way-64",
+        "a datagram of 64 bytes from one task to another, both ends on one core",
+        datagrams::MANY,
+        4000,
+        &[(Trine, datagrams::one_way_by_trine::<64>), (Tokio, datagrams::one_way_by_tokio::<64>)],
+        &[Look(Trine, Tokio)],
+    ),
+    thing(
+        "udp-one-way-1400",
+        "a datagram of 1,400 bytes from one task to another, both ends on one core",
+        datagrams::MANY,
+        4000,
+        &[
+            (Trine, datagrams::one_way_by_trine::<1400>),
+            (Tokio, datagrams::one_way_by_tokio::<1400>),
+        ],
+        &[Look(Trine, Tokio)],
+    ),
 ];
 
 impl Side {
-    pub const ALL: [Side; 5] = [Hand, Trine, Tokio, Smol, Threads];
+    pub const USUAL: &[Side] = &[Hand, Registered, Trine, Tokio, Smol, Threads];
+    pub const ALL: &[Side] = &[Hand, Registered, Trine, Tokio, Smol, Threads, Fio];
 
     pub fn parse_list(list: &str) -> Vec<Side> {
-        let parse = |name: &str| Side::ALL.into_iter().find(|side| side.to_string() == name);
-        list.split(',').map(|name| parse(name).expect("hand, trine, tokio or smol")).collect()
+        let parse = |name: &str| Side::ALL.iter().copied().find(|side| side.to_string() == name);
+        list.split(',')
+            .map(|name| parse(name).expect("hand, fixed, trine, tokio, smol, std or fio"))
+            .collect()
     }
 }
 
@@ -511,10 +569,12 @@ impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Hand => "hand",
+            Registered => "fixed",
             Trine => "trine",
             Tokio => "tokio",
             Smol => "smol",
             Threads => "std",
+            Fio => "fio",
         })
     }
 }
