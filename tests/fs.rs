@@ -1,11 +1,13 @@
 //! Files: what they hold and how they are opened (this file, for both kernels), and what only a real
-//! machine has (`fs/machine.rs`).
+//! machine has (`fs/machine.rs`, `fs/disks.rs`).
 
 #[path = "fs/cancelling.rs"]
 mod cancelling;
 mod common;
 #[path = "fs/dirs.rs"]
 mod dirs;
+#[path = "fs/disks.rs"]
+mod disks;
 #[path = "fs/machine.rs"]
 mod machine;
 #[path = "fs/names.rs"]
