@@ -1,10 +1,11 @@
 //! The example servers as processes, against clients that were not written here: Python's sockets, netcat,
-//! socat, and the kernel itself where a client is killed.
+//! socat, wrk, and the kernel itself where a client is killed.
 //!
 //! Whatever they do, a Ctrl-C afterwards leaves nothing behind, and a SIGTERM loses no job. What is not
 //! installed is skipped, with a line that says so. A plain `cargo test` builds the examples;
 //! `cargo test --test clients` does not, so run `cargo build --examples` before it.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const PIECES: &str = include_str!("clients/pieces.py");
 const RESETS: &str = include_str!("clients/resets.py");
 const CROWD: &str = include_str!("clients/crowd.py");
+const FETCH: &str = include_str!("clients/fetch.py");
 
 #[test]
 fn rude_clients_do_not_end_the_server_and_its_end_leaves_nothing_behind() {
@@ -120,6 +122,48 @@ fn a_job_in_hand_is_answered_and_a_client_without_one_is_sent_away() {
     assert_eq!(report.number("Stopped: "), answers.len() as u64 / 2, "{report:?}");
 }
 
+/// A file of so many bytes, as whoever fetches it expects.
+const SIZE: usize = 100_000;
+
+#[test]
+fn the_file_server_cuts_no_answer_short_when_it_is_stopped_under_load() {
+    let Some(example) = example("files") else { return };
+    let site = std::env::temp_dir().join(format!("trine-clients-{}", std::process::id()));
+    fs::create_dir_all(&site).expect("a directory for temporary files");
+    fs::write(site.join("file"), [b'x'; SIZE]).expect("room");
+    let mut command = Command::new(example);
+    let server = Server::listening(command.arg("serve").arg(&site).arg("127.0.0.1:0"));
+    benchmark(&server);
+    let clients = script(FETCH, &[server.port, 20, SIZE as u32, 10_000]);
+    let busy = clients.map(|mut clients| {
+        assert_eq!(clients.line().as_deref(), Some("busy"));
+        clients
+    });
+    signal("-TERM", server.process.child.id());
+    let report = server.process.end();
+    assert!(report.status.success(), "{report:?}");
+    if let Some(clients) = busy {
+        let report = clients.end();
+        assert!(report.number("whole=") >= 10_000, "{report:?}");
+        assert_eq!(report.number("wrong="), 0, "{report:?}");
+    }
+    fs::remove_dir_all(site).expect("it is ours");
+}
+
+/// All that wrk asks for is answered.
+fn benchmark(server: &Server) {
+    if !is_installed("wrk", "--connections") {
+        return;
+    }
+    let mut wrk = Command::new("wrk");
+    wrk.args(["--connections=50", "--threads=1", "--duration=1s"]);
+    let report = Process::start(wrk.arg(format!("http://127.0.0.1:{}/file", server.port))).end();
+    let complaints = ["Socket errors", "Non-2xx"];
+    let complains = |line: &String| complaints.iter().any(|words| line.contains(words));
+    assert!(report.status.success() && !report.lines.iter().any(complains), "{report:?}");
+    assert!(report.lines.iter().any(|line| line.contains("requests in")), "{report:?}");
+}
+
 /// An example, which `cargo test` has built next to us. It is missing where only the tests were
 /// copied to.
 fn example(name: &str) -> Option<PathBuf> {
@@ -154,7 +198,8 @@ impl Server {
         let mut process = Process::start(command);
         loop {
             let line = process.line().expect("it says where it listens");
-            if let Some(words) = line.strip_prefix("listening at 127.0.0.1:") {
+            let place = line.strip_prefix("listening at ");
+            if let Some((_, words)) = place.and_then(|place| place.split_once("127.0.0.1:")) {
                 let port = words.split(',').next().and_then(|port| port.parse().ok());
                 return Server { process, port: port.expect("a port") };
             }
