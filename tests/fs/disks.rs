@@ -55,7 +55,7 @@ fn said(command: &mut Command) -> Option<String> {
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim_end().to_owned(),
         Err(error) => error.to_string(),
     };
-    eprintln!("not tested: {}: {why}", command.get_program().display());
+    eprintln!("not tested: {}: {why}", command.get_program().to_string_lossy());
     None
 }
 
