@@ -5,13 +5,14 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error::{Error, Result, Unwind};
 use crate::exec::{self, Run};
 use crate::io::close;
 use crate::nursery::nursery;
-use crate::op::Submission;
+use crate::op::{Fd, Submission};
 use crate::ring::{Descriptor, SockAddr};
 use crate::scope::move_on_after;
 use crate::sync::Event;
@@ -108,18 +109,7 @@ impl ConnectBuilder {
     pub(super) async fn attempt(&self, to: SocketAddr) -> Result<TcpStream> {
         let run = exec::current()?;
         poll_fn(|_| run.cancel_point()).await?;
-        let fd = run.adopt(self.socket(&run, to)?);
-        let connect = || Submission::connect(&fd, SockAddr::from(to));
-        match exec::submit(connect).await {
-            Ok(_) => {}
-            // The scope around waits for the socket to be closed.
-            Err(cancelled) if cancelled.is_cancelled() => return Err(cancelled),
-            Err(error) => {
-                // It is good for nothing else (rule D2), and what closing says is no news.
-                drop(close(&run, fd, Vec::new()).await);
-                return Err(error);
-            }
-        }
+        let fd = connect(&run, self.socket(&run, to)?, SockAddr::from(to)).await?;
         Ok(TcpStream::new(run, fd))
     }
 
@@ -142,6 +132,21 @@ impl ConnectBuilder {
             })?;
         }
         Ok(socket)
+    }
+}
+
+/// Connects a socket, of whatever family; one that could not be connected is closed.
+pub(super) async fn connect(run: &Rc<Run>, socket: Descriptor, to: SockAddr) -> Result<Fd> {
+    let fd = run.adopt(socket);
+    match exec::submit(|| Submission::connect(&fd, to)).await {
+        Ok(_) => Ok(fd),
+        // The scope around waits for the socket to be closed.
+        Err(cancelled) if cancelled.is_cancelled() => Err(cancelled),
+        Err(error) => {
+            // It is good for nothing else (rule D2), and what closing says is no news.
+            drop(close(run, fd, Vec::new()).await);
+            Err(error)
+        }
     }
 }
 
