@@ -1,11 +1,9 @@
 //! Pipes: one direction, within the machine.
 
-use std::os::fd::{AsFd, OwnedFd};
-
 use crate::error::Result;
 use crate::exec;
-use crate::io::{Halves, owns_descriptor, reads, writes};
-use crate::ring::Descriptor;
+use crate::io::{Halves, fds_of_a_part, owns_descriptor, reads, take, writes};
+use crate::ring::{Descriptor, FdKind};
 
 /// Makes a pipe: what is written to the second comes out of the first.
 ///
@@ -50,11 +48,12 @@ pub struct PipeWriter {
 }
 
 impl PipeReader {
-    /// Takes an end of a pipe from elsewhere: a child's output, a FIFO that was opened.
+    /// Takes an end of a pipe from elsewhere: a child's output, a FIFO that a
+    /// [`File`](crate::fs::File::into_fd) has opened.
     ///
     /// # Errors
-    /// `InvalidInput` for what is no pipe, and for a non-blocking one, with which the ring cannot wait;
-    /// [`Error::NoRun`](crate::Error::NoRun).
+    /// `InvalidInput` for what is no pipe or its other end, and for a non-blocking one, with which the ring
+    /// cannot wait; [`Error::NoRun`](crate::Error::NoRun).
     ///
     /// ```
     /// use std::process::{Command, Stdio};
@@ -63,15 +62,15 @@ impl PipeReader {
     /// trine::run(async || {
     ///     let mut child = Command::new("echo").arg("hello").stdout(Stdio::piped()).spawn()?;
     ///     let output = child.stdout.take().expect("it is piped");
-    ///     let output = PipeReader::from_fd(output.into())?;
+    ///     let output = PipeReader::from_fd(output)?;
     ///     assert_eq!(output.recv().await?.expect("not the end"), *b"hello\n");
     ///     child.wait()?;
     ///     Ok(())
     /// })?;
     /// # Ok::<(), trine::Error>(())
     /// ```
-    pub fn from_fd(fd: OwnedFd) -> Result<PipeReader> {
-        Ok(PipeReader { halves: adopt(fd)? })
+    pub fn from_fd(fd: impl Into<Descriptor>) -> Result<PipeReader> {
+        Ok(PipeReader { halves: adopt(fd, FdKind::PipeReader)? })
     }
 
     /// Closes it and waits until that is done, also in a cancelled scope (rule M2).
@@ -84,12 +83,13 @@ impl PipeReader {
 }
 
 impl PipeWriter {
-    /// Takes an end of a pipe from elsewhere: a child's input, a FIFO that was opened.
+    /// Takes an end of a pipe from elsewhere: a child's input, a FIFO that a
+    /// [`File`](crate::fs::File::into_fd) has opened.
     ///
     /// # Errors
     /// As [`PipeReader::from_fd`].
-    pub fn from_fd(fd: OwnedFd) -> Result<PipeWriter> {
-        Ok(PipeWriter { halves: adopt(fd)? })
+    pub fn from_fd(fd: impl Into<Descriptor>) -> Result<PipeWriter> {
+        Ok(PipeWriter { halves: adopt(fd, FdKind::PipeWriter)? })
     }
 
     /// Closes the descriptor, so that the reader sees the end of the stream; the object is of no other
@@ -122,10 +122,11 @@ writes! {
 }
 owns_descriptor!(PipeReader, halves);
 owns_descriptor!(PipeWriter, halves);
+fds_of_a_part!(PipeReader, halves);
+fds_of_a_part!(PipeWriter, halves);
 
-fn adopt(fd: OwnedFd) -> Result<Halves> {
-    let run = exec::current()?;
-    run.host().check_pipe(fd.as_fd())?;
-    let fd = run.adopt(Descriptor::from(fd)).through_pipe();
+fn adopt(fd: impl Into<Descriptor>, end: FdKind) -> Result<Halves> {
+    let (run, fd) = take(fd, end)?;
+    let fd = run.adopt(fd).through_pipe();
     Ok(Halves::new(run, fd))
 }

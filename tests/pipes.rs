@@ -332,7 +332,7 @@ fn only_blocking_pipes_are_taken() {
     run(async || {
         let (socket, _peer) = UnixStream::pair()?;
         let refused = PipeReader::from_fd(OwnedFd::from(socket)).unwrap_err().to_string();
-        assert!(refused.ends_with("is no pipe"), "{refused}");
+        assert!(refused.ends_with("is no pipe that can be read"), "{refused}");
         let (_reader, writer) = linux_pipe(libc::O_NONBLOCK);
         let refused = PipeWriter::from_fd(writer).unwrap_err().to_string();
         assert!(refused.contains("clear O_NONBLOCK"), "{refused}");

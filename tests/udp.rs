@@ -458,6 +458,54 @@ fn one_send_is_cut_into_segments() {
 }
 
 #[trine::test(kernel = "both")]
+fn datagrams_that_were_put_together_say_how_long_each_is() {
+    run(async || {
+        let (one, two) = pair().await?;
+        two.set_option(option::COALESCE, true)?;
+        assert!(two.option(option::COALESCE)?);
+        one.set_option(option::SEGMENT_SIZE, 4)?;
+        one.send("aaaabbbbcc").await?;
+        let came = two.recv_segments().await?;
+        assert_eq!(
+            (came.size, &*came.bytes, came.from),
+            (4, &b"aaaabbbbcc"[..], one.local_addr()?)
+        );
+        assert_eq!(came.iter().collect::<Vec<_>>(), [&b"aaaa"[..], b"bbbb", b"cc"]);
+        // One alone, and an empty one.
+        for alone in ["one", ""] {
+            one.send(alone).await?;
+            let came = two.recv_segments().await?;
+            assert_eq!(came.iter().collect::<Vec<_>>(), [alone.as_bytes()]);
+        }
+        // D7: for a dropped one.
+        {
+            let mut dropped = Box::pin(two.recv_segments());
+            assert!(poll!(&mut dropped).is_pending());
+            one.send("ddddee").await?;
+            turns(2).await;
+        }
+        let came = two.recv_segments().await?;
+        assert_eq!(came.iter().collect::<Vec<_>>(), [&b"dddd"[..], b"ee"]);
+        Ok(())
+    });
+}
+
+// Where no multishots are the receive has memory of its own.
+#[trine::test]
+fn memory_of_ones_own_has_room_for_the_length_too() {
+    run(async || {
+        World::current().refuse_multishots(true);
+        let (one, two) = pair().await?;
+        two.set_option(option::COALESCE, true)?;
+        one.set_option(option::SEGMENT_SIZE, 4)?;
+        one.send("aaaabb").await?;
+        let came = two.recv_segments().await?;
+        assert_eq!(came.iter().collect::<Vec<_>>(), [&b"aaaa"[..], b"bb"]);
+        Ok(())
+    });
+}
+
+#[trine::test(kernel = "both")]
 fn a_broadcast_has_to_be_allowed() {
     run(async || {
         let socket = UdpSocket::bind("0.0.0.0:0").await?;

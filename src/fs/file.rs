@@ -12,8 +12,9 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::exec::{self, Run};
-use crate::io::owns_descriptor;
+use crate::io::{IntoFdError, give, owns_descriptor, take};
 use crate::op::{AlignedBuf, BufError, Fd, IoBuf, IoBufMut, Submission};
+use crate::ring::{Descriptor, FdKind};
 use crate::thread;
 
 use super::metadata::{Metadata, stat};
@@ -300,7 +301,8 @@ impl File {
 
     async fn set_len_in_thread(&self, len: u64) -> Result {
         // A descriptor of its own: this one may be closed while a thread that nobody waits for is at it.
-        let same = std::fs::File::from(self.run.host().duplicate(self.as_raw_fd())?);
+        let same =
+            std::fs::File::from(self.run.host().duplicate(self.as_raw_fd())?.into_owned_fd()?);
         Ok(thread::run(move || same.set_len(len)).await??)
     }
 
@@ -349,7 +351,7 @@ impl File {
             exec::checkpoint().await?;
             return Ok(known?);
         }
-        let same = std::fs::File::from(host.duplicate(self.as_raw_fd())?);
+        let same = std::fs::File::from(host.duplicate(self.as_raw_fd())?.into_owned_fd()?);
         Ok(thread::run(move || same.set_permissions(permissions)).await??)
     }
 
@@ -379,6 +381,64 @@ impl File {
     async fn simple(&self, make: impl Fn(&Fd) -> Submission) -> Result {
         exec::check_run(&self.run)?;
         exec::submit_plain(|| make(&self.fd)).await
+    }
+
+    /// Takes a descriptor from elsewhere: one that was sent, or inherited. The place where it stands means
+    /// nothing here.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is no file, directory, device or FIFO; [`Error::NoRun`].
+    pub fn from_fd(fd: impl Into<Descriptor>) -> Result<File> {
+        let (run, fd) = take(fd, FdKind::File)?;
+        let appends = run.host().appends(&fd)?;
+        let fd = run.adopt(fd);
+        Ok(File { run, fd, appends })
+    }
+
+    /// Makes a second descriptor of the same open file, to be sent or handed to somebody.
+    ///
+    /// # Errors
+    /// `EMFILE` where there are too many descriptors.
+    pub fn duplicate(&self) -> std::io::Result<Descriptor> {
+        self.run.host().duplicate(self.as_raw_fd())
+    }
+
+    /// Gives the descriptor away. That of a FIFO can become an end of a pipe.
+    ///
+    /// Cancel class: total. Linux 6.1.
+    ///
+    /// # Errors
+    /// With each of them the file comes back as it was. [`Error::Busy`] if an operation of a dropped future has
+    /// not ended; `Cancelled`.
+    ///
+    /// ```
+    /// use trine::fs::OpenOptions;
+    /// use trine::pipe::{PipeReader, PipeWriter};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("trine-doc-fifo-{}", std::process::id()));
+    /// # std::process::Command::new("mkfifo").arg(&path).status()?;
+    /// trine::run(async || {
+    ///     // Opened for both, it does not wait for somebody else.
+    ///     let fifo = OpenOptions::new().read(true).write(true).open(&path).await?;
+    ///     let writer = PipeWriter::from_fd(fifo.duplicate()?)?;
+    ///     let reader = PipeReader::from_fd(fifo.into_fd().await?)?;
+    ///     writer.write_all("through").await?;
+    ///     assert_eq!(reader.recv().await?.expect("not the end"), *b"through");
+    ///     Ok(())
+    /// })?;
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub async fn into_fd(self) -> Result<Descriptor, IntoFdError<File>> {
+        let begun = match exec::check_run(&self.run) {
+            Ok(()) => self.run.answer_at_once().await.map_err(Error::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = begun {
+            return Err(IntoFdError::new(error, self));
+        }
+        let File { run, fd, appends } = self;
+        give(fd).map_err(|kept| kept.of(|fd| File { run, fd, appends }))
     }
 
     /// Closes the file and waits until that is done. It is no [`sync_all`](File::sync_all).

@@ -93,7 +93,7 @@ impl ReadDir {
         let source = match host.known_names(fd.as_raw_fd()) {
             Some(known) => Source::Known(known?.into()),
             None => {
-                let directory = host.duplicate(fd.as_raw_fd())?;
+                let directory = host.duplicate(fd.as_raw_fd())?.into_owned_fd()?;
                 let (names, buffer) = (VecDeque::new(), Vec::new());
                 let batch = Batch { directory, names, buffer, over: false };
                 Source::Threads(Arc::new(Mutex::new(batch)))
@@ -152,7 +152,7 @@ pub(super) async fn all_names(run: &Rc<Run>, directory: &Fd) -> Result<Vec<Liste
         exec::checkpoint().await?;
         return Ok(known?);
     }
-    let directory = host.duplicate(directory.as_raw_fd())?;
+    let directory = host.duplicate(directory.as_raw_fd())?.into_owned_fd()?;
     let all = move || {
         let (mut names, mut buffer) = (Vec::new(), Vec::new());
         while list_some(&directory, &mut buffer, &mut names)? {}

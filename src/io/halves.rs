@@ -10,11 +10,13 @@ use std::rc::Rc;
 use crate::error::Result;
 use crate::exec::{self, Run};
 use crate::op::{BufError, Fd, IoBuf, IoBufMut, Submission};
+use crate::ring::Descriptor;
 
 use super::close::close_sole;
+use super::descriptors::{IntoFdError, give};
 use super::half::Half;
-use super::receive::{Read, Receiving, Recv};
-use super::send::{Sending, Write, Writer};
+use super::receive::{Read, ReadFds, Receiving, Recv};
+use super::send::{Sending, Write, WriteFds, Writer};
 
 /// A descriptor with a half that is read and one that is written, each by one task at a time.
 ///
@@ -73,6 +75,23 @@ impl Halves {
         poll_fn(move |cx| Pin::new(&mut write).poll(cx).map_ok(|(_, buf)| buf))
     }
 
+    /// Sends all of the bytes, and these descriptors with the first of them.
+    pub(crate) fn send_fds<B: IoBuf>(
+        &self,
+        buf: B,
+        fds: Vec<Descriptor>,
+    ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
+        WriteFds::new(self, buf, fds)
+    }
+
+    /// Receives once, and the descriptors that come with the bytes.
+    pub(crate) fn recv_fds<B: IoBufMut>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<(B, Vec<Descriptor>), BufError<B>>> + use<'_, B> {
+        ReadFds::new(self, buf)
+    }
+
     /// From how many bytes on a socket sends without a copy; `None`: never.
     pub(crate) fn set_zero_copy(&self, least: Option<usize>) {
         self.sending.with(|half| half.set_zero_copy(least));
@@ -128,6 +147,26 @@ impl Halves {
                 Ok(())
             }
         }
+    }
+
+    /// Gives the descriptor away, if nothing is in flight and nothing would be lost.
+    pub(crate) async fn into_fd(self) -> Result<Descriptor, IntoFdError<Halves>> {
+        match self.settle().await {
+            Ok(()) => {}
+            Err(error) => return Err(IntoFdError::new(error, self)),
+        }
+        let Halves { run, fd, receiving, sending } = self;
+        give(fd).map_err(|kept| kept.of(|fd| Halves { run, fd, receiving, sending }))
+    }
+
+    async fn settle(&self) -> Result {
+        exec::check_run(&self.run)?;
+        self.run.answer_at_once().await?;
+        let mut writing = Writer::new(self, None);
+        writing.enter()?;
+        poll_fn(|cx| writing.poll_former(cx)).await?;
+        self.sending.with(|half| half.check_whole())?;
+        poll_fn(|cx| self.receiving.with(|half| half.poll_nothing(self, cx))).await
     }
 
     /// Closes it in any case, also in a cancelled scope (rule M2).

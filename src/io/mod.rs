@@ -9,6 +9,7 @@
 //! | pass on what comes | [`copy()`], [`copy_bidirectional`] |
 //! | make one stream of two | [`join()`] |
 //! | wait for a descriptor of somebody else's | [`Readiness`] |
+//! | hand descriptors over, or take them over | [`Descriptor`] |
 //! | have the kernel do what trine has no function for | [`submit`] |
 //! | have a stream without a kernel | [`duplex()`] |
 
@@ -16,6 +17,7 @@ mod buf_reader;
 mod buf_writer;
 mod close;
 mod copy;
+mod descriptors;
 mod duplex;
 mod frames;
 mod half;
@@ -33,11 +35,13 @@ mod traits;
 use crate::error::Result;
 
 pub use crate::op::RawOperation;
-pub use crate::ring::Entry;
+pub use crate::ring::{Descriptor, Entry};
 pub use buf_reader::BufReader;
 pub use buf_writer::BufWriter;
 pub(crate) use close::close;
 pub use copy::{copy, copy_bidirectional};
+pub use descriptors::IntoFdError;
+pub(crate) use descriptors::{fds_of_a_part, give, take, unread};
 pub use duplex::{Duplex, duplex};
 pub use frames::Prefix;
 pub(crate) use half::Half;

@@ -14,10 +14,11 @@ use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
 use crate::exec::{self, OneShot, Operation, Pause, Run, Verdict, judge};
-use crate::op::{BufError, Chunk, IoBufMut, Kind, Storage, Submission, Taken, Through};
-use crate::ring::HERE;
+use crate::op::{BufError, Chunk, IoBufMut, Kind, Remains, Storage, Submission, Taken, Through};
+use crate::ring::{Descriptor, Descriptors, HERE};
 use crate::runtime::POOL_GROUP;
 
+use super::descriptors::unread;
 use super::halves::Halves;
 
 #[derive(Default)]
@@ -96,19 +97,37 @@ impl Receiving {
                 self.take_in(run, result, value, attempts)
             }
             Active::Owned(operation) => {
-                let (result, bytes, remains) = ready!(operation.poll_bytes(cx));
-                self.ended |= result == 0;
-                let failed = result < 0 && !exec::is_interruption(-result);
-                self.active = if failed { Active::Failed(-result) } else { Active::Nothing };
+                let (came, remains) = ready!(operation.poll_bytes(cx).map(|end| self.keep(end)));
                 // To drop the buffer is other people's code, which may panic: until then the bytes lie
                 // in the stash.
-                let chunk = (!bytes.is_empty()).then(|| Chunk::from_vec(bytes));
-                let came = chunk.is_some();
-                self.stash.extend(chunk);
                 drop(remains);
                 Poll::Ready(Ok(if came { self.stash.pop_back() } else { None }))
             }
         }
+    }
+
+    /// A receive into memory of its own has ended: puts what came on the stash, and says whether anything
+    /// did.
+    fn keep(&mut self, end: (i32, Vec<u8>, Remains)) -> (bool, Remains) {
+        let (result, bytes, remains) = end;
+        self.ended |= result == 0;
+        let failed = result < 0 && !exec::is_interruption(-result);
+        self.active = if failed { Active::Failed(-result) } else { Active::Nothing };
+        let came = !bytes.is_empty();
+        self.stash.extend(came.then(|| Chunk::from_vec(bytes)));
+        (came, remains)
+    }
+
+    /// Whether the next thing to come is of a receive into memory of its own, which was dropped.
+    fn has_left(&self) -> bool {
+        self.stash.is_empty() && matches!(self.active, Active::Owned(_))
+    }
+
+    /// The end of such a receive: what came beside the bytes, which are on the stash now.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Option<Remains>> {
+        let Active::Owned(operation) = &mut self.active else { return Poll::Ready(None) };
+        operation.cancel();
+        operation.poll_bytes(cx).map(|end| Some(self.keep(end).1))
     }
 
     #[inline]
@@ -134,6 +153,29 @@ impl Receiving {
             },
         }
         Poll::Ready(Ok(None))
+    }
+
+    /// Ends what the kernel does, and keeps what has come. `false`: it does nothing.
+    fn poll_former(
+        &mut self,
+        stream: &Halves,
+        attempts: &mut u8,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool>> {
+        match &self.active {
+            Active::Nothing => return Poll::Ready(Ok(false)),
+            Active::Failed(_) => {}
+            Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
+        }
+        let chunk = ready!(self.poll_arrival(stream, attempts, cx))?;
+        self.stash.extend(chunk);
+        Poll::Ready(Ok(true))
+    }
+
+    /// The same until it does nothing; an error if something has come that nobody has taken.
+    pub(super) fn poll_nothing(&mut self, stream: &Halves, cx: &mut Context<'_>) -> Poll<Result> {
+        while ready!(self.poll_former(stream, &mut 0, cx))? {}
+        Poll::Ready(if self.stash.is_empty() { Ok(()) } else { Err(unread("bytes have come")) })
     }
 
     /// Has the kernel receive.
@@ -169,6 +211,7 @@ impl Receiving {
 #[inline]
 fn receive_into(stream: &Halves, storage: Storage) -> Submission {
     match stream.fd.through() {
+        Through::Socket if storage.is_message() => Submission::recv_message(&stream.fd, storage),
         Through::Socket => Submission::recv(&stream.fd, storage),
         Through::Pipe => Submission::read(&stream.fd, storage, HERE),
     }
@@ -263,12 +306,7 @@ pub(super) struct Read<'a, B> {
 
 impl<'a, B: IoBufMut> Read<'a, B> {
     pub(super) fn new(stream: &'a Halves, buf: B, exact: bool) -> Self {
-        let reader = Reader {
-            stream,
-            entered: false,
-            once: OneShot::new(Some(Storage::to_fill(buf, stream.run.shelf()))),
-            pause: None,
-        };
+        let reader = Reader::new(stream, Storage::to_fill(buf, stream.run.shelf()));
         Read { reader, exact, buffer: PhantomData }
     }
 }
@@ -291,6 +329,36 @@ impl<B: IoBufMut> Future for Read<'_, B> {
     }
 }
 
+/// Receives into a caller's buffer once, and the descriptors that come with the bytes.
+pub(super) struct ReadFds<'a, B> {
+    reader: Reader<'a>,
+    buffer: PhantomData<fn() -> B>,
+}
+
+impl<'a, B: IoBufMut> ReadFds<'a, B> {
+    pub(super) fn new(stream: &'a Halves, buf: B) -> Self {
+        let storage = Storage::message_and_control_to_fill(buf, stream.run.shelf());
+        ReadFds { reader: Reader::new(stream, storage), buffer: PhantomData }
+    }
+}
+
+impl<B: IoBufMut> Future for ReadFds<'_, B> {
+    type Output = Result<(B, Vec<Descriptor>), BufError<B>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let reader = &mut self.reader;
+        let outcome = ready!(reader.poll_descriptors(cx));
+        let (begun, storage) = (reader.entered, reader.finish());
+        let (storage, shelf) = (storage.expect("nothing is in flight"), reader.stream.run.shelf());
+        let done = storage.filled();
+        let buf = if begun { storage.into_message(shelf) } else { storage.into_message_buf(shelf) };
+        Poll::Ready(match outcome.and_then(|descriptors| Ok(descriptors.all()?)) {
+            Ok(descriptors) => Ok((buf, descriptors)),
+            Err(error) => Err(BufError::new(error, done, buf)),
+        })
+    }
+}
+
 /// Whoever reads into a buffer. Dropping it leaves what has come, and what comes, with the stream.
 struct Reader<'a> {
     stream: &'a Halves,
@@ -300,7 +368,11 @@ struct Reader<'a> {
     pause: Option<Pause>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(stream: &'a Halves, storage: Storage) -> Reader<'a> {
+        Reader { stream, entered: false, once: OneShot::new(Some(storage)), pause: None }
+    }
+
     fn enter(&mut self) -> Result {
         if self.once.storage().len() == 0 {
             let text = "the buffer has no room to read into";
@@ -348,6 +420,29 @@ impl Reader<'_> {
         }
     }
 
+    /// Receives once, into storage that has room for descriptors. Bytes that have come to the stream without
+    /// them are first.
+    fn poll_descriptors(&mut self, cx: &mut Context<'_>) -> Poll<Result<Descriptors>> {
+        let stream = self.stream;
+        if !self.entered {
+            self.enter()?;
+            ready!(stream.run.cancel_point())?;
+        }
+        // What one that was dropped has left is taken at once, so that bytes and descriptors stay together.
+        if !self.once.is_in_flight() && stream.receiving.with(|half| half.has_left()) {
+            ready!(stream.run.poll_budget(&mut self.pause, cx));
+            if let Some(mut left) = ready!(stream.receiving.with(|half| half.poll_left(cx))) {
+                self.take_stash();
+                if self.is_enough(false) {
+                    stream.run.progress();
+                    return Poll::Ready(Ok(left.take_descriptors()));
+                }
+            }
+        }
+        ready!(self.poll(false, cx))?;
+        Poll::Ready(Ok(self.once.storage().take_descriptors()))
+    }
+
     fn is_enough(&mut self, exact: bool) -> bool {
         let storage = self.once.storage();
         storage.room() == 0 || (!exact && storage.filled() > 0)
@@ -356,17 +451,8 @@ impl Reader<'_> {
     /// Ends what the kernel still does for former receives: it would take the bytes that this one is
     /// to have. `false`: there is nothing.
     fn poll_former(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
-        let attempts = self.once.attempts();
-        self.stream.receiving.with(|half| {
-            match &half.active {
-                Active::Nothing => return Poll::Ready(Ok(false)),
-                Active::Failed(_) => {}
-                Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
-            }
-            let chunk = ready!(half.poll_arrival(self.stream, attempts, cx))?;
-            half.stash.extend(chunk);
-            Poll::Ready(Ok(true))
-        })
+        let (stream, attempts) = (self.stream, self.once.attempts());
+        stream.receiving.with(|half| half.poll_former(stream, attempts, cx))
     }
 
     /// Fills the buffer from what is there.

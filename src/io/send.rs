@@ -9,9 +9,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result};
-use crate::exec::{self, OneShot, Operation, Pause};
+use crate::exec::{self, OneShot, Operation, Pause, Run};
 use crate::op::{BufError, Finished, IoBuf, Storage, Submission, Through};
-use crate::ring::HERE;
+use crate::ring::{Descriptor, HERE};
 
 use super::halves::Halves;
 use super::receive::Receiving;
@@ -45,6 +45,11 @@ impl Sending {
 
     pub(super) fn shut(&mut self) {
         self.shut = true;
+    }
+
+    /// Whether it is known how much went out.
+    pub(super) fn check_whole(&self) -> Result {
+        if self.broken { Err(Error::Broken(WRITE_HALF)) } else { Ok(()) }
     }
 
     pub(super) fn set_zero_copy(&mut self, least: Option<usize>) {
@@ -101,6 +106,74 @@ impl<B: IoBuf> Future for Write<'_, B> {
             Err(error) => Err(BufError::new(error, done, buf)),
         })
     }
+}
+
+/// Sends all of a caller's buffer, and descriptors with its first byte.
+pub(super) struct WriteFds<'a, B> {
+    writer: Writer<'a>,
+    /// Why nothing is sent at all.
+    refused: Option<io::Error>,
+    buffer: PhantomData<fn() -> B>,
+}
+
+impl<'a, B: IoBuf> WriteFds<'a, B> {
+    pub(super) fn new(stream: &'a Halves, buf: B, fds: Vec<Descriptor>) -> Self {
+        let refused = check_fds(&stream.run, buf.len(), &fds).err();
+        let storage = Storage::message_with_descriptors(buf, None, fds, stream.run.shelf());
+        let writer = Writer::new(stream, Some(storage));
+        WriteFds { writer, refused, buffer: PhantomData }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
+        if let Some(refused) = self.refused.take() {
+            return Poll::Ready(Err(refused.into()));
+        }
+        let writer = &mut self.writer;
+        if !writer.entered {
+            writer.enter()?;
+        }
+        while writer.done == 0 {
+            if !writer.once.is_in_flight() {
+                ready!(writer.poll_ready(cx))?;
+                let (run, fd) = (&writer.stream.run, &writer.stream.fd);
+                writer.once.start(run, cx, |storage| {
+                    Submission::send_message(fd, storage.expect("it is not polled after its end"))
+                });
+                return Poll::Pending;
+            }
+            ready!(writer.poll_operation(cx))?;
+            if writer.done == writer.len() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        // The descriptors went with what went first: the rest is bytes.
+        writer.poll(true, cx)
+    }
+}
+
+impl<B: IoBuf> Future for WriteFds<'_, B> {
+    type Output = Result<B, BufError<B>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = ready!(self.poll_send(cx));
+        let writer = &mut self.writer;
+        let done = writer.finish();
+        let storage = writer.once.take_storage().expect("nothing is in flight");
+        let buf = storage.into_message_buf(writer.stream.run.shelf());
+        Poll::Ready(match outcome {
+            Ok(()) => Ok(buf),
+            Err(error) => Err(BufError::new(error, done, buf)),
+        })
+    }
+}
+
+/// Checks what the kernel would refuse without a word, or with one that says little.
+fn check_fds(run: &Run, len: usize, fds: &[Descriptor]) -> io::Result<()> {
+    if len == 0 {
+        let text = "descriptors go with bytes, and there is none: send at least one";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    run.host().check_to_send(fds)
 }
 
 /// Whether the memory is sent from where it is.

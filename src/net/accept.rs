@@ -1,13 +1,15 @@
 //! Taking connections, of whatever family.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
-use crate::exec::{Operation, Pause, Run, Verdict, judge};
-use crate::io::{self, Half};
+use crate::exec::{self, Operation, Pause, Run, Verdict, judge};
+use crate::io::{self, Half, IntoFdError};
 use crate::op::{Fd, Kind, Submission, Taken};
 use crate::ring::Descriptor;
 
@@ -15,8 +17,15 @@ use crate::ring::Descriptor;
 pub(super) struct Acceptor {
     run: Rc<Run>,
     fd: Fd,
+    accepting: Half<Accepting>,
+}
+
+#[derive(Default)]
+struct Accepting {
     /// The accept that the kernel has.
-    accepting: Half<Option<Operation>>,
+    active: Option<Operation>,
+    /// Connections that came when the listener was to be given away.
+    stash: VecDeque<Descriptor>,
 }
 
 impl Acceptor {
@@ -33,9 +42,43 @@ impl Acceptor {
         AcceptSocket { acceptor: self, waiting: false, attempts: 0, pause: None }
     }
 
+    /// Gives the descriptor away, if there is no connection that would be lost.
+    pub(super) async fn into_fd(self) -> Result<Descriptor, IntoFdError<Acceptor>> {
+        match self.settle().await {
+            Ok(()) => {}
+            Err(error) => return Err(IntoFdError::new(error, self)),
+        }
+        let Acceptor { run, fd, accepting } = self;
+        io::give(fd).map_err(|kept| kept.of(|fd| Acceptor { run, fd, accepting }))
+    }
+
+    async fn settle(&self) -> Result {
+        exec::check_run(&self.run)?;
+        self.run.answer_at_once().await?;
+        poll_fn(|cx| self.accepting.with(|half| half.poll_nothing(cx))).await
+    }
+
     pub(super) async fn close(self) -> Result {
-        let operation = self.accepting.into_inner();
+        let operation = self.accepting.into_inner().active;
         io::close(&self.run, self.fd, operation.into_iter().collect()).await
+    }
+}
+
+impl Accepting {
+    /// Ends what the kernel does; an error if there are connections that nobody has taken.
+    fn poll_nothing(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
+        while let Some(operation) = &mut self.active {
+            operation.cancel();
+            let Taken { value, more, .. } = ready!(operation.poll_descriptor(cx));
+            self.stash.extend(value);
+            if !more {
+                self.active = None;
+            }
+        }
+        Poll::Ready(match self.stash.is_empty() {
+            true => Ok(()),
+            false => Err(io::unread("connections were accepted")),
+        })
     }
 }
 
@@ -74,7 +117,7 @@ impl AcceptSocket<'_> {
     ) -> Poll<Result<T>> {
         let Acceptor { run, accepting, .. } = self.acceptor;
         ready!(accepting.poll_wait(run, &mut self.waiting, "the listener"))?;
-        let accepted = ready!(accepting.with(|active| self.poll_accept(active, cx, make)));
+        let accepted = ready!(accepting.with(|half| self.poll_accept(half, cx, make)));
         accepting.leave();
         (self.waiting, self.attempts) = (false, 0);
         Poll::Ready(accepted)
@@ -82,11 +125,17 @@ impl AcceptSocket<'_> {
 
     fn poll_accept<T>(
         &mut self,
-        active: &mut Option<Operation>,
+        half: &mut Accepting,
         cx: &mut Context<'_>,
         mut make: impl FnMut(&Rc<Run>, Descriptor) -> std::io::Result<T>,
     ) -> Poll<Result<T>> {
         let Acceptor { run, fd, .. } = self.acceptor;
+        let Accepting { active, stash } = half;
+        while let Some(socket) = stash.pop_front() {
+            if let Ok(accepted) = make(run, socket) {
+                return Poll::Ready(Ok(accepted));
+            }
+        }
         loop {
             let Some(operation) = active else {
                 ready!(run.cancel_point())?;
@@ -128,7 +177,7 @@ impl Drop for AcceptSocket<'_> {
     /// The kernel goes on accepting, for the next one who waits, until the scope ends.
     fn drop(&mut self) {
         if self.waiting {
-            self.acceptor.accepting.with(|active| active.iter().for_each(Operation::rest));
+            self.acceptor.accepting.with(|half| half.active.iter().for_each(Operation::rest));
             self.acceptor.accepting.leave();
         }
     }

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
@@ -15,16 +15,18 @@ use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result};
 use crate::exec::{self, OneShot, Operation, Pause, Run, Verdict, judge};
-use crate::io::{self as streams, Half};
+use crate::io::{self as streams, Half, IntoFdError};
 use crate::op::{
     BufError, Fd, IoBuf, IoBufMut, Kind, MESSAGE_GROUP, Message, Storage, Submission, Taken,
 };
-use crate::ring::{Descriptor, SockAddr};
+use crate::ring::{Descriptor, Descriptors, SockAddr};
 
 /// A socket for datagrams, of whatever family.
 pub(super) struct Datagrams {
     run: Rc<Run>,
     fd: Fd,
+    /// It is of the internet: the kernel may put datagrams together.
+    segments: bool,
     receiving: Half<Receiving>,
 }
 
@@ -51,7 +53,12 @@ enum Active {
 impl Datagrams {
     pub(super) fn new(run: Rc<Run>, socket: Descriptor) -> Datagrams {
         let fd = run.adopt(socket);
-        Datagrams { run, fd, receiving: Half::default() }
+        Datagrams { run, fd, segments: false, receiving: Half::default() }
+    }
+
+    /// One of the internet.
+    pub(super) fn with_segments(self) -> Datagrams {
+        Datagrams { segments: true, ..self }
     }
 
     pub(super) fn run(&self) -> &Rc<Run> {
@@ -62,16 +69,52 @@ impl Datagrams {
         RecvMessage { socket: self, waiting: false, attempts: 0, pause: None }
     }
 
-    pub(super) fn recv_into<B: IoBufMut, A>(&self, buf: B) -> RecvInto<'_, B, A> {
-        let storage = Some(Storage::message_to_fill(buf, self.run.shelf()));
-        let once = OneShot::new(storage);
-        let receiver = Receiver { socket: self, entered: false, once, pause: None };
-        RecvInto { receiver, buffer: PhantomData }
+    pub(super) fn recv_into<B: IoBufMut, A>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<(B, A), BufError<B>>> + use<'_, B, A>
+    where
+        A: TryFrom<SockAddr, Error = io::Error>,
+    {
+        let storage = Storage::message_to_fill(buf, self.run.shelf());
+        let mut receive = RecvInto::new(self, storage);
+        poll_fn(move |cx| Pin::new(&mut receive).poll(cx).map_ok(|(buf, _, from)| (buf, from)))
+    }
+
+    pub(super) fn recv_fds<B: IoBufMut, A>(&self, buf: B) -> RecvInto<'_, B, A> {
+        let storage = Storage::message_and_control_to_fill(buf, self.run.shelf());
+        RecvInto::new(self, storage)
     }
 
     pub(super) fn send<B: IoBuf>(&self, buf: B, to: Option<SockAddr>) -> SendMessage<'_, B> {
-        let storage = Some(Storage::message_to_send(buf, to, self.run.shelf()));
-        SendMessage { socket: self, once: OneShot::new(storage), buffer: PhantomData }
+        SendMessage::new(self, Storage::message_to_send(buf, to, self.run.shelf()))
+    }
+
+    pub(super) fn send_fds<B: IoBuf>(
+        &self,
+        buf: B,
+        fds: Vec<Descriptor>,
+        to: Option<SockAddr>,
+    ) -> SendMessage<'_, B> {
+        let refused = self.run.host().check_to_send(&fds).err();
+        let storage = Storage::message_with_descriptors(buf, to, fds, self.run.shelf());
+        SendMessage { refused, ..SendMessage::new(self, storage) }
+    }
+
+    /// Gives the descriptor away, if no datagram would be lost.
+    pub(super) async fn into_fd(self) -> Result<Descriptor, IntoFdError<Datagrams>> {
+        match self.settle().await {
+            Ok(()) => {}
+            Err(error) => return Err(IntoFdError::new(error, self)),
+        }
+        let Datagrams { run, fd, segments, receiving } = self;
+        streams::give(fd).map_err(|kept| kept.of(|fd| Datagrams { run, fd, segments, receiving }))
+    }
+
+    async fn settle(&self) -> Result {
+        exec::check_run(&self.run)?;
+        self.run.answer_at_once().await?;
+        poll_fn(|cx| self.receiving.with(|half| half.poll_nothing(&self.run, cx))).await
     }
 
     pub(super) async fn close(self) -> Result {
@@ -144,18 +187,45 @@ impl Receiving {
         }
     }
 
+    /// Ends what the kernel does, and keeps what has come. `false`: it does nothing.
+    fn poll_former(
+        &mut self,
+        run: &Rc<Run>,
+        attempts: &mut u8,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool>> {
+        match &self.active {
+            Active::Nothing => return Poll::Ready(Ok(false)),
+            Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
+        }
+        self.poll_arrival(run, attempts, cx).map_ok(|()| true)
+    }
+
+    /// The same until it does nothing; an error if something has come that nobody has taken.
+    fn poll_nothing(&mut self, run: &Rc<Run>, cx: &mut Context<'_>) -> Poll<Result> {
+        while ready!(self.poll_former(run, &mut 0, cx))? {}
+        Poll::Ready(match self.stash.is_empty() {
+            true => Ok(()),
+            false => Err(streams::unread("datagrams have come")),
+        })
+    }
+
     /// Has the kernel receive.
     fn arm(&mut self, socket: &Datagrams, cx: &Context<'_>) {
         let run = &socket.run;
         let multishot = run.capabilities().multishot_recvmsg;
         self.active = if mem::take(&mut self.short) || !multishot {
-            let own = Storage::message_to_fill(Vec::with_capacity(OWN), run.shelf());
+            let (own, shelf) = (Vec::with_capacity(OWN), run.shelf());
+            let own = match socket.segments {
+                true => Storage::message_and_control_to_fill(own, shelf),
+                false => Storage::message_to_fill(own, shelf),
+            };
             let receive = Submission::recv_message(&socket.fd, own);
             Active::Owned(Operation::start(run, cx, || receive))
         } else {
             // Made when it is first asked for.
             run.message_pool();
-            let receive = Submission::recv_messages(&socket.fd, MESSAGE_GROUP);
+            let receive = Submission::recv_messages(&socket.fd, MESSAGE_GROUP, socket.segments);
             Active::Pool(Operation::start_repeating(run, cx, receive))
         };
     }
@@ -239,7 +309,7 @@ impl Drop for RecvMessage<'_> {
     }
 }
 
-/// The receive of a message into a caller's buffer.
+/// The receive of a message into a caller's buffer, with descriptors if there is room for them.
 ///
 /// Written by hand: an `async fn` would point into itself, and whoever only looks at it would break the
 /// rules of references.
@@ -248,9 +318,17 @@ pub(super) struct RecvInto<'a, B, A> {
     buffer: PhantomData<fn() -> (B, A)>,
 }
 
+impl<'a, B, A> RecvInto<'a, B, A> {
+    fn new(socket: &'a Datagrams, storage: Storage) -> RecvInto<'a, B, A> {
+        let once = OneShot::new(Some(storage));
+        let receiver = Receiver { socket, entered: false, once, pause: None };
+        RecvInto { receiver, buffer: PhantomData }
+    }
+}
+
 impl<B: IoBufMut, A: TryFrom<SockAddr, Error = io::Error>> Future for RecvInto<'_, B, A> {
-    /// The buffer with the message, and who sent it.
-    type Output = Result<(B, A), BufError<B>>;
+    /// The buffer with the message, the descriptors, and who sent it.
+    type Output = Result<(B, Vec<Descriptor>, A), BufError<B>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let receiver = &mut self.receiver;
@@ -261,8 +339,9 @@ impl<B: IoBufMut, A: TryFrom<SockAddr, Error = io::Error>> Future for RecvInto<'
         let (done, shelf) = (storage.filled(), receiver.socket.run.shelf());
         // One that did not begin leaves the content as it was.
         let buf = if begun { storage.into_message(shelf) } else { storage.into_message_buf(shelf) };
-        Poll::Ready(match outcome.and_then(|from| Ok(A::try_from(from)?)) {
-            Ok(from) => Ok((buf, from)),
+        let whole = outcome.and_then(|(from, fds)| Ok((A::try_from(from)?, fds.all()?)));
+        Poll::Ready(match whole {
+            Ok((from, fds)) => Ok((buf, fds, from)),
             Err(error) => Err(BufError::new(error, done, buf)),
         })
     }
@@ -278,7 +357,7 @@ struct Receiver<'a> {
 }
 
 impl Receiver<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<SockAddr>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(SockAddr, Descriptors)>> {
         let run = &self.socket.run;
         if !self.entered {
             if self.once.storage().len() == 0 {
@@ -293,8 +372,10 @@ impl Receiver<'_> {
         loop {
             if self.once.is_in_flight() {
                 if let Some(len) = ready!(self.once.poll_end(run, cx))? {
-                    let (from, room) = (self.once.storage().sender(), self.once.storage().len());
-                    return Poll::Ready(whole(len as usize, room, from));
+                    let storage = self.once.storage();
+                    let (room, came) =
+                        (storage.len(), (storage.sender(), storage.take_descriptors()));
+                    return Poll::Ready(whole(len as usize, room, came));
                 }
             }
             if self.socket.receiving.with(|half| !half.stash.is_empty()) {
@@ -308,7 +389,8 @@ impl Receiver<'_> {
                 // It may have been cut already, for whoever was dropped.
                 let (room, there) = (storage.len(), message.bytes.len());
                 let room = if message.len > there { room.min(there) } else { room };
-                return Poll::Ready(whole(message.len, room, message.from));
+                let came = (message.from, message.descriptors);
+                return Poll::Ready(whole(message.len, room, came));
             }
             ready!(run.cancel_point())?;
             if !ready!(self.poll_former(cx))? {
@@ -325,13 +407,7 @@ impl Receiver<'_> {
     /// to have. `false`: there is nothing.
     fn poll_former(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
         let (run, attempts) = (&self.socket.run, self.once.attempts());
-        self.socket.receiving.with(|half| {
-            match &half.active {
-                Active::Nothing => return Poll::Ready(Ok(false)),
-                Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
-            }
-            half.poll_arrival(run, attempts, cx).map_ok(|()| true)
-        })
+        self.socket.receiving.with(|half| half.poll_former(run, attempts, cx))
     }
 
     /// Leaves what it does to the socket.
@@ -361,15 +437,25 @@ impl Drop for Receiver<'_> {
 pub(super) struct SendMessage<'a, B> {
     socket: &'a Datagrams,
     once: OneShot,
+    /// Why it is not sent.
+    refused: Option<io::Error>,
     buffer: PhantomData<fn() -> B>,
+}
+
+impl<'a, B> SendMessage<'a, B> {
+    fn new(socket: &'a Datagrams, storage: Storage) -> SendMessage<'a, B> {
+        let once = OneShot::new(Some(storage));
+        SendMessage { socket, once, refused: None, buffer: PhantomData }
+    }
 }
 
 impl<B: IoBuf> Future for SendMessage<'_, B> {
     type Output = Result<B, BufError<B>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let SendMessage { socket, once, .. } = &mut *self;
-        let outcome = match exec::check_run(&socket.run) {
+        let SendMessage { socket, once, refused, .. } = &mut *self;
+        let refused = refused.take().map_or(Ok(()), |error| Err(error.into()));
+        let outcome = match exec::check_run(&socket.run).and(refused) {
             Ok(()) => ready!(once.poll(cx, |storage| {
                 let storage = storage.expect("a send is not polled after its end");
                 Submission::send_message(&socket.fd, storage)
@@ -386,8 +472,8 @@ impl<B: IoBuf> Future for SendMessage<'_, B> {
 }
 
 /// A message of this length came, for which there was so much room.
-fn whole(len: usize, room: usize, from: SockAddr) -> Result<SockAddr> {
-    if len > room { Err(cut(len, room).into()) } else { Ok(from) }
+fn whole<T>(len: usize, room: usize, came: T) -> Result<T> {
+    if len > room { Err(cut(len, room).into()) } else { Ok(came) }
 }
 
 /// A message was longer than what there was room for.

@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 
 use crate::error::Result;
 use crate::exec::{self, Run};
-use crate::io::owns_descriptor;
-use crate::ring::{Descriptor, Host};
+use crate::io::{fds_of_a_part, owns_descriptor, take};
+use crate::ring::{Descriptor, FdKind, Host};
 
 use super::accept::{AcceptSocket, Acceptor, BACKLOG};
 use super::address::Address;
@@ -52,6 +52,16 @@ impl TcpListener {
     /// ```
     pub async fn bind(address: impl Into<Address>) -> Result<TcpListener> {
         TcpListener::builder().bind(address).await
+    }
+
+    /// Takes a descriptor from elsewhere: one that was inherited, say. Its options stay as they are.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is no TCP socket that listens, and for a non-blocking one, with which the ring
+    /// cannot wait; [`Error::NoRun`](crate::Error::NoRun).
+    pub fn from_fd(fd: impl Into<Descriptor>) -> Result<TcpListener> {
+        let (run, fd) = take(fd, FdKind::TcpListener)?;
+        Ok(TcpListener::new(&run, fd))
     }
 
     fn new(run: &Rc<Run>, socket: Descriptor) -> TcpListener {
@@ -251,3 +261,4 @@ impl AsRef<[TcpListener]> for TcpListener {
 }
 
 owns_descriptor!(TcpListener, acceptor);
+fds_of_a_part!(TcpListener, acceptor);

@@ -18,7 +18,7 @@ pub use listener::{Accept, ListenBuilder, TcpListener};
 pub use resolve::{look_up, set_resolver};
 pub use serve::{Serve, Trouble, serve};
 pub use stream::TcpStream;
-pub use udp::{RecvFrom, UdpSocket};
+pub use udp::{RecvFrom, Segments, UdpSocket};
 pub use unix::{
     Credentials, UnixAccept, UnixDatagram, UnixListenBuilder, UnixListener, UnixRecvFrom,
     UnixStream,

@@ -85,6 +85,10 @@ pub const BROADCAST: SocketOption<bool> = socket(libc::SO_BROADCAST, FLAG);
 /// Has the kernel cut what is sent into datagrams of this many bytes, the last one of what is left: one send
 /// in place of up to 64; 0: nothing is cut (`UDP_SEGMENT`).
 pub const SEGMENT_SIZE: SocketOption<u32> = of(libc::SOL_UDP, libc::UDP_SEGMENT, NUMBER);
+/// Whether the kernel may put datagrams together that come from one sender, are of one length and come at one
+/// time (`UDP_GRO`): then [`recv_segments`](super::UdpSocket::recv_segments) says where one ends, and no
+/// other receive does.
+pub const COALESCE: SocketOption<bool> = of(libc::SOL_UDP, libc::UDP_GRO, FLAG);
 
 /// Of IPv4: over how many routers a multicast may go.
 pub(super) const MULTICAST_TTL: SocketOption<u32> =

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::exec::Run;
-use crate::io::{Halves, owns_descriptor, reads, writes};
+use crate::io::{Halves, fds_of_a_part, owns_descriptor, reads, take, writes};
 use crate::op::Fd;
-use crate::ring::{Descriptor, Host};
+use crate::ring::{Descriptor, FdKind, Host};
 
 use super::address::Address;
 use super::connect::ConnectBuilder;
@@ -103,6 +103,19 @@ impl TcpStream {
     /// ```
     pub fn builder() -> ConnectBuilder {
         ConnectBuilder::new()
+    }
+
+    /// Takes a descriptor from elsewhere: one that was sent, or inherited. Its options stay as they are.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is no connected TCP socket, and for a non-blocking one, with which the ring
+    /// cannot wait; [`Error::NoRun`](crate::Error::NoRun).
+    pub fn from_fd(fd: impl Into<Descriptor>) -> Result<TcpStream> {
+        let (run, fd) = take(fd, FdKind::TcpStream)?;
+        let stream = TcpStream::new(Rc::clone(&run), run.adopt(fd));
+        // Who has set it is not known here, and closing has to know.
+        stream.set_linger(stream.linger()?)?;
+        Ok(stream)
     }
 
     pub(super) fn new(run: Rc<Run>, fd: Fd) -> TcpStream {
@@ -284,3 +297,4 @@ writes! {
     |stream| stream.shutdown(Shutdown::Write)
 }
 owns_descriptor!(TcpStream, halves);
+fds_of_a_part!(TcpStream, halves);

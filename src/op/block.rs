@@ -3,7 +3,7 @@
 use std::any::TypeId;
 use std::ptr::NonNull;
 
-use crate::ring::{Entry, Envelope, Region, SockAddr};
+use crate::ring::{Descriptors, Entry, Envelope, Host, Region, SockAddr};
 
 use super::buf::{IoBuf, IoBufMut};
 use super::names::Names;
@@ -172,6 +172,45 @@ impl Storage {
         let envelope = self.header().envelope.expect("a message has an envelope");
         // SAFETY: it lies in the value; nobody else writes it (`copy_filled` reads under the same promise).
         unsafe { envelope.as_ref() }
+    }
+
+    /// Whether it is a message.
+    #[inline]
+    pub(crate) fn is_message(&self) -> bool {
+        self.header().envelope.is_some()
+    }
+
+    /// The envelope, to be changed. The kernel has let go.
+    fn envelope_mut(&mut self) -> &mut Envelope {
+        let mut envelope = self.header().envelope.expect("a message has an envelope");
+        // SAFETY: as above; whoever has the storage alone has the value alone.
+        unsafe { envelope.as_mut() }
+    }
+
+    /// The receive of a message has ended. The descriptors that came are ours: they are closed with the storage,
+    /// unless they are taken out (rule D7).
+    #[cold]
+    pub(super) fn end_receive(&mut self, result: i32, host: &Host) {
+        let Ok(len) = usize::try_from(result) else { return };
+        // It may have been longer than the room.
+        self.fill(len.min(self.room()));
+        self.envelope_mut().own_descriptors(host);
+    }
+
+    /// The send of a message has ended: the kernel has let go of its descriptors, however long the rest is
+    /// kept.
+    #[cold]
+    pub(super) fn end_send(&mut self) {
+        drop(self.take_descriptors());
+    }
+
+    /// Takes the descriptors of a message out; of what is none there are none.
+    pub(crate) fn take_descriptors(&mut self) -> Descriptors {
+        if self.is_message() {
+            self.envelope_mut().take_descriptors()
+        } else {
+            Descriptors::default()
+        }
     }
 
     /// Copies bytes behind what is filled, as many as fit, and says how many.

@@ -78,6 +78,13 @@ impl Fd {
         Some(Sole { raw: self.shared.raw.replace(-1), lingers: self.shared.lingers.get() })
     }
 
+    /// The descriptor as one that somebody owns, if nobody else has a share; else the share back.
+    pub(crate) fn into_descriptor(self) -> Result<Descriptor, Fd> {
+        let Some(sole) = self.take_sole() else { return Err(self) };
+        // SAFETY: it was owned here, and is given up.
+        Ok(unsafe { self.shared.host.own(sole.raw) })
+    }
+
     /// Whether somebody has taken the descriptor itself.
     pub(crate) fn is_taken(&self) -> bool {
         self.shared.raw.get() < 0

@@ -2,7 +2,7 @@
 
 use std::ptr::NonNull;
 
-use crate::ring::{Envelope, PAYLOAD, SockAddr, read_head};
+use crate::ring::{Descriptor, Descriptors, Envelope, Opened, PAYLOAD, SockAddr};
 
 use super::block::Storage;
 use super::buf::{IoBuf, IoBufMut};
@@ -15,6 +15,10 @@ pub(crate) struct Message {
     pub(crate) bytes: Chunk,
     /// How long it was when it was sent; what did not fit is lost.
     pub(crate) len: usize,
+    /// It is several datagrams of this length, and what is left of them.
+    pub(crate) segment: Option<u16>,
+    /// Those that came with it, if there was room for any.
+    pub(crate) descriptors: Descriptors,
 }
 
 /// A buffer, and what the kernel is told about it.
@@ -26,15 +30,17 @@ struct Enveloped<B> {
 impl Message {
     /// What the kernel has put into a buffer of the pool.
     pub(crate) fn open(mut bytes: Chunk) -> Message {
-        let (from, len) = read_head(&bytes);
+        let Opened { from, len, segment } = Opened::read(&bytes);
         bytes.advance(PAYLOAD);
-        Message { from, bytes, len }
+        Message { from, bytes, len, segment, descriptors: Descriptors::default() }
     }
 
     /// What it has put into storage whose buffer somebody else gets.
-    pub(super) fn copied(storage: &Storage, result: i32) -> Message {
+    pub(super) fn copied(storage: &mut Storage, result: i32) -> Message {
         let (from, len) = (storage.envelope().sender(), usize::try_from(result).unwrap_or(0));
-        Message { from, bytes: Chunk::from_vec(storage.copy_filled()), len }
+        let (bytes, descriptors) = (storage.copy_filled(), storage.take_descriptors());
+        let segment = storage.envelope().segment();
+        Message { from, bytes: Chunk::from_vec(bytes), len, segment, descriptors }
     }
 }
 
@@ -48,6 +54,17 @@ impl Storage {
         Storage::enveloped(Envelope::to(to), buf, shelf, |buf| (buf.as_ptr().cast_mut(), buf.len()))
     }
 
+    /// The same with descriptors, which stay open until the kernel has let go.
+    pub(crate) fn message_with_descriptors<B: IoBuf>(
+        buf: B,
+        to: Option<SockAddr>,
+        descriptors: Vec<Descriptor>,
+        shelf: &Shelf,
+    ) -> Storage {
+        let envelope = Envelope::to(to).with_descriptors(descriptors);
+        Storage::enveloped(envelope, buf, shelf, |buf| (buf.as_ptr().cast_mut(), buf.len()))
+    }
+
     /// Room for a message.
     pub(crate) fn message_to_fill<B: IoBufMut>(buf: B, shelf: &Shelf) -> Storage {
         Storage::enveloped(Envelope::from_anybody(), buf, shelf, |buf| {
@@ -55,10 +72,18 @@ impl Storage {
         })
     }
 
-    /// What tells the kernel that messages are received into buffers of its own choice.
-    pub(super) fn empty_message() -> Storage {
+    /// Room for a message and for what there may be beside it.
+    pub(crate) fn message_and_control_to_fill<B: IoBufMut>(buf: B, shelf: &Shelf) -> Storage {
+        let envelope = Envelope::from_anybody().with_room_for_control();
+        Storage::enveloped(envelope, buf, shelf, |buf| (buf.as_mut_ptr(), buf.capacity()))
+    }
+
+    /// What tells the kernel that messages are received into buffers of its own choice, and for what there
+    /// is room in them.
+    pub(super) fn empty_message(segments: bool) -> Storage {
         let nowhere = |_: &mut ()| (std::ptr::null_mut(), 0);
-        Storage::enveloped(Envelope::from_anybody(), (), &Shelf::default(), nowhere)
+        let envelope = if segments { Envelope::of_segments() } else { Envelope::from_anybody() };
+        Storage::enveloped(envelope, (), &Shelf::default(), nowhere)
     }
 
     fn enveloped<B: 'static>(

@@ -143,9 +143,10 @@ impl Submission {
         Submission::with_memory(&Kind::RECV_MESSAGE, request, fd, storage)
     }
 
-    /// Receives messages again and again, each into a buffer that the kernel picks.
-    pub(crate) fn recv_messages(fd: &Fd, group: u16) -> Submission {
-        let mut storage = Storage::empty_message();
+    /// Receives messages again and again, each into a buffer that the kernel picks; with `segments` of the
+    /// internet, and perhaps put together.
+    pub(crate) fn recv_messages(fd: &Fd, group: u16, segments: bool) -> Submission {
+        let mut storage = Storage::empty_message(segments);
         let message = storage.envelope_region();
         let request = Request::RecvMsgPool { fd: fd.as_raw_fd(), group, message };
         Submission::with_memory(&Kind::RECV_MESSAGES, request, fd, storage)

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use crate::ring::{Completion, Descriptor, Host, Request, Token, TokenKind};
+use crate::ring::{Completion, Descriptor, Descriptors, Host, Request, Token, TokenKind};
 use crate::slots::{Key, Slots};
 
 use super::block::Storage;
@@ -129,6 +129,11 @@ impl Remains {
                 None
             }
         }
+    }
+
+    /// The descriptors that have come with a message.
+    pub(crate) fn take_descriptors(&mut self) -> Descriptors {
+        self.storage.as_mut().map(Storage::take_descriptors).unwrap_or_default()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -263,7 +268,7 @@ impl Table {
             self.in_kernel -= 1;
             self.cancels.len -= usize::from(had_queued_cancel);
         }
-        let answer = slot.answer_of(completion, &self.pools);
+        let answer = slot.answer_of(completion, &self.pools, &self.host);
         match step {
             Step::Deliver => {
                 if answer.result == -libc::ENOBUFS {
@@ -460,9 +465,9 @@ impl Table {
     /// The same for a message.
     pub(crate) fn take_message(&mut self, key: Key<Slot>) -> Option<(i32, Message, Remains)> {
         self.slots.get(key)?.answer.as_ref()?;
-        let Slot { answer, fd, storage, .. } = self.slots.remove(key)?;
+        let Slot { answer, fd, mut storage, .. } = self.slots.remove(key)?;
         let result = answer?.result;
-        let message = storage.as_ref().map(|storage| Message::copied(storage, result))?;
+        let message = storage.as_mut().map(|storage| Message::copied(storage, result))?;
         Some((result, message, Remains { fd, storage }))
     }
 
@@ -546,7 +551,7 @@ impl Slot {
     /// Reads a completion: from now on the pool knows that the kernel has picked the buffer, and the
     /// storage what is in it.
     #[inline]
-    fn answer_of(&mut self, completion: Completion, pools: &Pools) -> Answer {
+    fn answer_of(&mut self, completion: Completion, pools: &Pools, host: &Host) -> Answer {
         let Completion { result, more, buffer, .. } = completion;
         let begin = buffer.map_or(0, |picked| pools.was_picked(self.kind, picked, result));
         let count = usize::try_from(result).unwrap_or(0);
@@ -554,8 +559,8 @@ impl Slot {
             (Some(storage), Request::Recv { .. } | Request::Read { .. }) => {
                 storage.fill(count);
             }
-            // It may have been longer than the room.
-            (Some(storage), Request::RecvMsg { .. }) => storage.fill(count.min(storage.room())),
+            (Some(storage), Request::RecvMsg { .. }) => storage.end_receive(result, host),
+            (Some(storage), Request::SendMsg { .. }) => storage.end_send(),
             _ => {}
         }
         Answer { result, more, buffer: buffer.map(|picked| picked.id), begin }

@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 #[cfg(feature = "testing")]
 use std::rc::Rc;
 
 use super::address::SockAddr;
+use super::control::MOST_DESCRIPTORS;
 use super::datagram::Membership;
-use super::pipe;
 use super::socket::{Linux, OptionName, OptionValue};
 #[cfg(feature = "testing")]
 use super::twin::World;
@@ -62,19 +63,6 @@ impl Host {
     /// A duplicate of the standard input, output or error.
     pub(crate) fn standard(&self, number: RawFd) -> io::Result<Descriptor> {
         of!(self, either => either.standard(number)).map(|raw| self.name(raw))
-    }
-
-    /// Checks that a descriptor from elsewhere is an end of a pipe, of the kind with which the ring can
-    /// wait.
-    pub(crate) fn check_pipe(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        match self {
-            Host::Linux(_) => pipe::check_end(fd),
-            #[cfg(feature = "testing")]
-            Host::Twin(_) => {
-                let text = "a descriptor of Linux is none of a simulated kernel";
-                Err(io::Error::new(io::ErrorKind::Unsupported, text))
-            }
-        }
     }
 
     /// A UDP socket that is bound to `address`.
@@ -194,6 +182,32 @@ impl Host {
         }
     }
 
+    /// A second descriptor of the same.
+    pub(crate) fn duplicate(&self, fd: RawFd) -> io::Result<Descriptor> {
+        of!(self, either => either.duplicate(fd)).map(|raw| self.name(raw))
+    }
+
+    /// Checks that a descriptor is one of this kernel's.
+    pub(super) fn check_own(&self, descriptor: &Descriptor) -> io::Result<()> {
+        match (self, &descriptor.host) {
+            (Host::Linux(_), Host::Linux(_)) => Ok(()),
+            #[cfg(feature = "testing")]
+            (Host::Twin(mine), Host::Twin(its)) if Rc::ptr_eq(mine, its) => Ok(()),
+            #[cfg(feature = "testing")]
+            _ => Err(of_another_kernel()),
+        }
+    }
+
+    /// Checks that these descriptors may go with a message.
+    pub(crate) fn check_to_send(&self, descriptors: &[Descriptor]) -> io::Result<()> {
+        if descriptors.len() > MOST_DESCRIPTORS {
+            let count = descriptors.len();
+            let text = format!("{count} descriptors, and a message can have {MOST_DESCRIPTORS}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        descriptors.iter().try_for_each(|descriptor| self.check_own(descriptor))
+    }
+
     /// Closes at once: for descriptors that no run is left to close.
     pub(crate) fn close(&self, fd: RawFd) {
         of!(self, either => either.close(fd));
@@ -208,17 +222,63 @@ impl Host {
     }
 
     fn name(&self, raw: RawFd) -> Descriptor {
-        Descriptor { raw, host: self.clone() }
+        Descriptor { raw, host: self.clone(), of_its_thread: PhantomData }
     }
 }
 
-/// An owned descriptor of whichever kernel made it. Dropping it closes it at once.
-pub(crate) struct Descriptor {
+/// A descriptor and nothing else: not yet, or no longer, a socket, a pipe or a file of this crate.
+///
+/// It is made of anything that owns a descriptor (an [`OwnedFd`], a file or a socket of the standard library),
+/// comes [with bytes](crate::net::UnixStream::recv_fds) from other processes, and is what `into_fd` and
+/// `duplicate` of a socket, a pipe or a file make. `from_fd` makes one of those of it again.
+///
+/// In tests it may be of a simulated kernel, of which the operating system knows nothing; that is all in
+/// which it differs from an [`OwnedFd`]. Dropping it closes it at once.
+///
+/// ```
+/// use std::io::Write;
+/// use trine::io::Descriptor;
+/// use trine::net::UnixStream;
+///
+/// trine::run(async || {
+///     let (mut foreign, ours) = std::os::unix::net::UnixStream::pair()?;
+///     let stream = UnixStream::from_fd(ours)?;
+///     foreign.write_all(b"hello")?;
+///     assert_eq!(stream.read(Vec::with_capacity(16)).await?, b"hello");
+///     let descriptor: Descriptor = stream.into_fd().await?;
+///     let ours = std::os::unix::net::UnixStream::from(descriptor.into_owned_fd()?);
+///     assert!(ours.peer_addr()?.is_unnamed());
+///     Ok(())
+/// })?;
+/// # Ok::<(), trine::Error>(())
+/// ```
+pub struct Descriptor {
     raw: RawFd,
     host: Host,
+    /// A simulated kernel's could not go to another thread.
+    of_its_thread: PhantomData<*const ()>,
 }
 
 impl Descriptor {
+    /// Makes it one of the standard library's, which may go to another thread.
+    ///
+    /// # Errors
+    /// `Unsupported` for one of a simulated kernel.
+    pub fn into_owned_fd(self) -> io::Result<OwnedFd> {
+        self.host.check_linux("a descriptor for the standard library")?;
+        let (raw, _) = self.into_parts();
+        // SAFETY: it was owned here, of Linux, and is given up.
+        Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+    }
+
+    /// Makes a second descriptor of the same, as `dup` does; it is closed on exec.
+    ///
+    /// # Errors
+    /// `EMFILE` where there are too many descriptors.
+    pub fn duplicate(&self) -> io::Result<Descriptor> {
+        self.host.duplicate(self.raw)
+    }
+
     /// Gives it up, with the host that can close it.
     pub(crate) fn into_parts(self) -> (RawFd, Host) {
         let parts = (self.raw, self.host.clone());
@@ -239,9 +299,10 @@ impl Drop for Descriptor {
     }
 }
 
-impl From<OwnedFd> for Descriptor {
-    fn from(fd: OwnedFd) -> Descriptor {
-        Descriptor { raw: fd.into_raw_fd(), host: Host::LINUX }
+impl<T: Into<OwnedFd>> From<T> for Descriptor {
+    fn from(owner: T) -> Descriptor {
+        let fd: OwnedFd = owner.into();
+        Host::LINUX.name(fd.into_raw_fd())
     }
 }
 
@@ -249,6 +310,12 @@ impl AsRawFd for Descriptor {
     fn as_raw_fd(&self) -> RawFd {
         self.raw
     }
+}
+
+#[cfg(feature = "testing")]
+fn of_another_kernel() -> io::Error {
+    let text = "a descriptor of Linux is none of a simulated kernel's, nor the other way round";
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 impl fmt::Debug for Descriptor {

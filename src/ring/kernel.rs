@@ -396,7 +396,7 @@ fn entry_for(request: &Request) -> squeue::Entry {
             .build(),
         // With MSG_TRUNC the result is the length of the message, also where it did not fit.
         Request::RecvMsg { fd, message } => opcode::RecvMsg::new(Fd(fd), message.address().cast())
-            .flags(libc::MSG_TRUNC as u32)
+            .flags((libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC) as u32)
             .build(),
         Request::RecvMsgPool { fd, group, message } => {
             opcode::RecvMsgMulti::new(Fd(fd), message.address().cast(), group)

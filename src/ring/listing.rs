@@ -3,12 +3,11 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::host::Host;
-use super::socket::Linux;
 
 /// A name in a directory.
 #[derive(Clone, Debug)]
@@ -59,14 +58,6 @@ fn parse(bytes: &[u8]) -> Option<(Listed, &[u8])> {
     Some((Listed { name: OsString::from_vec(name.to_vec()), inode, kind }, rest))
 }
 
-impl Linux {
-    /// One more descriptor of the same file.
-    fn duplicate(self, fd: RawFd) -> io::Result<OwnedFd> {
-        // SAFETY: the caller has it open, for as long as this takes.
-        unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
-    }
-}
-
 /// `None`: a thread has to ask.
 impl Host {
     /// Where temporary files are made.
@@ -75,15 +66,6 @@ impl Host {
             Host::Linux(_) => std::env::temp_dir(),
             #[cfg(feature = "testing")]
             Host::Twin(_) => PathBuf::from("/tmp"),
-        }
-    }
-
-    /// One more descriptor of the same file, for another thread. A simulated world has no use for one.
-    pub(crate) fn duplicate(&self, fd: RawFd) -> io::Result<OwnedFd> {
-        match self {
-            Host::Linux(linux) => linux.duplicate(fd),
-            #[cfg(feature = "testing")]
-            Host::Twin(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

@@ -3,6 +3,8 @@
 use std::ptr;
 
 use super::address::SockAddr;
+use super::control::{self, Control, Descriptors, ROOM_FOR_SEGMENT};
+use super::host::{Descriptor, Host};
 
 /// What `sendmsg` and `recvmsg` are told, at a place of its own. It points into itself once it is
 /// [linked](Envelope::link), and must not be moved from then on until the kernel has let go.
@@ -11,6 +13,8 @@ pub(crate) struct Envelope {
     header: libc::msghdr,
     bytes: libc::iovec,
     name: SockAddr,
+    /// Rare, and large.
+    control: Option<Box<Control>>,
 }
 
 impl Envelope {
@@ -24,10 +28,29 @@ impl Envelope {
         Envelope::new(SockAddr::with_room(NAME_ROOM))
     }
 
+    /// For datagrams of the internet that are received into buffers of the kernel's choice: behind the name
+    /// is room for how long each is of those that were put together.
+    pub(crate) fn of_segments() -> Envelope {
+        let mut envelope = Envelope::new(SockAddr::with_room(NAME_ROOM - ROOM_FOR_SEGMENT));
+        envelope.header.msg_controllen = ROOM_FOR_SEGMENT;
+        envelope
+    }
+
     fn new(name: SockAddr) -> Envelope {
         // SAFETY: all zeros is a valid header: no name, no bytes, nothing beside them.
         let header = unsafe { std::mem::zeroed() };
-        Envelope { header, bytes: libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }, name }
+        let bytes = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+        Envelope { header, bytes, name, control: None }
+    }
+
+    /// Sends these descriptors too, which stay open as long as the envelope.
+    pub(crate) fn with_descriptors(self, descriptors: Vec<Descriptor>) -> Envelope {
+        Envelope { control: Some(Box::new(Control::to_send(descriptors))), ..self }
+    }
+
+    /// Has room for what there may be beside the bytes.
+    pub(crate) fn with_room_for_control(self) -> Envelope {
+        Envelope { control: Some(Box::new(Control::to_fill())), ..self }
     }
 
     /// Has the header point to the name, and to the bytes of the message.
@@ -45,12 +68,35 @@ impl Envelope {
                 (*this).header.msg_name = (&raw mut (*this).name).cast();
                 (*this).header.msg_namelen = name_len as libc::socklen_t;
             }
+            if let Some(control) = &mut (*this).control {
+                (*this).header.msg_control = control.as_mut_ptr().cast();
+                (*this).header.msg_controllen = control.len;
+            }
         }
     }
 
     /// Who sent what has been received.
     pub(crate) fn sender(&self) -> SockAddr {
         self.name.cut(self.header.msg_namelen as usize)
+    }
+
+    /// The length of each of the datagrams that were put together.
+    pub(crate) fn segment(&self) -> Option<u16> {
+        self.control.as_ref().and_then(|control| control.segment)
+    }
+
+    /// A message has come: the descriptors with it are ours from now on. To be called once for each.
+    pub(crate) fn own_descriptors(&mut self, host: &Host) {
+        if let Some(control) = &mut self.control {
+            let lost = self.header.msg_flags & libc::MSG_CTRUNC != 0;
+            control.own(self.header.msg_controllen, lost, host);
+        }
+    }
+
+    /// Takes the descriptors out.
+    pub(crate) fn take_descriptors(&mut self) -> Descriptors {
+        let control = self.control.as_mut();
+        control.map(|control| std::mem::take(&mut control.descriptors)).unwrap_or_default()
     }
 }
 
@@ -89,13 +135,29 @@ impl Head {
     }
 }
 
-/// Reads what lies before the bytes of a message in such a buffer: who sent it, and how long it was
-/// before it was put there.
-pub(crate) fn read_head(buffer: &[u8]) -> (SockAddr, usize) {
-    let head = Head::read(buffer).expect("the kernel begins a message with its head");
-    let name = &buffer[size_of::<Head>()..PAYLOAD];
-    let len = (head.name_len as usize).min(NAME_ROOM);
-    (SockAddr::from_bytes(&name[..len]), head.payload_len as usize)
+/// Where control data begins, if there was room for it.
+pub(super) const CONTROL: usize = PAYLOAD - ROOM_FOR_SEGMENT;
+
+/// What lies before the bytes of a message in such a buffer.
+pub(crate) struct Opened {
+    pub(crate) from: SockAddr,
+    /// How long the message was before it was put there.
+    pub(crate) len: usize,
+    /// The length of each of the datagrams that were put together.
+    pub(crate) segment: Option<u16>,
+}
+
+impl Opened {
+    pub(crate) fn read(buffer: &[u8]) -> Opened {
+        let head = Head::read(buffer).expect("the kernel begins a message with its head");
+        let name = &buffer[size_of::<Head>()..PAYLOAD];
+        let from = SockAddr::from_bytes(&name[..(head.name_len as usize).min(NAME_ROOM)]);
+        let segment = match head.control_len {
+            0 => None,
+            _ => control::segment(&buffer[CONTROL..PAYLOAD]),
+        };
+        Opened { from, len: head.payload_len as usize, segment }
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{IntoRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use super::socket::{Linux, check};
@@ -24,11 +24,9 @@ impl Linux {
     pub(super) fn standard(self, number: RawFd) -> io::Result<RawFd> {
         let flags = flags(number)?;
         if flags & libc::O_NONBLOCK == 0 {
-            let least = libc::STDERR_FILENO + 1;
-            // SAFETY: no memory is involved. The standard numbers are not given away again.
-            return check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, least) });
+            return self.duplicate(number);
         }
-        if !matches!(kind(number)?, libc::S_IFIFO | libc::S_IFCHR) {
+        if !matches!(mode(number)?, libc::S_IFIFO | libc::S_IFCHR) {
             return Err(unusable(number, NON_BLOCKING));
         }
         let access = flags & libc::O_ACCMODE;
@@ -42,19 +40,8 @@ impl Linux {
     }
 }
 
-/// Checks that a descriptor is an end of a pipe, and a blocking one: of others the kernel fails an
-/// operation instead of having it wait.
-pub(super) fn check_end(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let fd = fd.as_raw_fd();
-    match (kind(fd)?, flags(fd)? & libc::O_NONBLOCK) {
-        (libc::S_IFIFO, 0) => Ok(()),
-        (libc::S_IFIFO, _) => Err(unusable(fd, NON_BLOCKING)),
-        _ => Err(unusable(fd, "is no pipe")),
-    }
-}
-
 /// What it is of: one of `S_IFMT`.
-fn kind(fd: RawFd) -> io::Result<libc::mode_t> {
+pub(super) fn mode(fd: RawFd) -> io::Result<libc::mode_t> {
     let mut about = MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: a valid place; all zeros is a valid `stat` already.
     let about = unsafe {
@@ -65,13 +52,14 @@ fn kind(fd: RawFd) -> io::Result<libc::mode_t> {
 }
 
 /// How it was opened.
-fn flags(fd: RawFd) -> io::Result<i32> {
+pub(super) fn flags(fd: RawFd) -> io::Result<i32> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::fcntl(fd, libc::F_GETFL) })
 }
 
-const NON_BLOCKING: &str = "is non-blocking: clear O_NONBLOCK, and the ring can wait with it";
+pub(super) const NON_BLOCKING: &str =
+    "is non-blocking: clear O_NONBLOCK, and the ring can wait with it";
 
-fn unusable(fd: RawFd, why: &str) -> io::Error {
+pub(super) fn unusable(fd: RawFd, why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("descriptor {fd} {why}"))
 }

@@ -133,6 +133,13 @@ impl Linux {
         Ok(())
     }
 
+    /// A second descriptor of the same. The standard numbers are not given away.
+    pub(super) fn duplicate(self, fd: RawFd) -> io::Result<RawFd> {
+        let least = libc::STDERR_FILENO + 1;
+        // SAFETY: no memory is involved.
+        check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least) })
+    }
+
     /// Closes at once. The number is free afterwards even if an error is reported, so there is nothing to
     /// tell anybody.
     pub(super) fn close(self, fd: RawFd) {

@@ -22,6 +22,7 @@ mod cancel;
 mod close;
 mod completion;
 mod connect;
+mod control;
 mod files;
 mod messages;
 mod poll;

@@ -132,7 +132,7 @@ fn words(buffer: &[u8]) -> [u32; 4] {
 }
 
 /// Ends a multishot that goes on.
-fn end(ring: &mut Ring, last: &Completion) {
+pub fn end(ring: &mut Ring, last: &Completion) {
     let cancel = ring.cancel(last.token);
     assert_eq!((ring.result(cancel), ring.result(last.token)), (0, CANCELLED));
 }

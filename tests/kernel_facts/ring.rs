@@ -396,15 +396,48 @@ impl Ring {
 
     /// Receives messages with their senders' names, for each of which there is so much room.
     pub fn recv_messages(&mut self, socket: impl AsFd, name_room: u32) -> Token {
+        self.recv_messages_with(socket, name_room, 0)
+    }
+
+    /// The same with room for control data behind that for the name.
+    pub fn recv_messages_with(
+        &mut self,
+        socket: impl AsFd,
+        name_room: u32,
+        control_room: usize,
+    ) -> Token {
         // SAFETY: all zeros is a valid header.
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-        header.msg_namelen = name_room;
+        (header.msg_namelen, header.msg_controllen) = (name_room, control_room);
         // SAFETY: a header without padding, as bytes.
         let bytes: [u8; size_of::<libc::msghdr>()] = unsafe { std::mem::transmute(header) };
         let block: *mut [u8] = Box::into_raw(Box::from(bytes));
         let recv = opcode::RecvMsgMulti::new(fd(&socket), block.cast(), GROUP);
         self.push_with(block, recv.flags(libc::MSG_TRUNC as u32).build())
     }
+
+    /// Receives up to 16 bytes and control data: the block has a header, a piece, and from there on
+    /// 64 bytes of control data, and the bytes.
+    pub fn recv_control(&mut self, socket: impl AsFd) -> Token {
+        const PIECE: usize = size_of::<libc::msghdr>();
+        let block = zeroed(Ring::CONTROL + 64 + 16);
+        let at = |offset| block.cast::<u8>().wrapping_add(offset);
+        let piece = libc::iovec { iov_base: at(Ring::CONTROL + 64).cast(), iov_len: 16 };
+        // SAFETY: all zeros is a valid header.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        (header.msg_iov, header.msg_iovlen) = (at(PIECE).cast(), 1);
+        (header.msg_control, header.msg_controllen) = (at(Ring::CONTROL).cast(), 64);
+        // SAFETY: both are within the block, which may not be aligned for them.
+        unsafe {
+            at(0).cast::<libc::msghdr>().write_unaligned(header);
+            at(PIECE).cast::<libc::iovec>().write_unaligned(piece);
+        }
+        let recv = opcode::RecvMsg::new(fd(&socket), block.cast());
+        self.push_with(block, recv.flags(libc::MSG_CMSG_CLOEXEC as u32).build())
+    }
+
+    /// Where the control data lies in the block of [`recv_control`](Ring::recv_control).
+    pub const CONTROL: usize = size_of::<libc::msghdr>() + size_of::<libc::iovec>();
 
     /// The bytes in the buffer that `completion` handed over.
     pub fn lease(&mut self, completion: &Completion) -> Vec<u8> {

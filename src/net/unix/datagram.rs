@@ -12,11 +12,12 @@ use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
 use crate::exec::{self, Run};
-use crate::io::owns_descriptor;
+use crate::io::{fds_of_a_part, owns_descriptor, take};
 use crate::op::{BufError, Chunk, IoBuf, IoBufMut, Message};
-use crate::ring::{Descriptor, SockAddr, UnixKind};
+use crate::ring::{Descriptor, FdKind, SockAddr, UnixKind};
 
 use super::super::datagram::{Datagrams, RecvMessage};
+use super::super::option::SocketOption;
 
 /// A Unix socket for datagrams. They come whole, in order, and none is lost: a send waits while the receiver
 /// has as many as it may have (`net.unix.max_dgram_qlen`, mostly ten).
@@ -101,6 +102,16 @@ impl UnixDatagram {
         let run = exec::current()?;
         let (one, other) = run.host().unix_pair(UnixKind::Datagram)?;
         Ok((UnixDatagram::new(&run, one), UnixDatagram::new(&run, other)))
+    }
+
+    /// Takes a descriptor from elsewhere.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is no Unix datagram socket, and for a non-blocking one, with which the ring
+    /// cannot wait; [`Error::NoRun`](crate::Error::NoRun).
+    pub fn from_fd(fd: impl Into<Descriptor>) -> Result<UnixDatagram> {
+        let (run, fd) = take(fd, FdKind::UnixDatagram)?;
+        Ok(UnixDatagram::new(&run, fd))
     }
 
     fn new(run: &Rc<Run>, socket: Descriptor) -> UnixDatagram {
@@ -206,6 +217,76 @@ impl UnixDatagram {
         self.socket.recv_into(buf)
     }
 
+    /// Sends a datagram, and descriptors with it, to the socket that this one is
+    /// [connected](UnixDatagram::connect) to. They are closed when the send is over: as with
+    /// [`UnixStream::send_fds`](crate::net::UnixStream::send_fds), but the datagram may be empty.
+    ///
+    /// Cancel class: total, as for [`send`](UnixDatagram::send). Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`send`](UnixDatagram::send); `InvalidInput` for more than 253 descriptors; `ETOOMANYREFS` where more
+    /// are under way than this user may have open.
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use trine::net::UnixDatagram;
+    ///
+    /// trine::run(async || {
+    ///     let (one, other) = UnixDatagram::pair()?;
+    ///     one.send_fds("null", [File::open("/dev/null")?]).await?;
+    ///     let (text, fds, _from) = other.recv_fds(Vec::with_capacity(16)).await?;
+    ///     assert_eq!((&text[..], fds.len()), (&b"null"[..], 1));
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub fn send_fds<B: IoBuf, F: Into<Descriptor>>(
+        &self,
+        buf: B,
+        fds: impl IntoIterator<Item = F>,
+    ) -> impl Future<Output = Result<B, BufError<B>>> {
+        self.socket.send_fds(buf, fds.into_iter().map(Into::into).collect(), None)
+    }
+
+    /// The same to the socket of this address.
+    ///
+    /// Cancel class: total, as for [`send_to`](UnixDatagram::send_to). Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`send_fds`](UnixDatagram::send_fds) and [`send_to`](UnixDatagram::send_to).
+    pub fn send_fds_to<B: IoBuf, F: Into<Descriptor>>(
+        &self,
+        buf: B,
+        fds: impl IntoIterator<Item = F>,
+        address: &SocketAddr,
+    ) -> impl Future<Output = Result<B, BufError<B>>> {
+        let (fds, to) = (fds.into_iter().map(Into::into).collect(), SockAddr::from(address));
+        self.socket.send_fds(buf, fds, Some(to))
+    }
+
+    /// Receives a datagram into `buf`, as [`recv_into`](UnixDatagram::recv_into) does, and the descriptors that
+    /// come with it. From then on they are this process's, closed on exec.
+    ///
+    /// Any other receive has the kernel close them, and [`recv`](UnixDatagram::recv) and
+    /// [`recv_from`](UnixDatagram::recv_from) go on between two calls: where descriptors are expected, use this
+    /// one and `recv_into`.
+    ///
+    /// Cancel class: total; what comes for a dropped one stays with the socket, and the next `recv_fds` returns
+    /// it. The buffer comes back with the error. Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`recv_into`](UnixDatagram::recv_into), and then the descriptors are closed. If some were lost because
+    /// there is no room for more (`EMFILE`), that is an error too.
+    ///
+    /// See [`send_fds`](UnixDatagram::send_fds) for an example.
+    pub fn recv_fds<B: IoBufMut>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<(B, Vec<Descriptor>, SocketAddr), BufError<B>>> + use<'_, B>
+    {
+        self.socket.recv_fds(buf)
+    }
+
     /// Closes the socket and waits until that is done.
     ///
     /// In a cancelled scope it is closed all the same, and `Cancelled` is reported (rule M2).
@@ -214,6 +295,25 @@ impl UnixDatagram {
     /// `Cancelled`, or what the operating system says; it is closed in any case.
     pub async fn close(self) -> Result {
         self.socket.close().await
+    }
+
+    /// The value of an [option](mod@crate::net::option), of those for all sockets:
+    /// [`RECEIVE_BUFFER`](crate::net::option::RECEIVE_BUFFER), say, or
+    /// [`SEND_BUFFER`](crate::net::option::SEND_BUFFER), which limits what may be under way.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn option<T>(&self, option: SocketOption<T>) -> io::Result<T> {
+        option.get(self.socket.run().host(), self.as_raw_fd())
+    }
+
+    /// Sets an [option](mod@crate::net::option).
+    ///
+    /// # Errors
+    /// What the operating system says: `EOPNOTSUPP` for one that is of TCP or the internet, or that the value
+    /// will not do.
+    pub fn set_option<T>(&self, option: SocketOption<T>, value: T) -> io::Result<()> {
+        option.set(self.socket.run().host(), self.as_raw_fd(), value)
     }
 
     /// The name of this socket, if it has one.
@@ -255,3 +355,4 @@ impl fmt::Debug for UnixRecvFrom<'_> {
 }
 
 owns_descriptor!(UnixDatagram, socket);
+fds_of_a_part!(UnixDatagram, socket);

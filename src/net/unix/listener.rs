@@ -12,10 +12,11 @@ use std::task::{Context, Poll};
 
 use crate::error::Result;
 use crate::exec;
-use crate::io::owns_descriptor;
-use crate::ring::{FileId, Host, SockAddr};
+use crate::io::{IntoFdError, owns_descriptor, take};
+use crate::ring::{Descriptor, FdKind, FileId, Host, SockAddr};
 
 use super::super::accept::{AcceptSocket, Acceptor, BACKLOG};
+use super::super::option::SocketOption;
 use super::stream::UnixStream;
 
 /// A Unix socket that listens for connections.
@@ -38,10 +39,15 @@ struct SocketFile {
     path: PathBuf,
     id: FileId,
     host: Host,
+    /// The listener was given away.
+    stays: bool,
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.stays {
+            return;
+        }
         if self.host.file_id(&self.path).is_ok_and(|id| id == self.id) {
             // There is nobody to tell; who binds next hears of it.
             let _ = self.host.unlink(&self.path);
@@ -91,6 +97,16 @@ impl UnixListener {
         UnixListener::builder().bind_addr(address).await
     }
 
+    /// Takes a descriptor from elsewhere: one that was inherited, say. A file that it has stays.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is no Unix stream socket that listens, and for a non-blocking one, with which the ring
+    /// cannot wait; [`Error::NoRun`](crate::Error::NoRun).
+    pub fn from_fd(fd: impl Into<Descriptor>) -> Result<UnixListener> {
+        let (run, fd) = take(fd, FdKind::UnixListener)?;
+        Ok(UnixListener { acceptor: Acceptor::new(run, fd), file: None })
+    }
+
     /// For more options than [`bind`](UnixListener::bind) has.
     pub fn builder() -> UnixListenBuilder {
         UnixListenBuilder { backlog: BACKLOG, unlink: false }
@@ -116,6 +132,52 @@ impl UnixListener {
     /// What the operating system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.acceptor.run().host().local_name(self.as_raw_fd())?.try_into()
+    }
+
+    /// The value of an [option](mod@crate::net::option), of those for all sockets:
+    /// [`RECEIVE_BUFFER`](crate::net::option::RECEIVE_BUFFER), say, or
+    /// [`SEND_BUFFER`](crate::net::option::SEND_BUFFER), which limits what may be under way.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn option<T>(&self, option: SocketOption<T>) -> io::Result<T> {
+        option.get(self.acceptor.run().host(), self.as_raw_fd())
+    }
+
+    /// Sets an [option](mod@crate::net::option).
+    ///
+    /// # Errors
+    /// What the operating system says: `EOPNOTSUPP` for one that is of TCP or the internet, or that the value
+    /// will not do.
+    pub fn set_option<T>(&self, option: SocketOption<T>, value: T) -> io::Result<()> {
+        option.set(self.acceptor.run().host(), self.as_raw_fd(), value)
+    }
+
+    /// Makes a second descriptor of the same, to be sent or handed to somebody.
+    ///
+    /// # Errors
+    /// `EMFILE` where there are too many descriptors.
+    pub fn duplicate(&self) -> io::Result<Descriptor> {
+        self.acceptor.run().host().duplicate(self.as_raw_fd())
+    }
+
+    /// Gives the descriptor away. The accept that the kernel has is cancelled and waited for. A file that was
+    /// to be removed on closing stays, since somebody else listens there now.
+    ///
+    /// Cancel class: total; but a dropped one closes it. Linux 6.1.
+    ///
+    /// # Errors
+    /// With each of them the listener comes back as it was. `ResourceBusy` if connections were accepted that
+    /// nobody has taken, since they would be lost: take them and try again. `Cancelled`.
+    pub async fn into_fd(self) -> Result<Descriptor, IntoFdError<UnixListener>> {
+        let UnixListener { acceptor, mut file } = self;
+        match acceptor.into_fd().await {
+            Ok(fd) => {
+                file.iter_mut().for_each(|file| file.stays = true);
+                Ok(fd)
+            }
+            Err(kept) => Err(kept.of(|acceptor| UnixListener { acceptor, file })),
+        }
     }
 
     /// Closes the listener and waits until that is done; removes its file before, if that was asked for.
@@ -179,7 +241,7 @@ impl UnixListenBuilder {
             Some(path) => {
                 let id = host.file_id(path)?;
                 // The working directory may change until then.
-                Some(SocketFile { path: absolute(path)?, id, host: host.clone() })
+                Some(SocketFile { path: absolute(path)?, id, host: host.clone(), stays: false })
             }
             None => None,
         };
@@ -204,6 +266,13 @@ impl Future for UnixAccept<'_> {
 impl fmt::Debug for UnixAccept<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UnixAccept").field("fd", &self.sockets).finish_non_exhaustive()
+    }
+}
+
+impl AsRef<[UnixListener]> for UnixListener {
+    /// One is a few: [`serve`](crate::net::serve()) takes either.
+    fn as_ref(&self) -> &[UnixListener] {
+        std::slice::from_ref(self)
     }
 }
 

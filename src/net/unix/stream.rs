@@ -9,10 +9,13 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::exec::{self, Operation, Run, Verdict, judge};
-use crate::io::{Halves, owns_descriptor, reads, writes};
-use crate::op::{Finished, Kind, Submission};
-use crate::ring::{Descriptor, Host, PeerIds, SockAddr, UnixKind};
+use crate::exec::{self, Run};
+use crate::io::{Halves, fds_of_a_part, owns_descriptor, reads, take, writes};
+use crate::op::{BufError, IoBuf, IoBufMut};
+use crate::ring::{Descriptor, FdKind, Host, PeerIds, SockAddr, UnixKind};
+
+use super::super::connect::connect;
+use super::super::option::SocketOption;
 
 /// A connection over a Unix socket.
 ///
@@ -76,14 +79,8 @@ impl UnixStream {
     pub async fn connect_addr(address: &SocketAddr) -> Result<UnixStream> {
         let run = exec::current()?;
         poll_fn(|_| run.cancel_point()).await?;
-        let fd = run.adopt(run.host().unix_socket(UnixKind::Stream)?);
-        let connect = Submission::connect(&fd, SockAddr::from(address));
-        let Finished { result, .. } = Operation::finish(&run, connect).await;
-        match poll_fn(|_| judge(&run, &Kind::CONNECT, result, &mut 0)).await {
-            Verdict::Result(result) => result?,
-            Verdict::Cancelled(cancelled) => return Err(cancelled.into()),
-            Verdict::Again => unreachable!("a connect is not repeatable"),
-        };
+        let socket = run.host().unix_socket(UnixKind::Stream)?;
+        let fd = connect(&run, socket, SockAddr::from(address)).await?;
         Ok(UnixStream { halves: Halves::new(run, fd) })
     }
 
@@ -109,6 +106,18 @@ impl UnixStream {
         Ok((UnixStream::new(&run, one), UnixStream::new(&run, other)))
     }
 
+    /// Takes a descriptor from elsewhere: one that was sent, or inherited.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is no connected Unix stream socket, and for a non-blocking one, with which the ring
+    /// cannot wait; [`Error::NoRun`](crate::Error::NoRun).
+    ///
+    /// See [`Descriptor`] for an example.
+    pub fn from_fd(fd: impl Into<Descriptor>) -> Result<UnixStream> {
+        let (run, fd) = take(fd, FdKind::UnixStream)?;
+        Ok(UnixStream::new(&run, fd))
+    }
+
     fn new(run: &Rc<Run>, socket: Descriptor) -> UnixStream {
         UnixStream { halves: Halves::new(Rc::clone(run), run.adopt(socket)) }
     }
@@ -124,6 +133,67 @@ impl UnixStream {
 
     fn host(&self) -> &Host {
         self.halves.run().host()
+    }
+
+    /// Sends all of `buf`, and descriptors with its first byte: of files, sockets, whatever there is. The other
+    /// process gets its own, and these are closed when the send is over; to keep one, send a duplicate
+    /// ([`duplicate`](UnixStream::duplicate), `try_clone`).
+    ///
+    /// Descriptors are between the bytes of a stream: one receive ends behind those with which some were
+    /// sent. The other end has to know where it is to use [`recv_fds`](UnixStream::recv_fds).
+    ///
+    /// Cancel class: partial: [`done`](BufError::done) says how much was sent; if that is something, the
+    /// descriptors were. As with [`write_all`](UnixStream::write_all) the buffer comes back, also with the
+    /// error, and a dropped one of which something went out leaves the write half
+    /// [`Broken`](crate::Error::Broken). The descriptors are closed in any case, when the kernel has let go of
+    /// them. Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`write`](UnixStream::write); `InvalidInput` for an empty buffer, since descriptors cannot go alone,
+    /// and for more than 253 of them; `ETOOMANYREFS` where more are under way than this user may have open.
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use trine::net::UnixStream;
+    ///
+    /// trine::run(async || {
+    ///     let (one, other) = UnixStream::pair()?;
+    ///     one.send_fds("null", [File::open("/dev/null")?]).await?;
+    ///     let (text, fds) = other.recv_fds(Vec::with_capacity(16)).await?;
+    ///     assert_eq!((&text[..], fds.len()), (&b"null"[..], 1));
+    ///     for fd in fds {
+    ///         let null = File::from(fd.into_owned_fd()?);
+    ///         assert_eq!(null.metadata()?.len(), 0);
+    ///     }
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub fn send_fds<B: IoBuf, F: Into<Descriptor>>(
+        &self,
+        buf: B,
+        fds: impl IntoIterator<Item = F>,
+    ) -> impl Future<Output = Result<B, BufError<B>>> {
+        self.halves.send_fds(buf, fds.into_iter().map(Into::into).collect())
+    }
+
+    /// Receives into `buf`, as [`read`](UnixStream::read) does, and takes the descriptors that come with the
+    /// bytes; mostly there are none. From then on they are this process's, closed on exec.
+    ///
+    /// Cancel class: total. What comes for a dropped one stays with the stream, bytes and descriptors together,
+    /// and is what the next `recv_fds` returns; but any other receive takes the bytes and closes the
+    /// descriptors. The buffer comes back with the error. Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`read`](UnixStream::read). If descriptors were lost because there is no room for more (`EMFILE`),
+    /// that is an error: the others are closed, and it has the bytes.
+    ///
+    /// See [`send_fds`](UnixStream::send_fds) for an example.
+    pub fn recv_fds<B: IoBufMut>(
+        &self,
+        buf: B,
+    ) -> impl Future<Output = Result<(B, Vec<Descriptor>), BufError<B>>> + use<'_, B> {
+        self.halves.recv_fds(buf)
     }
 
     /// Shuts a half of the connection: with `Shutdown::Write` the other end sees the end of the stream,
@@ -163,6 +233,25 @@ impl UnixStream {
         self.host().peer_name(self.as_raw_fd())?.try_into()
     }
 
+    /// The value of an [option](mod@crate::net::option), of those for all sockets:
+    /// [`RECEIVE_BUFFER`](crate::net::option::RECEIVE_BUFFER), say, or
+    /// [`SEND_BUFFER`](crate::net::option::SEND_BUFFER), which limits what may be under way.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn option<T>(&self, option: SocketOption<T>) -> io::Result<T> {
+        option.get(self.host(), self.as_raw_fd())
+    }
+
+    /// Sets an [option](mod@crate::net::option).
+    ///
+    /// # Errors
+    /// What the operating system says: `EOPNOTSUPP` for one that is of TCP or the internet, or that the value
+    /// will not do.
+    pub fn set_option<T>(&self, option: SocketOption<T>, value: T) -> io::Result<()> {
+        option.set(self.host(), self.as_raw_fd(), value)
+    }
+
     /// Who was at the other end when the connection was made (`SO_PEERCRED`): the kernel vouches for it.
     ///
     /// # Errors
@@ -185,7 +274,10 @@ impl UnixStream {
 }
 
 reads! {
-    /// Descriptors that somebody sends with the bytes are closed by the kernel.
+    /// Descriptors that somebody sends with the bytes are closed by the kernel; and since it goes on
+    /// receiving between two calls, also those for which [`recv_fds`](UnixStream::recv_fds) would have come
+    /// too late. Where descriptors are expected, receive with that and [`read`](UnixStream::read), which
+    /// take what is there when they are awaited.
     UnixStream, "`ConnectionReset` where the other end was closed with bytes that it had not read"
 }
 writes! {
@@ -193,3 +285,4 @@ writes! {
     |stream| stream.shutdown(Shutdown::Write)
 }
 owns_descriptor!(UnixStream, halves);
+fds_of_a_part!(UnixStream, halves);

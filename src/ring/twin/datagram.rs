@@ -19,6 +19,7 @@ use super::network::{Network, conflict, source_for};
 use super::object::Object;
 use super::operations::{Interest, those};
 use super::options::Options;
+use super::rights::Rights;
 use super::tape::Lane;
 
 pub(super) struct UdpSocket {
@@ -47,6 +48,15 @@ pub(super) struct Datagram {
     pub(super) bytes: Vec<u8>,
 }
 
+/// What a receive of a datagram finds.
+pub(super) struct Received {
+    pub(super) from: SockAddr,
+    pub(super) bytes: Vec<u8>,
+    /// The length of each, if several were put together.
+    pub(super) segment: Option<u16>,
+    pub(super) rights: Rights,
+}
+
 /// A datagram on its way.
 pub(super) struct Flight {
     sender: Key<File>,
@@ -63,6 +73,7 @@ const MOST: [usize; 2] = [65_507, 65_527];
 const BROADCAST: OptionName = OptionName { level: libc::SOL_SOCKET, name: libc::SO_BROADCAST };
 const RECEIVE_BUFFER: OptionName = OptionName { level: libc::SOL_SOCKET, name: libc::SO_RCVBUF };
 const SEGMENT: OptionName = OptionName { level: libc::SOL_UDP, name: libc::UDP_SEGMENT };
+const COALESCE: OptionName = OptionName { level: libc::SOL_UDP, name: libc::UDP_GRO };
 const LOOP: [OptionName; 2] = [
     OptionName { level: libc::IPPROTO_IP, name: libc::IP_MULTICAST_LOOP },
     OptionName { level: libc::IPPROTO_IPV6, name: libc::IPV6_MULTICAST_LOOP },
@@ -167,37 +178,68 @@ impl Machine {
         }
     }
 
-    /// sendmsg(2) on a socket for datagrams; `None`: there is no room.
+    /// sendmsg(2); `None`: there is no room.
     pub(super) fn send_message(
         &mut self,
         file: Key<File>,
         to: Option<SockAddr>,
         bytes: &[u8],
+        rights: Rights,
     ) -> Option<Result<usize, i32>> {
-        if self.unix_of(file).is_ok() {
-            return match &to {
-                Some(to) if !to.is_unix() => Some(Err(libc::EINVAL)),
-                to => self.send_unix(file, to.as_ref().map(SockAddr::unix_name), bytes),
-            };
+        if let Some(&mut Object::Stream { conn, side, .. }) = self.object(file) {
+            let sent = self.send(conn, side, bytes);
+            match sent {
+                Some(Ok(count)) if count > 0 => self.enclose(conn, 1 - side, count, rights),
+                _ => self.release_rights(rights),
+            }
+            return sent;
         }
+        if self.unix_of(file).is_ok() {
+            if to.as_ref().is_some_and(|to| !to.is_unix()) {
+                self.release_rights(rights);
+                return Some(Err(libc::EINVAL));
+            }
+            return self.send_unix(file, to.as_ref().map(SockAddr::unix_name), bytes, rights);
+        }
+        // The network passes none on.
+        self.release_rights(rights);
         Some(match to.map(SocketAddr::try_from).transpose() {
             Ok(to) => self.send_datagram(file, to, bytes),
             Err(_) => Err(libc::EAFNOSUPPORT),
         })
     }
 
-    /// recvmsg(2) on one: who has sent what. `None`: there is nothing.
-    pub(super) fn receive_message(
-        &mut self,
-        file: Key<File>,
-    ) -> Option<Result<(SockAddr, Vec<u8>), i32>> {
+    /// recvmsg(2) on a socket for datagrams: who has sent what. `None`: there is nothing.
+    pub(super) fn receive_message(&mut self, file: Key<File>) -> Option<Result<Received, i32>> {
         if self.unix_of(file).is_ok() {
-            let (name, bytes) = self.receive_unix(file)?;
-            let from = if name.is_empty() { SockAddr::NONE } else { SockAddr::unix(&name) };
-            return Some(Ok((from, bytes)));
+            return self.receive_unix(file).map(Ok);
         }
-        let received = self.receive_datagram(file)?;
-        Some(received.map(|Datagram { from, bytes }| (from.into(), bytes)))
+        let Datagram { from, mut bytes } = match self.receive_datagram(file)? {
+            Ok(received) => received,
+            Err(errno) => return Some(Err(errno)),
+        };
+        let coalesces = self.udp_option(file, COALESCE) != 0;
+        let segment = if coalesces { self.coalesce(file, from, &mut bytes) } else { None };
+        Some(Ok(Received { from: from.into(), bytes, segment, rights: Rights::new() }))
+    }
+
+    /// Puts those behind a datagram to it that have the same length and are from the same sender; the last one
+    /// may be shorter. Linux does it with what comes at one time, here with what waits.
+    fn coalesce(&mut self, file: Key<File>, from: SocketAddr, bytes: &mut Vec<u8>) -> Option<u16> {
+        let size = bytes.len();
+        let fits = |next: &Datagram, before: usize| {
+            let len = next.bytes.len();
+            next.from == from && (1..=size).contains(&len) && before + len <= MOST[0]
+        };
+        while bytes.len() % size.max(1) == 0 {
+            let socket = self.udp_of(file).ok()?;
+            let Some(_) = socket.queue.front().filter(|next| fits(next, bytes.len())) else {
+                break;
+            };
+            let Some(Ok(next)) = self.receive_datagram(file) else { break };
+            bytes.extend(next.bytes);
+        }
+        (bytes.len() > size).then_some(size as u16)
     }
 
     /// Sends a datagram, or several if it is to be cut.

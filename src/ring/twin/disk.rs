@@ -51,7 +51,7 @@ pub(super) struct OpenNode {
     node: Key<Node>,
     reads: bool,
     writes: bool,
-    appends: bool,
+    pub(super) appends: bool,
 }
 
 /// The descriptor whose file the request holds.

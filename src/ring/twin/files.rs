@@ -31,7 +31,7 @@ pub(super) struct Files {
 pub(super) struct File {
     pub(super) object: Object,
     pub(super) options: Options,
-    /// The number, if it is open, and the operations in flight.
+    /// The numbers, the operations in flight, and the messages under way.
     holds: u32,
     /// Operations that wait for something to be read, or room to be written to.
     waiting: [Vec<Key<Op>>; 2],
@@ -155,6 +155,22 @@ impl Machine {
         if let Some(file) = self.files.table.remove(key) {
             self.end_object(key, file.object, file.options);
         }
+    }
+
+    /// A second number for the same file.
+    pub(super) fn duplicate(&mut self, fd: RawFd) -> Result<RawFd, i32> {
+        let key = self.files.find(fd).ok_or(libc::EBADF)?;
+        let fd = self.name_file(key)?;
+        self.hold_file(key);
+        Ok(fd)
+    }
+
+    /// Gives a file that is held already the lowest free number.
+    pub(super) fn name_file(&mut self, key: Key<File>) -> Result<RawFd, i32> {
+        self.check_descriptors()?;
+        let fd = self.files.assign(key);
+        self.record(Deed::Open, "dup", fd as u64, 0);
+        Ok(fd)
     }
 
     /// Has an operation wait for its file.

@@ -7,10 +7,12 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::ptr;
 
 use super::super::address::SockAddr;
-use super::super::message::{Head, PAYLOAD};
+use super::super::control::{self, MOST_DESCRIPTORS};
+use super::super::message::{CONTROL, Head, PAYLOAD};
 use super::super::request::Region;
 
 /// Copies `bytes` to the region, `at` bytes from its start.
@@ -129,11 +131,68 @@ pub(super) fn write_sender(message: Region, from: &SockAddr) {
     }
 }
 
+/// The control data of a message: what it has beside its bytes, or room for that.
+fn control_of(message: Region) -> Option<Region> {
+    let header = message.address().cast::<libc::msghdr>();
+    // SAFETY: as above, of the control data.
+    unsafe {
+        let (place, len) = ((*header).msg_control, (*header).msg_controllen);
+        (!place.is_null()).then(|| Region::new(place.cast(), len))
+    }
+}
+
+/// The descriptors that go with a message.
+pub(super) fn message_descriptors(message: Region) -> Vec<RawFd> {
+    control_of(message).map_or_else(Vec::new, |room| control::decode(read(room, 0, usize::MAX)))
+}
+
+/// How many descriptors there is room for.
+pub(super) fn room_for_descriptors(message: Region) -> usize {
+    if control_of(message).is_some() { MOST_DESCRIPTORS } else { 0 }
+}
+
+/// Whether buffers that are picked for messages are to have room for control data.
+pub(super) fn has_room_for_control(message: Region) -> bool {
+    let header = message.address().cast::<libc::msghdr>();
+    // SAFETY: as above.
+    unsafe { (*header).msg_controllen > 0 }
+}
+
+/// Says what has come beside the bytes of a message: descriptors, whether others are lost, and how long each
+/// of the datagrams is that were put together.
+pub(super) fn write_control(message: Region, numbers: &[RawFd], lost: bool, segment: Option<u16>) {
+    let mut told = [0; 2048];
+    let mut len = control::encode(numbers, &mut told);
+    if let Some(size) = segment {
+        len += control::encode_segment(size, &mut told[len..]);
+    }
+    match control_of(message) {
+        Some(room) => write(room, 0, &told[..len]),
+        None => len = 0,
+    }
+    let header = message.address().cast::<libc::msghdr>();
+    // SAFETY: as above: the header may be written.
+    unsafe {
+        (*header).msg_controllen = len;
+        (*header).msg_flags = if lost { libc::MSG_CTRUNC } else { 0 };
+    }
+}
+
 /// Puts a message into a buffer that was picked for it, as far as there is room, and says how much of the
 /// buffer that took.
-pub(super) fn write_message(into: Region, from: &SockAddr, bytes: &[u8]) -> usize {
+pub(super) fn write_message(
+    into: Region,
+    from: &SockAddr,
+    segment: Option<u16>,
+    bytes: &[u8],
+) -> usize {
+    let mut told = [0; PAYLOAD - CONTROL];
+    let control_len = segment.map_or(0, |size| control::encode_segment(size, &mut told)) as u32;
+    if control_len > 0 {
+        write(into, CONTROL, &told);
+    }
     let (name_len, payload_len) = (from.len() as u32, bytes.len() as u32);
-    let head = Head { name_len, control_len: 0, payload_len, flags: 0 }.bytes();
+    let head = Head { name_len, control_len, payload_len, flags: 0 }.bytes();
     write(into, 0, &head);
     write(into, head.len(), from.bytes());
     let room = into.len() as usize - PAYLOAD;

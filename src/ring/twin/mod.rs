@@ -64,6 +64,7 @@ mod options;
 mod outside;
 mod pipe;
 mod queue;
+mod rights;
 mod shrink;
 mod stream;
 mod tape;

@@ -6,9 +6,11 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::slots::Key;
 
+use super::super::address::SockAddr;
 use super::super::message::PAYLOAD;
 use super::super::request::{Region, Request};
 use super::super::{Picked, Token};
+use super::datagram::Received;
 use super::disk;
 use super::files::File;
 use super::machine::Machine;
@@ -358,7 +360,10 @@ fn receive(
 
 fn receive_into(machine: &mut Machine, conn: Key<Conn>, side: Side, into: Region) -> i32 {
     let write = |at, bytes: &[u8]| memory::write(into, at, bytes);
-    machine.receive(conn, side, into.len() as usize, write) as i32
+    let (count, rights) = machine.receive(conn, side, into.len() as usize, write);
+    // There is no room for them.
+    machine.release_rights(rights);
+    count as i32
 }
 
 static READ: Description = Description {
@@ -483,7 +488,11 @@ static SEND_MSG: Description = Description {
         let Some(file) = op.file else { return failed(libc::EBADF) };
         let to = memory::message_address(message);
         let bytes = memory::read(memory::message_bytes(message), 0, usize::MAX);
-        match machine.send_message(file, to, bytes) {
+        let rights = match machine.hold_rights(&memory::message_descriptors(message)) {
+            Ok(rights) => rights,
+            Err(errno) => return failed(errno),
+        };
+        match machine.send_message(file, to, bytes, rights) {
             None => Attempt::Blocked(Interest::Write),
             Some(Ok(count)) => Attempt::Done(count as i32, None),
             Some(Err(errno)) => failed(errno),
@@ -498,13 +507,23 @@ static RECV_MSG: Description = Description {
     attempt: |machine, op| {
         let Request::RecvMsg { message, .. } = op.request else { return failed(libc::EINVAL) };
         let Some(file) = op.file else { return failed(libc::EBADF) };
+        let into = memory::message_bytes(message);
+        if !matches!(op.conn(machine), Err(NoStream::Never)) {
+            return receive(machine, op, |machine, conn, side| {
+                let write = |at, bytes: &[u8]| memory::write(into, at, bytes);
+                let (count, rights) = machine.receive(conn, side, into.len() as usize, write);
+                memory::write_sender(message, &SockAddr::NONE);
+                machine.deliver_rights(message, rights, None);
+                Attempt::Done(count as i32, None)
+            });
+        }
         match machine.receive_message(file) {
             None => Attempt::Blocked(Interest::Read),
             Some(Err(errno)) => failed(errno),
-            Some(Ok((from, bytes))) => {
-                let into = memory::message_bytes(message);
+            Some(Ok(Received { from, bytes, segment, rights })) => {
                 memory::write(into, 0, &bytes[..bytes.len().min(into.len() as usize)]);
                 memory::write_sender(message, &from);
+                machine.deliver_rights(message, rights, segment);
                 // The whole length was asked for.
                 Attempt::Done(bytes.len() as i32, None)
             }
@@ -517,7 +536,9 @@ static RECV_MSG_POOL: Description = Description {
     class: Class::Polled,
     interrupted: Some(Interest::Read),
     attempt: |machine, op| {
-        let Request::RecvMsgPool { group, .. } = op.request else { return failed(libc::EINVAL) };
+        let Request::RecvMsgPool { group, message, .. } = op.request else {
+            return failed(libc::EINVAL);
+        };
         let Some(file) = op.file else { return failed(libc::EBADF) };
         if machine.no_multishots {
             return failed(libc::EINVAL);
@@ -529,8 +550,10 @@ static RECV_MSG_POOL: Description = Description {
         match machine.receive_message(file) {
             None => Attempt::Blocked(Interest::Read),
             Some(Err(errno)) => failed(errno),
-            Some(Ok((from, bytes))) => {
-                let result = memory::write_message(room, &from, &bytes) as i32;
+            Some(Ok(Received { from, bytes, segment, rights })) => {
+                machine.release_rights(rights);
+                let segment = segment.filter(|_| memory::has_room_for_control(message));
+                let result = memory::write_message(room, &from, segment, &bytes) as i32;
                 Attempt::Done(result, machine.pick(op.ring, group, result))
             }
         }

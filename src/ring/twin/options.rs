@@ -35,7 +35,7 @@ const MOST_BUFFER: libc::c_int = 212_992;
 const LINGER: OptionName = socket(libc::SO_LINGER);
 
 impl Options {
-    /// Of a socket for datagrams, whose buffers begin larger.
+    /// Of a socket for datagrams or within the machine, whose buffers begin larger.
     pub(super) fn of_datagrams() -> Options {
         let buffer = OptionValue::number(MOST_BUFFER);
         Options {

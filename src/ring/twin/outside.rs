@@ -97,7 +97,9 @@ impl Outside {
             Readable::Bytes => {
                 let room = into.len();
                 let write = |at, part: &[u8]| into[at..at + part.len()].copy_from_slice(part);
-                Ok(machine.receive(conn, side, room, write))
+                let (count, rights) = machine.receive(conn, side, room, write);
+                machine.release_rights(rights);
+                Ok(count)
             }
             Readable::End => Ok(0),
             Readable::Error(errno) => Err(error(errno)),

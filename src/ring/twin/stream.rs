@@ -11,6 +11,7 @@ use super::files::File;
 use super::journal::Deed;
 use super::machine::{Happening, Machine};
 use super::operations::{Interest, those};
+use super::rights::{Enclosed, Rights};
 use super::tape::Lane;
 use super::unix::Name;
 
@@ -69,6 +70,8 @@ pub(super) struct Flow {
     receives: u32,
     /// The end of the stream has arrived.
     ended: bool,
+    /// What was sent with the bytes.
+    enclosed: Enclosed,
     sent: u64,
     received: u64,
     discarded: u64,
@@ -152,6 +155,7 @@ impl End {
             capacity,
             receives: 0,
             ended: false,
+            enclosed: Enclosed::default(),
             sent: 0,
             received: 0,
             discarded: 0,
@@ -190,6 +194,12 @@ impl Flow {
             self.capacity *= 2;
             self.receives = 0;
         }
+    }
+
+    /// How many bytes a receive may take: it ends behind those with which something was sent.
+    fn reach(&self) -> usize {
+        let taken = self.received + self.discarded;
+        self.enclosed.end().map_or(usize::MAX, |end| end.saturating_sub(taken) as usize)
     }
 
     /// Throws `count` bytes away, from `at` on.
@@ -312,18 +322,19 @@ impl Machine {
         ])
     }
 
-    /// Receives what is there, at most `room` bytes: `write` gets each part, and where it belongs.
+    /// Receives what is there, at most `room` bytes: `write` gets each part, and where it belongs. What was
+    /// sent with the bytes comes too.
     pub(super) fn receive(
         &mut self,
         key: Key<Conn>,
         side: Side,
         room: usize,
         mut write: impl FnMut(usize, &[u8]),
-    ) -> usize {
-        let Some(conn) = self.conns.get(key) else { return 0 };
-        let there = conn.ends[side].inbound.arrived.min(room);
-        let count = self.cut(there);
-        let Some(conn) = self.conns.get_mut(key) else { return 0 };
+    ) -> (usize, Rights) {
+        let Some(conn) = self.conns.get(key) else { return (0, Rights::new()) };
+        let flow = &conn.ends[side].inbound;
+        let count = self.cut(flow.arrived.min(room).min(flow.reach()));
+        let Some(conn) = self.conns.get_mut(key) else { return (0, Rights::new()) };
         let flow = &mut conn.ends[side].inbound;
         let (first, second) = flow.bytes.as_slices();
         let from_first = count.min(first.len());
@@ -332,12 +343,24 @@ impl Machine {
         flow.bytes.drain(..count);
         flow.arrived -= count;
         flow.received += count as u64;
+        let rights = flow.enclosed.take(flow.received + flow.discarded);
         flow.widen();
         let sender = conn.ends[1 - side].file;
         self.record(Deed::Receive, "", end_number(key, side), count as i64);
         self.wake(sender, Interest::Write);
         self.check_stream(key);
-        count
+        (count, rights)
+    }
+
+    /// These were sent with the last `count` bytes to one side.
+    pub(super) fn enclose(&mut self, key: Key<Conn>, to: Side, count: usize, rights: Rights) {
+        match self.conns.get_mut(key) {
+            Some(conn) => {
+                let flow = &mut conn.ends[to].inbound;
+                flow.enclosed.add(flow.sent - count as u64, flow.sent, rights);
+            }
+            None => self.release_rights(rights),
+        }
     }
 
     fn check_stream(&mut self, key: Key<Conn>) {
@@ -377,6 +400,7 @@ impl Machine {
         let end = &mut conn.ends[side];
         let unread = std::mem::take(&mut end.inbound.arrived);
         end.inbound.discard(0, unread);
+        let unreceived = end.inbound.enclosed.take_all();
         (end.file, end.gone) = (None, true);
         if !end.dead {
             if unread > 0 || linger == Some(Duration::ZERO) {
@@ -388,14 +412,19 @@ impl Machine {
             }
         }
         self.free_connection(key);
+        self.release_rights(unreceived);
     }
 
     /// The connection is gone when both ends are.
     pub(super) fn free_connection(&mut self, key: Key<Conn>) {
         if self.conns.get(key).is_some_and(|conn| conn.ends.iter().all(|end| end.gone)) {
             self.check_stream(key);
-            if let Some(conn) = self.conns.remove(key) {
+            if let Some(mut conn) = self.conns.remove(key) {
                 self.network.give_port_back(conn.ends[0].address);
+                for end in &mut conn.ends {
+                    let unreceived = end.inbound.enclosed.take_all();
+                    self.release_rights(unreceived);
+                }
             }
         }
     }

@@ -7,11 +7,13 @@ use crate::slots::Key;
 
 use super::super::address::SockAddr;
 use super::super::unix::{FileId, UnixKind};
+use super::datagram::Received;
 use super::files::File;
 use super::machine::Machine;
 use super::object::Object;
 use super::operations::{Interest, those};
 use super::options::Options;
+use super::rights::Rights;
 use super::stream::{Conn, Handshake};
 use super::tcp::{Family, Listener};
 
@@ -22,7 +24,7 @@ pub(super) type Name = Vec<u8>;
 pub(super) struct UnixDatagrams {
     pub(super) name: Name,
     peer: Option<Key<File>>,
-    queue: VecDeque<(Name, Vec<u8>)>,
+    queue: VecDeque<Received>,
     /// Sockets whose sends wait for room.
     blocked: BTreeSet<u64>,
 }
@@ -54,7 +56,7 @@ impl Machine {
             UnixKind::Stream => Object::Fresh { family: Family::Unix, bound: None, failed: None },
             UnixKind::Datagram => Object::UnixDatagrams(Box::new(UnixDatagrams::new(Name::new()))),
         };
-        self.open_file(socket, Options::default(), "unix").map(|(fd, _)| fd)
+        self.open_file(socket, Options::of_datagrams(), "unix").map(|(fd, _)| fd)
     }
 
     pub(super) fn unix_pair(&mut self, kind: UnixKind) -> Result<(RawFd, RawFd), i32> {
@@ -111,7 +113,7 @@ impl Machine {
         if self.network.unix.contains_key(&name) {
             return Err(libc::EADDRINUSE);
         }
-        let (fd, file) = self.open_file(object, Options::default(), "unix")?;
+        let (fd, file) = self.open_file(object, Options::of_datagrams(), "unix")?;
         self.network.unix.insert(name, file);
         Ok(fd)
     }
@@ -216,26 +218,36 @@ impl Machine {
         file: Key<File>,
         to: Option<&[u8]>,
         bytes: &[u8],
+        rights: Rights,
     ) -> Option<Result<usize, i32>> {
-        let other = match self.unix_receiver(file, to) {
-            Ok(other) => other,
-            Err(errno) => return Some(Err(errno)),
+        let other = self
+            .unix_receiver(file, to)
+            .and_then(|other| if bytes.len() > LARGEST { Err(libc::EMSGSIZE) } else { Ok(other) });
+        let from = match self.unix_of(file) {
+            Ok(socket) if !socket.name.is_empty() => SockAddr::unix(&socket.name),
+            _ => SockAddr::NONE,
         };
-        if bytes.len() > LARGEST {
-            return Some(Err(libc::EMSGSIZE));
+        match other.and_then(|other| Ok((other, self.unix_of(other)?))) {
+            Ok((other, receiver)) if receiver.queue.len() < MOST => {
+                receiver.queue.push_back(Received {
+                    from,
+                    bytes: bytes.to_vec(),
+                    segment: None,
+                    rights,
+                });
+                self.wake(Some(other), Interest::Read);
+                Some(Ok(bytes.len()))
+            }
+            Ok((_, receiver)) => {
+                receiver.blocked.insert(file.to_bits());
+                self.release_rights(rights);
+                None
+            }
+            Err(errno) => {
+                self.release_rights(rights);
+                Some(Err(errno))
+            }
         }
-        let name = self.unix_of(file).map_or_else(|_| Name::new(), |socket| socket.name.clone());
-        let receiver = match self.unix_of(other) {
-            Ok(receiver) => receiver,
-            Err(errno) => return Some(Err(errno)),
-        };
-        if receiver.queue.len() >= MOST {
-            receiver.blocked.insert(file.to_bits());
-            return None;
-        }
-        receiver.queue.push_back((name, bytes.to_vec()));
-        self.wake(Some(other), Interest::Read);
-        Some(Ok(bytes.len()))
     }
 
     /// Who gets what is sent. A peer that has gone is one no more.
@@ -256,11 +268,10 @@ impl Machine {
         }
     }
 
-    pub(super) fn receive_unix(&mut self, file: Key<File>) -> Option<(Name, Vec<u8>)> {
-        let socket = self.unix_of(file).ok()?;
-        let (name, bytes) = socket.queue.pop_front()?;
+    pub(super) fn receive_unix(&mut self, file: Key<File>) -> Option<Received> {
+        let received = self.unix_of(file).ok()?.queue.pop_front()?;
         self.wake_blocked(file);
-        Some((name, bytes))
+        Some(received)
     }
 
     /// Those whose sends wait for this socket try again.
@@ -278,5 +289,6 @@ impl Machine {
     pub(super) fn end_unix(&mut self, file: Key<File>, socket: UnixDatagrams) {
         self.end_name(file, &socket.name);
         self.wake_all(socket.blocked);
+        socket.queue.into_iter().for_each(|letter| self.release_rights(letter.rights));
     }
 }

@@ -14,6 +14,7 @@ use crate::clock::VirtualClock;
 
 use super::super::address::SockAddr;
 use super::super::datagram::Membership;
+use super::super::kinds::FdKind;
 use super::super::socket::{OptionName, OptionValue};
 use super::super::unix::{FileId, PeerIds, UnixKind};
 use super::faults::Faults;
@@ -22,7 +23,7 @@ use super::object::Object;
 use super::pipe::PipeEnd;
 use super::stream::{Conn, Side};
 use super::tape::{Lane, Tape};
-use super::tcp::Listener;
+use super::tcp::{Family, Listener};
 
 /// What the rings of a test share, and what outlives them.
 pub(crate) struct World {
@@ -216,10 +217,62 @@ impl World {
         file.options.set(of, value).map_err(error)
     }
 
-    /// Options of IPv6 are refused on a socket of IPv4.
+    /// Options of IPv6 are refused on a socket of IPv4, and all of the internet on a Unix socket.
     fn check_family(&self, fd: RawFd, of: OptionName, errno: i32) -> io::Result<()> {
+        if of.level != libc::SOL_SOCKET && self.is_unix(fd)? {
+            return Err(error(libc::EOPNOTSUPP));
+        }
         let refused = of.level == libc::IPPROTO_IPV6 && self.local_addr(fd)?.is_ipv4();
         if refused { Err(error(errno)) } else { Ok(()) }
+    }
+
+    fn is_unix(&self, fd: RawFd) -> io::Result<bool> {
+        let machine = &mut *self.machine();
+        let file = machine.file_of(fd, "getsockopt").map_err(error)?;
+        Ok(match machine.object(file) {
+            Some(Object::UnixDatagrams(_) | Object::Listener(Listener { name: Some(_), .. })) => {
+                true
+            }
+            Some(&mut (Object::Stream { conn, .. } | Object::Connecting(conn))) => {
+                machine.is_local(conn)
+            }
+            Some(Object::Fresh { family, .. }) => *family == Family::Unix,
+            _ => false,
+        })
+    }
+
+    /// Whether a descriptor is of this kind.
+    pub(crate) fn is_a(&self, fd: RawFd, kind: FdKind) -> io::Result<bool> {
+        let machine = &mut *self.machine();
+        let file = machine.file_of(fd, "fstat").map_err(error)?;
+        Ok(match machine.object(file) {
+            Some(Object::Listener(Listener { name, .. })) => match name {
+                Some(_) => kind == FdKind::UnixListener,
+                None => kind == FdKind::TcpListener,
+            },
+            Some(&mut Object::Stream { conn, .. }) => match machine.is_local(conn) {
+                true => kind == FdKind::UnixStream,
+                false => kind == FdKind::TcpStream,
+            },
+            Some(Object::Udp(_)) => kind == FdKind::UdpSocket,
+            Some(Object::UnixDatagrams(_)) => kind == FdKind::UnixDatagram,
+            Some(Object::Pipe { end: PipeEnd::Reader, .. }) => kind == FdKind::PipeReader,
+            Some(Object::Pipe { end: PipeEnd::Writer, .. }) => kind == FdKind::PipeWriter,
+            Some(Object::Node(_)) => kind == FdKind::File,
+            Some(Object::Fresh { .. } | Object::Connecting(_)) | None => false,
+        })
+    }
+
+    /// Whether what is written through a descriptor goes to the end of its file.
+    pub(crate) fn appends(&self, fd: RawFd) -> io::Result<bool> {
+        let machine = &mut *self.machine();
+        let file = machine.file_of(fd, "fcntl").map_err(error)?;
+        Ok(matches!(machine.object(file), Some(Object::Node(open)) if open.appends))
+    }
+
+    /// dup(2).
+    pub(crate) fn duplicate(&self, fd: RawFd) -> io::Result<RawFd> {
+        self.machine().duplicate(fd).map_err(error)
     }
 
     /// close(2). The number is free afterwards.
