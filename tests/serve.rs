@@ -3,10 +3,14 @@
 mod common;
 
 use std::cell::{Cell, RefCell};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use trine::net::{Address, Serve, TcpListener, TcpStream, Trouble, serve};
+use trine::net::{
+    Address, Peer, Serve, TcpListener, TcpStream, Trouble, UnixListener, UnixStream, serve,
+};
 use trine::testing::World;
 use trine::time::{Instant, sleep};
 use trine::{CancelScope, Error, Result, checkpoint, idle, move_on_after, nursery};
@@ -95,6 +99,47 @@ fn many_clients_are_served_but_only_so_many_at_a_time() {
     });
 }
 
+// What is drained and refused is the same for all listeners.
+#[trine::test(kernel = "both")]
+fn unix_listeners_are_served_too() {
+    run(async || {
+        let names = ["a", "b"].map(|name| {
+            let name = format!("trine-test-serve-{}-{name}", std::process::id());
+            SocketAddr::from_abstract_name(name).unwrap()
+        });
+        let mut listeners = Vec::new();
+        for name in &names {
+            listeners.push(UnixListener::bind_addr(name).await?);
+        }
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let listening = Rc::clone(&told);
+        let server = Serve::new(10)
+            .on_trouble(move |trouble| listening.borrow_mut().push(trouble.to_string()));
+        let serving = server.run(&listeners, async |stream, peer| {
+            assert!(peer.is_unnamed());
+            match stream.recv().await? {
+                Some(request) if *request == *b"fail" => Err(Error::other("as you like")),
+                Some(request) => stream.write_all(request).await.map(drop).map_err(Error::from),
+                None => Ok(()),
+            }
+        });
+        beside(serving, async || {
+            for name in &names {
+                let client = UnixStream::connect_addr(name).await?;
+                client.write_all("hello").await?;
+                assert_eq!(client.recv().await?.expect("an answer"), *b"hello");
+                let client = UnixStream::connect_addr(name).await?;
+                client.write_all("fail").await?;
+                assert!(client.recv().await?.is_none(), "it was closed");
+            }
+            let expected = "the connection with a process without a name: as you like";
+            assert_eq!(*told.borrow(), [expected, expected]);
+            Ok(())
+        })
+        .await
+    });
+}
+
 #[trine::test(kernel = "both")]
 fn a_handler_that_fails_ends_its_connection_and_no_other() {
     run(async || {
@@ -103,8 +148,8 @@ fn a_handler_that_fails_ends_its_connection_and_no_other() {
         let told = Rc::new(RefCell::new(Vec::new()));
         let listening = Rc::clone(&told);
         let server = Serve::new(10).on_trouble(move |trouble| {
-            if let Trouble::Connection { peer, .. } = trouble {
-                listening.borrow_mut().push((peer, trouble.to_string()));
+            if let Trouble::Connection { peer: Peer::Internet(peer), .. } = &trouble {
+                listening.borrow_mut().push((*peer, trouble.to_string()));
             }
         });
         let serving =

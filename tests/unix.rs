@@ -15,7 +15,7 @@ use std::time::Duration;
 use std::{env, fs, process};
 
 use futures::poll;
-use trine::net::{UnixDatagram, UnixListener, UnixStream};
+use trine::net::{UnixDatagram, UnixListener, UnixStream, option};
 use trine::testing::World;
 use trine::{Builder, CancelScope, Error, Result, move_on_after, nursery, stats};
 
@@ -156,6 +156,29 @@ fn an_abstract_name_goes_with_its_listener() {
         assert_eq!(server.local_addr()?.as_abstract_name(), Some(expected));
         listener.close().await?;
         UnixListener::bind_addr(&name).await?.close().await
+    });
+}
+
+#[trine::test(kernel = "both")]
+fn buffers_have_options_and_what_is_of_the_internet_is_refused() {
+    run(async || {
+        let listener = UnixListener::bind_addr(&hidden_name()).await?;
+        let (one, _other) = UnixStream::pair()?;
+        let (left, _right) = UnixDatagram::pair()?;
+        assert!(listener.option(option::RECEIVE_BUFFER)? > 0);
+        one.set_option(option::SEND_BUFFER, 8 << 10)?;
+        assert_eq!(one.option(option::SEND_BUFFER)?, 16 << 10);
+        left.set_option(option::SEND_BUFFER, 32 << 10)?;
+        assert_eq!(left.option(option::SEND_BUFFER)?, 64 << 10);
+        listener.set_option(option::RECEIVE_BUFFER, 32 << 10)?;
+        for refused in [
+            one.set_option(option::NODELAY, true),
+            left.set_option(option::TTL, 3),
+            listener.option(option::KEEPALIVE_COUNT).map(drop),
+        ] {
+            assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
+        }
+        Ok(())
     });
 }
 

@@ -16,7 +16,7 @@ pub use address::Address;
 pub use connect::ConnectBuilder;
 pub use listener::{Accept, ListenBuilder, TcpListener};
 pub use resolve::{look_up, set_resolver};
-pub use serve::{Serve, Trouble, serve};
+pub use serve::{Listen, Peer, Serve, Trouble, serve};
 pub use stream::TcpStream;
 pub use udp::{RecvFrom, Segments, UdpSocket};
 pub use unix::{

@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::AsyncFn;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net as unix;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -15,10 +17,11 @@ use crate::scope::idle;
 use crate::sync::CapacityLimiter;
 use crate::time::sleep;
 
-use super::listener::{Accept, TcpListener};
+use super::listener::TcpListener;
 use super::stream::TcpStream;
+use super::unix::{UnixListener, UnixStream};
 
-/// Serves the connections of a listener or of several, at most `limit` at a time, each with a call of
+/// Serves the connections of a listener or of several, TCP or Unix, at most `limit` at a time, each with a call of
 /// `handler`, until the scope around is [drained](crate::CancelScope::drain) or cancelled.
 ///
 /// - Of several listeners each has its turn.
@@ -50,17 +53,93 @@ use super::stream::TcpStream;
 /// })?;
 /// # Ok::<(), trine::Error>(())
 /// ```
-pub fn serve<L, H>(
+pub fn serve<L, A, H>(
     listeners: &L,
     limit: usize,
     handler: H,
-) -> impl Future<Output = Result> + use<'_, L, H>
+) -> impl Future<Output = Result> + use<'_, L, A, H>
 where
-    L: AsRef<[TcpListener]> + ?Sized,
-    H: AsyncFn(TcpStream, SocketAddr) -> Result,
+    L: AsRef<[A]> + ?Sized,
+    A: Listen,
+    H: AsyncFn(A::Stream, A::Address) -> Result,
 {
     let serve = Serve::new(limit);
     async move { serve.run(listeners, handler).await }
+}
+
+/// What connections are taken from: [`TcpListener`], [`UnixListener`].
+pub trait Listen: sealed::Sealed {
+    /// A connection.
+    type Stream;
+    /// Where its other end is.
+    type Address: Clone + Into<Peer>;
+
+    /// Takes the next connection.
+    ///
+    /// Cancel class: total.
+    ///
+    /// # Errors
+    /// As [`TcpListener::accept`].
+    fn accept(&self) -> impl Future<Output = Result<(Self::Stream, Self::Address)>> + Unpin;
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+    type Address = SocketAddr;
+
+    fn accept(&self) -> impl Future<Output = Result<(TcpStream, SocketAddr)>> + Unpin {
+        TcpListener::accept(self)
+    }
+}
+
+impl Listen for UnixListener {
+    type Stream = UnixStream;
+    type Address = unix::SocketAddr;
+
+    fn accept(&self) -> impl Future<Output = Result<(UnixStream, unix::SocketAddr)>> + Unpin {
+        UnixListener::accept(self)
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::TcpListener {}
+    impl Sealed for super::UnixListener {}
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Peer {
+    /// Somebody with this address.
+    Internet(SocketAddr),
+    /// A process of this machine, with this name; mostly it has none.
+    Unix(unix::SocketAddr),
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Peer {
+        Peer::Internet(address)
+    }
+}
+
+impl From<unix::SocketAddr> for Peer {
+    fn from(address: unix::SocketAddr) -> Peer {
+        Peer::Unix(address)
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Internet(address) => address.fmt(f),
+            Peer::Unix(address) => match (address.as_pathname(), address.as_abstract_name()) {
+                (Some(path), _) => path.display().fmt(f),
+                (None, Some(name)) => write!(f, "@{}", name.escape_ascii()),
+                (None, None) => f.write_str("a process without a name"),
+            },
+        }
+    }
 }
 
 /// How [`serve`](serve()) goes about it.
@@ -83,7 +162,7 @@ pub enum Trouble<'a> {
     /// A connection has ended with an error.
     Connection {
         /// With whom it was.
-        peer: SocketAddr,
+        peer: Peer,
         /// The error.
         error: &'a Error,
     },
@@ -122,10 +201,11 @@ impl Serve {
     ///
     /// # Errors
     /// As [`serve`](serve()).
-    pub async fn run<L, H>(&self, listeners: &L, handler: H) -> Result
+    pub async fn run<L, A, H>(&self, listeners: &L, handler: H) -> Result
     where
-        L: AsRef<[TcpListener]> + ?Sized,
-        H: AsyncFn(TcpStream, SocketAddr) -> Result,
+        L: AsRef<[A]> + ?Sized,
+        A: Listen,
+        H: AsyncFn(A::Stream, A::Address) -> Result,
     {
         let listeners = listeners.as_ref();
         if listeners.is_empty() {
@@ -140,7 +220,7 @@ impl Serve {
                 let Some((stream, peer)) = self.accept(listeners, first).await? else { break };
                 let handler = &handler;
                 n.spawn(async move {
-                    let end = handler(stream, peer).await;
+                    let end = handler(stream, peer.clone()).await;
                     drop(token);
                     self.ended(peer, end)
                 });
@@ -151,15 +231,15 @@ impl Serve {
     }
 
     /// The next connection, of this listener if it has one, else of another; `None`: drained.
-    async fn accept(
+    async fn accept<A: Listen>(
         &self,
-        listeners: &[TcpListener],
+        listeners: &[A],
         first: usize,
-    ) -> Result<Option<(TcpStream, SocketAddr)>> {
+    ) -> Result<Option<(A::Stream, A::Address)>> {
         let (before, from_first) = listeners.split_at(first);
         loop {
             let in_turn = from_first.iter().chain(before);
-            let mut accepts: Vec<Accept<'_>> = in_turn.map(TcpListener::accept).collect();
+            let mut accepts: Vec<_> = in_turn.map(A::accept).collect();
             let accept = poll_fn(|cx| {
                 let mut polled = accepts.iter_mut().map(|accept| Pin::new(accept).poll(cx));
                 polled.find(Poll::is_ready).unwrap_or(Poll::Pending)
@@ -176,10 +256,10 @@ impl Serve {
     }
 
     /// A cancellation is no trouble, and goes on to the scope that wanted it.
-    fn ended(&self, peer: SocketAddr, end: Result) -> Result {
+    fn ended(&self, peer: impl Into<Peer>, end: Result) -> Result {
         match end {
             Err(error) if !error.is_cancelled() => {
-                (self.on_trouble)(Trouble::Connection { peer, error: &error });
+                (self.on_trouble)(Trouble::Connection { peer: peer.into(), error: &error });
                 Ok(())
             }
             end => end,
