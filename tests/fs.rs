@@ -51,14 +51,7 @@ fn run_alone<T>(main: impl AsyncFnOnce(&Path) -> Result<T>) -> T {
     let _alone = DESCRIPTORS.write().unwrap_or_else(PoisonError::into_inner);
     let before = descriptors();
     let value = watched(Builder::new(), main);
-    // A thread that has told of its end has the run's bell for some instructions more.
-    for _ in 0..1000 {
-        if descriptors() == before {
-            break;
-        }
-        std::thread::yield_now();
-    }
-    assert_eq!(descriptors(), before, "descriptors after the run");
+    common::assert_no_more(before, descriptors);
     value
 }
 

@@ -62,12 +62,7 @@ fn run_alone<T>(main: impl AsyncFnOnce() -> Result<T>) -> T {
     let _alone = DESCRIPTORS.write().unwrap_or_else(PoisonError::into_inner);
     let before = descriptors();
     let value = watched(Builder::new(), main);
-    // A thread that has looked a name up keeps the bell of the run for a moment longer.
-    let patience = std::time::Instant::now() + Duration::from_secs(2);
-    while descriptors() != before && std::time::Instant::now() < patience {
-        thread::yield_now();
-    }
-    assert_eq!(descriptors(), before, "descriptors after the run");
+    common::assert_no_more(before, descriptors);
     value
 }
 

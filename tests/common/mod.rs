@@ -55,6 +55,20 @@ pub fn within<T>(seconds: u64, test: impl FnOnce() -> T) -> T {
     result
 }
 
+/// After a run there are no more descriptors than before it. A thread that it has left alone, or that has
+/// just told of its end, may have some for a moment longer, and there may be fewer by what such a thread of
+/// another run had before.
+#[track_caller]
+#[allow(dead_code, reason = "not every test file counts them")]
+pub fn assert_no_more(before: usize, descriptors: impl Fn() -> usize) {
+    let patience = Instant::now() + Duration::from_secs(2);
+    while descriptors() > before && Instant::now() < patience {
+        thread::yield_now();
+    }
+    let after = descriptors();
+    assert!(after <= before, "{after} descriptors after the run, and {before} before");
+}
+
 /// Two ends of a connection.
 #[allow(dead_code, reason = "not every test file needs it")]
 pub async fn pair() -> Result<(TcpStream, TcpStream)> {
