@@ -333,7 +333,7 @@ impl File {
         let (memory, offset) = self.metadata().await?.direct_alignment().unwrap_or((PAGE, PAGE));
         let len = len.max(1).checked_next_multiple_of(offset as usize);
         let len = len.expect("a buffer of so many bytes is more than there can be");
-        // What lies across two pages is two pieces to a device, and some take one at a time.
+        // What lies across two pages is two pieces to a device, which may take longer.
         let alignment = (memory as usize).max(len.min(PAGE as usize)).next_power_of_two();
         Ok(AlignedBuf::new(len, alignment))
     }
