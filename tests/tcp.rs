@@ -26,7 +26,6 @@ use std::pin::pin;
 use std::process::Command;
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
-use std::thread;
 use std::time::Duration;
 
 use futures::poll;
