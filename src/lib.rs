@@ -121,7 +121,7 @@ pub use compat::stream;
 pub use error::{Cancelled, Error, Group, Reason, Result, Unavailable, Unwind};
 pub use exec::{Stats, checkpoint, checkpoint_if_cancelled, stats, tree, yield_shielded};
 pub use nursery::{Child, Nursery, Started, nursery};
-pub use op::{BufError, Chunk, IoBuf, IoBufMut, Slice};
+pub use op::{BufError, Chunk, IoBuf, IoBufMut, IoBufs, IoBufsMut, Slice};
 pub use runtime::{Builder, nop, raise_descriptor_limit, run};
 pub use scope::{
     CancelScope, current_effective_deadline, fail_after, fail_at, idle, is_cancelled, is_draining,

@@ -13,13 +13,13 @@ use std::rc::Rc;
 use crate::error::{Error, Result};
 use crate::exec::{self, Run};
 use crate::io::{IntoFdError, give, owns_descriptor, take};
-use crate::op::{AlignedBuf, BufError, Fd, IoBuf, IoBufMut, Submission};
+use crate::op::{AlignedBuf, BufError, Fd, IoBuf, IoBufMut, IoBufs, IoBufsMut, Submission};
 use crate::ring::{Descriptor, FdKind};
 use crate::thread;
 
 use super::metadata::{Metadata, stat};
 use super::open::OpenOptions;
-use super::transfer::{Reading, Transfer, Writing};
+use super::transfer::{Reading, ReadingSeveral, Transfer, Writing, WritingSeveral};
 
 /// An open file.
 ///
@@ -181,6 +181,86 @@ impl File {
     ) -> impl Future<Output = Result<B, BufError<B>>> + use<'_, B> {
         let mut writing = Writing::new(self, Transfer::Write { at: offset }, buf, true);
         poll_fn(move |cx| Pin::new(&mut writing).poll(cx).map_ok(|(_, buf)| buf))
+    }
+
+    /// Reads from byte `offset` on into several buffers, one behind the other, and says how much that was: a
+    /// `Vec` or an array of buffers, or a tuple of different ones. Their content is replaced; those that nothing
+    /// came for are empty. One operation takes up to 1024 of them (`IOV_MAX`).
+    ///
+    /// Cancel class: as for [`read_at`](File::read_at). Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`read_at`](File::read_at), and `InvalidInput` if all of them together have no room.
+    ///
+    /// ```
+    /// use trine::fs::File;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("trine-doc-vectored-{}", std::process::id()));
+    /// trine::run(async || {
+    ///     let file = File::options().read(true).write(true).create(true).open(&path).await?;
+    ///     file.write_all_vectored_at(("head", vec![1, 2, 3]), 0).await?;
+    ///     let rooms = [Vec::with_capacity(4), Vec::with_capacity(100)];
+    ///     let (count, [head, rest]) = file.read_vectored_at(rooms, 0).await?;
+    ///     assert_eq!((count, &head[..], &rest[..]), (7, &b"head"[..], &[1, 2, 3][..]));
+    ///     file.close().await
+    /// })?;
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub fn read_vectored_at<L: IoBufsMut>(
+        &self,
+        bufs: L,
+        offset: u64,
+    ) -> impl Future<Output = Result<(usize, L), BufError<L>>> + use<'_, L> {
+        ReadingSeveral::new(self, bufs, offset, false)
+    }
+
+    /// Reads from byte `offset` on until several buffers are filled to their capacity.
+    ///
+    /// Cancel class: partial: the error has the buffers with what was read, and
+    /// [`done`](BufError::done) says how much. Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`read_vectored_at`](File::read_vectored_at), and `UnexpectedEof` if the file ends before.
+    pub fn read_exact_vectored_at<L: IoBufsMut>(
+        &self,
+        bufs: L,
+        offset: u64,
+    ) -> impl Future<Output = Result<L, BufError<L>>> + use<'_, L> {
+        let mut reading = ReadingSeveral::new(self, bufs, offset, true);
+        poll_fn(move |cx| Pin::new(&mut reading).poll(cx).map_ok(|(_, bufs)| bufs))
+    }
+
+    /// Writes from several buffers, one behind the other, to byte `offset` on, in one operation of up to 1024 of
+    /// them (`IOV_MAX`), and says how much that was.
+    ///
+    /// Cancel class: as for [`write_at`](File::write_at). Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`write_at`](File::write_at).
+    pub fn write_vectored_at<L: IoBufs>(
+        &self,
+        bufs: L,
+        offset: u64,
+    ) -> impl Future<Output = Result<(usize, L), BufError<L>>> + use<'_, L> {
+        WritingSeveral::new(self, bufs, offset, false)
+    }
+
+    /// Writes all of several buffers, one behind the other, to byte `offset` on, in as many operations as it
+    /// takes.
+    ///
+    /// Cancel class: partial: [`done`](BufError::done) says how much was written. The buffers come back, also
+    /// with the error. Of a dropped one any part may have been written. Linux 6.1.
+    ///
+    /// # Errors
+    /// As [`write_at`](File::write_at).
+    pub fn write_all_vectored_at<L: IoBufs>(
+        &self,
+        bufs: L,
+        offset: u64,
+    ) -> impl Future<Output = Result<L, BufError<L>>> + use<'_, L> {
+        let mut writing = WritingSeveral::new(self, bufs, offset, true);
+        poll_fn(move |cx| Pin::new(&mut writing).poll(cx).map_ok(|(_, bufs)| bufs))
     }
 
     /// Writes all of `buf` to the end of the file, wherever that is by then. The file was opened with

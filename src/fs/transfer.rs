@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
 use crate::exec::{self, OneShot, Pause};
-use crate::op::{BufError, Fd, IoBuf, IoBufMut, Storage, Submission};
+use crate::op::{BufError, Fd, IoBuf, IoBufMut, IoBufs, IoBufsMut, Storage, Submission};
 
 use super::file::File;
 
@@ -26,8 +26,14 @@ pub(super) enum Transfer {
 
 impl Transfer {
     /// One operation of it, when `done` bytes were transferred.
-    fn submission(self, fd: &Fd, storage: Storage, done: usize) -> Submission {
+    fn submission(self, fd: &Fd, storage: Storage, done: usize, several: bool) -> Submission {
         match self {
+            Transfer::Read { at } if several => {
+                Submission::read_several_at(fd, storage, at + done as u64)
+            }
+            Transfer::Write { at } if several => {
+                Submission::write_several_at(fd, storage, done, at + done as u64)
+            }
             Transfer::Read { at } => Submission::read_at(fd, storage, at + done as u64),
             Transfer::Write { at } => Submission::write_at(fd, storage, done, at + done as u64),
             // A descriptor that appends minds no offset.
@@ -42,6 +48,8 @@ struct Underway<'a> {
     transfer: Transfer,
     /// The whole buffer, or what goes in one operation.
     all: bool,
+    /// It lies in several places.
+    several: bool,
     once: OneShot,
     done: usize,
     pause: Option<Pause>,
@@ -49,7 +57,13 @@ struct Underway<'a> {
 
 impl<'a> Underway<'a> {
     fn new(file: &'a File, transfer: Transfer, storage: Storage, all: bool) -> Underway<'a> {
-        Underway { file, transfer, all, once: OneShot::new(Some(storage)), done: 0, pause: None }
+        let once = OneShot::new(Some(storage));
+        Underway { file, transfer, all, several: false, once, done: 0, pause: None }
+    }
+
+    fn of_several(mut self) -> Underway<'a> {
+        self.several = true;
+        self
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
@@ -67,9 +81,9 @@ impl<'a> Underway<'a> {
             ready!(run.poll_budget(&mut self.pause, cx));
             return Poll::Ready(Ok(()));
         }
-        let (fd, transfer, done) = (&self.file.fd, self.transfer, self.done);
+        let Underway { file: File { fd, .. }, transfer, done, several, .. } = *self;
         self.once.start(run, cx, |storage| {
-            transfer.submission(fd, storage.expect("looked at above"), done)
+            transfer.submission(fd, storage.expect("looked at above"), done, several)
         });
         Poll::Pending
     }
@@ -174,6 +188,69 @@ impl<B: IoBuf> Future for Writing<'_, B> {
         Poll::Ready(match outcome {
             Ok(()) => Ok((underway.done, buf)),
             Err(error) => Err(BufError::new(error, underway.done, buf)),
+        })
+    }
+}
+
+/// Reads into several buffers: [`File::read_vectored_at`], [`File::read_exact_vectored_at`].
+pub(super) struct ReadingSeveral<'a, L> {
+    underway: Underway<'a>,
+    buffers: PhantomData<fn() -> L>,
+}
+
+impl<'a, L: IoBufsMut> ReadingSeveral<'a, L> {
+    pub(super) fn new(file: &'a File, bufs: L, at: u64, all: bool) -> ReadingSeveral<'a, L> {
+        let storage = Storage::several_to_fill(bufs, file.run.shelf());
+        let underway = Underway::new(file, Transfer::Read { at }, storage, all).of_several();
+        ReadingSeveral { underway, buffers: PhantomData }
+    }
+}
+
+impl<L: IoBufsMut> Future for ReadingSeveral<'_, L> {
+    /// How much was read, and the buffers.
+    type Output = Result<(usize, L), BufError<L>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let underway = &mut self.underway;
+        let outcome = ready!(underway.poll(cx));
+        let (storage, shelf) = (underway.take_storage(), underway.file.run.shelf());
+        let untouched = underway.done == 0 && outcome.is_err();
+        let bufs = match untouched {
+            true => storage.into_several(shelf),
+            false => storage.into_several_filled(shelf),
+        };
+        Poll::Ready(match outcome {
+            Ok(()) => Ok((underway.done, bufs)),
+            Err(error) => Err(BufError::new(error, underway.done, bufs)),
+        })
+    }
+}
+
+/// Writes from several buffers: [`File::write_vectored_at`], [`File::write_all_vectored_at`].
+pub(super) struct WritingSeveral<'a, L> {
+    underway: Underway<'a>,
+    buffers: PhantomData<fn() -> L>,
+}
+
+impl<'a, L: IoBufs> WritingSeveral<'a, L> {
+    pub(super) fn new(file: &'a File, bufs: L, at: u64, all: bool) -> WritingSeveral<'a, L> {
+        let storage = Storage::several_to_send(bufs, file.run.shelf());
+        let underway = Underway::new(file, Transfer::Write { at }, storage, all).of_several();
+        WritingSeveral { underway, buffers: PhantomData }
+    }
+}
+
+impl<L: IoBufs> Future for WritingSeveral<'_, L> {
+    /// How much was written, and the buffers.
+    type Output = Result<(usize, L), BufError<L>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let underway = &mut self.underway;
+        let outcome = ready!(underway.poll(cx));
+        let bufs = underway.take_storage().into_several(underway.file.run.shelf());
+        Poll::Ready(match outcome {
+            Ok(()) => Ok((underway.done, bufs)),
+            Err(error) => Err(BufError::new(error, underway.done, bufs)),
         })
     }
 }

@@ -9,14 +9,14 @@ use std::rc::Rc;
 
 use crate::error::Result;
 use crate::exec::{self, Run};
-use crate::op::{BufError, Fd, IoBuf, IoBufMut, Submission};
+use crate::op::{BufError, Fd, IoBuf, IoBufMut, IoBufs, Submission};
 use crate::ring::Descriptor;
 
 use super::close::close_sole;
 use super::descriptors::{IntoFdError, give};
 use super::half::Half;
 use super::receive::{Read, ReadFds, Receiving, Recv};
-use super::send::{Sending, Write, WriteFds, Writer};
+use super::send::{Sending, Write, WriteFds, WriteSeveral, Writer};
 
 /// A descriptor with a half that is read and one that is written, each by one task at a time.
 ///
@@ -90,6 +90,13 @@ impl Halves {
         buf: B,
     ) -> impl Future<Output = Result<(B, Vec<Descriptor>), BufError<B>>> + use<'_, B> {
         ReadFds::new(self, buf)
+    }
+
+    pub(crate) fn write_all_vectored<L: IoBufs>(
+        &self,
+        bufs: L,
+    ) -> impl Future<Output = Result<L, BufError<L>>> + use<'_, L> {
+        WriteSeveral::new(self, bufs)
     }
 
     /// From how many bytes on a socket sends without a copy; `None`: never.

@@ -130,6 +130,23 @@ macro_rules! writes {
             {
                 self.halves.write_all(buf)
             }
+
+            /// Writes all of several buffers, one behind the other, without copying them together: a `Vec` or
+            /// an array of buffers, or a tuple of different ones. It is one operation for up to 1024 of them
+            /// (`IOV_MAX`), where nothing stands in the way.
+            ///
+            /// Cancel class: partial, as for [`write_all`](Self::write_all): [`done`](crate::BufError::done)
+            /// says how much of all of them went out. The buffers come back, also with the error. Linux 6.1.
+            ///
+            /// # Errors
+            /// As [`write`](Self::write).
+            pub fn write_all_vectored<L: crate::op::IoBufs>(
+                &self,
+                bufs: L,
+            ) -> impl Future<Output = crate::error::Result<L, crate::op::BufError<L>>> + use<'_, L>
+            {
+                self.halves.write_all_vectored(bufs)
+            }
         }
 
         impl crate::io::Write for $stream {

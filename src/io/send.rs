@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result};
 use crate::exec::{self, OneShot, Operation, Pause, Run};
-use crate::op::{BufError, Finished, IoBuf, Storage, Submission, Through};
+use crate::op::{BufError, Finished, IoBuf, IoBufs, Storage, Submission, Through};
 use crate::ring::{Descriptor, HERE};
 
 use super::halves::Halves;
@@ -80,14 +80,15 @@ impl Sending {
 /// would be moved at every level.
 pub(super) struct Write<'a, B> {
     writer: Writer<'a>,
-    all: bool,
+    how: How,
     buffer: PhantomData<fn() -> B>,
 }
 
 impl<'a, B: IoBuf> Write<'a, B> {
     pub(super) fn new(stream: &'a Halves, buf: B, all: bool) -> Self {
         let writer = Writer::new(stream, Some(Storage::to_send(buf, stream.run.shelf())));
-        Write { writer, all, buffer: PhantomData }
+        let how = if all { How::All } else { How::Once };
+        Write { writer, how, buffer: PhantomData }
     }
 }
 
@@ -96,8 +97,8 @@ impl<B: IoBuf> Future for Write<'_, B> {
     type Output = Result<(usize, B), BufError<B>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Write { writer, all, .. } = &mut *self;
-        let outcome = ready!(writer.poll(*all, cx));
+        let Write { writer, how, .. } = &mut *self;
+        let outcome = ready!(writer.poll(*how, cx));
         let done = writer.finish();
         let storage = writer.once.take_storage().expect("nothing is in flight");
         let buf = storage.into_inner(writer.stream.run.shelf());
@@ -147,7 +148,7 @@ impl<'a, B: IoBuf> WriteFds<'a, B> {
             }
         }
         // The descriptors went with what went first: the rest is bytes.
-        writer.poll(true, cx)
+        writer.poll(How::All, cx)
     }
 }
 
@@ -167,6 +168,35 @@ impl<B: IoBuf> Future for WriteFds<'_, B> {
     }
 }
 
+/// Sends all of several buffers.
+pub(super) struct WriteSeveral<'a, L> {
+    writer: Writer<'a>,
+    buffers: PhantomData<fn() -> L>,
+}
+
+impl<'a, L: IoBufs> WriteSeveral<'a, L> {
+    pub(super) fn new(stream: &'a Halves, bufs: L) -> Self {
+        let storage = Storage::several_to_send(bufs, stream.run.shelf());
+        WriteSeveral { writer: Writer::new(stream, Some(storage)), buffers: PhantomData }
+    }
+}
+
+impl<L: IoBufs> Future for WriteSeveral<'_, L> {
+    type Output = Result<L, BufError<L>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let writer = &mut self.writer;
+        let outcome = ready!(writer.poll(How::Several, cx));
+        let done = writer.finish();
+        let storage = writer.once.take_storage().expect("nothing is in flight");
+        let bufs = storage.into_several(writer.stream.run.shelf());
+        Poll::Ready(match outcome {
+            Ok(()) => Ok(bufs),
+            Err(error) => Err(BufError::new(error, done, bufs)),
+        })
+    }
+}
+
 /// Checks what the kernel would refuse without a word, or with one that says little.
 fn check_fds(run: &Run, len: usize, fds: &[Descriptor]) -> io::Result<()> {
     if len == 0 {
@@ -174,6 +204,16 @@ fn check_fds(run: &Run, len: usize, fds: &[Descriptor]) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     run.host().check_to_send(fds)
+}
+
+/// How much is written, and from where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum How {
+    /// What goes at once.
+    Once,
+    All,
+    /// All of what lies in several places.
+    Several,
 }
 
 /// Whether the memory is sent from where it is.
@@ -263,14 +303,14 @@ impl<'a> Writer<'a> {
     }
 
     /// Sends what is in the storage. After the end, [`finish`](Writer::finish) has the outcome.
-    fn poll(&mut self, all: bool, cx: &mut Context<'_>) -> Poll<Result> {
+    fn poll(&mut self, how: How, cx: &mut Context<'_>) -> Poll<Result> {
         if !self.entered {
             self.enter()?;
         }
         if self.once.is_in_flight() {
             ready!(self.poll_operation(cx))?;
             // What went out is reported, whatever was cancelled meanwhile (rule D4).
-            if self.done > 0 && (!all || self.done == self.len()) {
+            if self.done > 0 && (how == How::Once || self.done == self.len()) {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -280,14 +320,21 @@ impl<'a> Writer<'a> {
             ready!(run.poll_budget(&mut self.pause, cx));
             return Poll::Ready(Ok(()));
         }
-        let zero_copy = all && zero_copy.is_some_and(|least| self.wants_zero_copy(least));
+        let zero_copy =
+            how == How::All && zero_copy.is_some_and(|least| self.wants_zero_copy(least));
         let (fd, done) = (&self.stream.fd, self.done);
         let through = fd.through();
         self.once.start(run, cx, |storage| {
             let storage = storage.expect("looked at above");
             match through {
                 Through::Socket if zero_copy => Submission::send_zero_copy(fd, storage, done),
-                Through::Socket => Submission::send(fd, storage, done, all),
+                Through::Socket if how == How::Several => {
+                    Submission::send_several(fd, storage, done)
+                }
+                Through::Socket => Submission::send(fd, storage, done, how == How::All),
+                Through::Pipe if how == How::Several => {
+                    Submission::write_several(fd, storage, done, HERE)
+                }
                 Through::Pipe => Submission::write(fd, storage, done, HERE),
             }
         });

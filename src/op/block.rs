@@ -3,7 +3,7 @@
 use std::any::TypeId;
 use std::ptr::NonNull;
 
-use crate::ring::{Descriptors, Entry, Envelope, Host, Region, SockAddr};
+use crate::ring::{Descriptors, Entry, Envelope, Host, Pieces, Region, SockAddr};
 
 use super::buf::{IoBuf, IoBufMut};
 use super::names::Names;
@@ -32,6 +32,8 @@ struct Header {
     filled: usize,
     /// What tells the kernel about a message, in the value.
     envelope: Option<NonNull<Envelope>>,
+    /// What tells it where the memory lies if that is in several places, in the value. Then it has no start.
+    pieces: Option<NonNull<Pieces>>,
 }
 
 #[repr(C)]
@@ -96,7 +98,8 @@ impl Storage {
     ) -> Storage {
         let (value_type, start) = (TypeId::of::<S>(), std::ptr::null_mut());
         let free = free::<S>;
-        let header = Header { value: value_type, free, start, len: 0, filled: 0, envelope: None };
+        let (envelope, pieces) = (None, None);
+        let header = Header { value: value_type, free, start, len: 0, filled: 0, envelope, pieces };
         let mut block = shelf.take::<Block<S>>();
         // SAFETY: memory for it, which nobody else has.
         unsafe {
@@ -211,6 +214,22 @@ impl Storage {
         } else {
             Descriptors::default()
         }
+    }
+
+    /// Says that the memory lies in several places.
+    ///
+    /// # Safety
+    /// The pieces are a part of the value, which has no memory else.
+    pub(super) unsafe fn set_pieces(&mut self, pieces: NonNull<Pieces>) {
+        self.header_mut().pieces = Some(pieces);
+    }
+
+    /// Where the memory lies. The kernel does not have it.
+    pub(super) fn pieces(&mut self) -> &mut Pieces {
+        let mut pieces = self.header().pieces.expect("it lies in several places");
+        // SAFETY: they lie in the value, which is ours alone while nothing is in flight: storage that is not
+        // inside a slot is not known to the kernel.
+        unsafe { pieces.as_mut() }
     }
 
     /// Copies bytes behind what is filled, as many as fit, and says how many.

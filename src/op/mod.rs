@@ -30,6 +30,7 @@ mod pool;
 mod pools;
 mod queue;
 mod raw;
+mod several;
 mod shelf;
 mod state;
 mod stubborn;
@@ -47,6 +48,7 @@ pub use pool::Chunk;
 pub(crate) use pool::{Pool, PoolLimits};
 pub(crate) use pools::{MESSAGE_GROUP, Pools};
 pub use raw::RawOperation;
+pub use several::{IoBufs, IoBufsMut};
 pub(crate) use shelf::Shelf;
 #[cfg(feature = "testing")]
 pub(crate) use state::{Event, Phase, State, Step};

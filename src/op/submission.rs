@@ -114,6 +114,32 @@ impl Submission {
         Submission::with_memory(&Kind::WRITE, request, fd, storage)
     }
 
+    /// Sends what lies in several places of the storage from byte `done` on, not less than the rest.
+    pub(crate) fn send_several(fd: &Fd, mut storage: Storage, done: usize) -> Submission {
+        let header = storage.header_region(done);
+        let request = Request::SendPieces { fd: fd.as_raw_fd(), header };
+        Submission::with_memory(&Kind::SEND, request, fd, storage)
+    }
+
+    /// Writes what lies in several places of the storage from byte `done` on.
+    pub(crate) fn write_several(fd: &Fd, mut storage: Storage, done: usize, at: u64) -> Submission {
+        let list = storage.list_region(done);
+        let request = Request::WritePieces { fd: fd.as_raw_fd(), list, at };
+        Submission::with_memory(&Kind::WRITE, request, fd, storage)
+    }
+
+    /// Writes to byte `at` of a file on what lies in several places of the storage from byte `done` on.
+    pub(crate) fn write_several_at(fd: &Fd, storage: Storage, done: usize, at: u64) -> Submission {
+        Submission { kind: &Kind::WRITE_AT, ..Submission::write_several(fd, storage, done, at) }
+    }
+
+    /// Reads from byte `at` of a file on into several places of the storage, behind what is filled already.
+    pub(crate) fn read_several_at(fd: &Fd, mut storage: Storage, at: u64) -> Submission {
+        let list = storage.list_region(storage.filled());
+        let request = Request::ReadPieces { fd: fd.as_raw_fd(), list, at };
+        Submission::with_memory(&Kind::READ_AT, request, fd, storage)
+    }
+
     /// Sends what is in the storage from byte `done` on; with `all` not less than the rest.
     #[inline]
     pub(crate) fn send(fd: &Fd, mut storage: Storage, done: usize, all: bool) -> Submission {

@@ -556,7 +556,10 @@ impl Slot {
         let begin = buffer.map_or(0, |picked| pools.was_picked(self.kind, picked, result));
         let count = usize::try_from(result).unwrap_or(0);
         match (&mut self.storage, &self.request) {
-            (Some(storage), Request::Recv { .. } | Request::Read { .. }) => {
+            (
+                Some(storage),
+                Request::Recv { .. } | Request::Read { .. } | Request::ReadPieces { .. },
+            ) => {
                 storage.fill(count);
             }
             (Some(storage), Request::RecvMsg { .. }) => storage.end_receive(result, host),

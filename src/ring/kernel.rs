@@ -389,6 +389,15 @@ fn entry_for(request: &Request) -> squeue::Entry {
                 .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
                 .build()
         }
+        Request::WritePieces { fd, list, at } => {
+            opcode::Writev::new(Fd(fd), list.address().cast(), count_of(list)).offset(at).build()
+        }
+        Request::ReadPieces { fd, list, at } => {
+            opcode::Readv::new(Fd(fd), list.address().cast(), count_of(list)).offset(at).build()
+        }
+        Request::SendPieces { fd, header } => opcode::SendMsg::new(Fd(fd), header.address().cast())
+            .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32)
+            .build(),
         Request::File(request) => file::entry_for(&request),
         Request::Poll { fd, events } => opcode::PollAdd::new(Fd(fd), events).build(),
         Request::SendMsg { fd, message } => opcode::SendMsg::new(Fd(fd), message.address().cast())
@@ -413,4 +422,9 @@ fn entry_for(request: &Request) -> squeue::Entry {
             opcode::Close::new(Fd(fd)).build().flags(how)
         }
     }
+}
+
+/// How many pieces of memory a list names.
+fn count_of(list: Region) -> u32 {
+    list.len() / size_of::<libc::iovec>() as u32
 }

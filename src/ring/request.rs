@@ -71,6 +71,12 @@ pub(crate) enum Request {
     ReadPool { fd: RawFd, group: u16, multishot: bool },
     /// Write from memory, to byte `at` of a file on (or [`HERE`]).
     Write { fd: RawFd, from: Region, at: u64 },
+    /// Write what lies in several places, as [`Write`](Request::Write); the region is a list of them.
+    WritePieces { fd: RawFd, list: Region, at: u64 },
+    /// Read into several places, as [`Read`](Request::Read).
+    ReadPieces { fd: RawFd, list: Region, at: u64 },
+    /// Send all that lies in several places; the region is the header that points to their list.
+    SendPieces { fd: RawFd, header: Region },
     /// Send from memory; with `all` the kernel goes on until everything is sent or an error.
     Send { fd: RawFd, from: Region, all: bool },
     /// Send all of the memory from where it is. The first completion says what was sent, with more to

@@ -296,7 +296,13 @@ impl Machine {
         self.disk.files.close(open.node);
     }
 
-    pub(super) fn read_node(&mut self, open: OpenNode, into: Region, at: u64) -> Result<i32, i32> {
+    pub(super) fn read_node(
+        &mut self,
+        open: OpenNode,
+        room: usize,
+        at: u64,
+        write: impl FnOnce(&[u8]),
+    ) -> Result<i32, i32> {
         self.disk.check()?;
         if !open.reads {
             return Err(libc::EBADF);
@@ -305,17 +311,17 @@ impl Machine {
             return Err(libc::EINVAL);
         }
         let left = self.disk.files.len(open.node)?.saturating_sub(at);
-        let count = self.cut(left.min(into.len().into()) as usize);
+        let count = self.cut(left.min(room as u64) as usize);
         let now = self.since_start();
         let node = self.disk.files.node(open.node);
         node.accessed = now;
         if let Content::Regular(bytes) = &node.content {
-            memory::write(into, 0, &bytes[at.min(bytes.len() as u64) as usize..][..count]);
+            write(&bytes[at.min(bytes.len() as u64) as usize..][..count]);
         }
         Ok(count as i32)
     }
 
-    pub(super) fn write_node(&mut self, open: OpenNode, from: Region, at: u64) -> Result<i32, i32> {
+    pub(super) fn write_node(&mut self, open: OpenNode, bytes: &[u8], at: u64) -> Result<i32, i32> {
         self.disk.check()?;
         if !open.writes {
             return Err(libc::EBADF);
@@ -324,8 +330,7 @@ impl Machine {
             return Err(libc::EINVAL);
         }
         let at = if open.appends { self.disk.files.len(open.node)? } else { at };
-        let count = self.cut(from.len() as usize);
-        let bytes = memory::read(from, 0, count);
+        let bytes = &bytes[..self.cut(bytes.len())];
         self.disk.files.write(open.node, at, bytes, self.since_start()).map(|count| count as i32)
     }
 

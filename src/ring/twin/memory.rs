@@ -13,6 +13,7 @@ use std::ptr;
 use super::super::address::SockAddr;
 use super::super::control::{self, MOST_DESCRIPTORS};
 use super::super::message::{CONTROL, Head, PAYLOAD};
+use super::super::pieces;
 use super::super::request::Region;
 
 /// Copies `bytes` to the region, `at` bytes from its start.
@@ -95,6 +96,47 @@ pub(super) fn read_two_paths(region: Region, second: u32) -> (Vec<u8>, Vec<u8>) 
 /// So many bytes, and the path behind them.
 pub(super) fn read_split(region: Region, at: usize) -> (Vec<u8>, Vec<u8>) {
     (read(region, 0, at).to_vec(), read_path(region.after(at as u32)))
+}
+
+/// The list of pieces that a header points to.
+pub(super) fn list_of(header: Region) -> Region {
+    // SAFETY: a request names the header of pieces.
+    unsafe { pieces::list_of(header) }
+}
+
+/// The pieces of memory that a list names.
+fn pieces_of(list: Region) -> impl Iterator<Item = Region> {
+    // SAFETY: a request names a list of pieces.
+    (0..).map_while(move |number| unsafe { pieces::piece_of(list, number) })
+}
+
+/// The first piece stands for all of them where the memory is looked at.
+pub(super) fn first_of(list: Region) -> Option<Region> {
+    pieces_of(list).next()
+}
+
+/// How much fits into the pieces.
+pub(super) fn room(list: Region) -> usize {
+    pieces_of(list).map(|piece| piece.len() as usize).sum()
+}
+
+/// What lies in the pieces from byte `at` on.
+pub(super) fn gather(list: Region, mut at: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for piece in pieces_of(list) {
+        bytes.extend_from_slice(read(piece, at, usize::MAX));
+        at = at.saturating_sub(piece.len() as usize);
+    }
+    bytes
+}
+
+/// Copies bytes into the pieces, one behind the other.
+pub(super) fn scatter(list: Region, mut bytes: &[u8]) {
+    for piece in pieces_of(list) {
+        let (here, rest) = bytes.split_at(bytes.len().min(piece.len() as usize));
+        write(piece, 0, here);
+        bytes = rest;
+    }
 }
 
 /// The bytes of a message, whose `msghdr` lies in the region.

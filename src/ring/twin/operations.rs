@@ -105,6 +105,9 @@ pub(super) fn describe(request: &Request) -> &'static Description {
         Request::Read { .. } => &READ,
         Request::ReadPool { .. } => &READ_POOL,
         Request::Write { .. } => &WRITE,
+        Request::SendPieces { .. } => &SEND_PIECES,
+        Request::ReadPieces { .. } => &READ_PIECES,
+        Request::WritePieces { .. } => &WRITE_PIECES,
         Request::File(request) => disk::describe(request),
         Request::Poll { events, .. } if waits_to_write(*events) => &POLL_OUT,
         Request::Poll { .. } => &POLL_IN,
@@ -129,6 +132,9 @@ pub(super) fn descriptor(request: &Request) -> Option<RawFd> {
         | Request::Read { fd, .. }
         | Request::ReadPool { fd, .. }
         | Request::Write { fd, .. }
+        | Request::ReadPieces { fd, .. }
+        | Request::WritePieces { fd, .. }
+        | Request::SendPieces { fd, .. }
         | Request::Send { fd, .. }
         | Request::SendZeroCopy { fd, .. }
         | Request::Poll { fd, .. }
@@ -145,6 +151,7 @@ pub(super) fn written(request: &Request) -> Option<Region> {
         Request::Recv { into, .. } | Request::Read { into, .. } => Some(into),
         Request::File(ref request) => disk::written(request),
         Request::RecvMsg { message, .. } => Some(memory::message_bytes(message)),
+        Request::ReadPieces { list, .. } => memory::first_of(list),
         _ => None,
     }
 }
@@ -156,6 +163,8 @@ pub(super) fn read_from(request: &Request) -> Option<Region> {
         | Request::SendZeroCopy { from, .. }
         | Request::Write { from, .. } => Some(from),
         Request::SendMsg { message, .. } => Some(memory::message_bytes(message)),
+        Request::WritePieces { list, .. } => memory::first_of(list),
+        Request::SendPieces { header, .. } => memory::first_of(memory::list_of(header)),
         Request::Connect { to, .. } => Some(to),
         Request::File(ref request) => disk::read_from(request),
         _ => None,
@@ -184,7 +193,9 @@ impl Op {
     /// What it ends with when it is stopped: what was transferred is reported.
     pub(super) fn stopped(&self, error: i32) -> i32 {
         match self.request {
-            Request::Send { .. } | Request::SendZeroCopy { .. } if self.done > 0 => {
+            Request::Send { .. } | Request::SendZeroCopy { .. } | Request::SendPieces { .. }
+                if self.done > 0 =>
+            {
                 self.done as i32
             }
             _ => -error,
@@ -373,7 +384,10 @@ static READ: Description = Description {
     attempt: |machine, op| {
         let Request::Read { into, at, .. } = op.request else { return failed(libc::EINVAL) };
         if let Some(open) = machine.node_of(op.file) {
-            return counted(machine.read_node(open, into, at));
+            let room = into.len() as usize;
+            return counted(
+                machine.read_node(open, room, at, |bytes| memory::write(into, 0, bytes)),
+            );
         }
         read(machine, op, |machine, pipe| Attempt::Done(read_into(machine, pipe, into), None))
     },
@@ -425,14 +439,56 @@ static WRITE: Description = Description {
     attempt: |machine, op| {
         let Request::Write { from, at, .. } = op.request else { return failed(libc::EINVAL) };
         if let Some(open) = machine.node_of(op.file) {
-            return counted(machine.write_node(open, from, at));
+            return counted(machine.write_node(open, memory::read(from, 0, usize::MAX), at));
         }
-        let Some(pipe) = op.pipe(machine, PipeEnd::Writer) else { return failed(libc::EBADF) };
-        match machine.write_pipe(pipe, memory::read(from, 0, usize::MAX)) {
-            None => Attempt::Blocked(Interest::Write),
-            Some(Ok(count)) => Attempt::Done(count as i32, None),
-            Some(Err(errno)) => failed(errno),
+        write(machine, op, memory::read(from, 0, usize::MAX))
+    },
+};
+
+fn write(machine: &mut Machine, op: &Op, bytes: &[u8]) -> Attempt {
+    let Some(pipe) = op.pipe(machine, PipeEnd::Writer) else { return failed(libc::EBADF) };
+    match machine.write_pipe(pipe, bytes) {
+        None => Attempt::Blocked(Interest::Write),
+        Some(Ok(count)) => Attempt::Done(count as i32, None),
+        Some(Err(errno)) => failed(errno),
+    }
+}
+
+static WRITE_PIECES: Description = Description {
+    name: "writev",
+    class: Class::Polled,
+    interrupted: Some(Interest::Write),
+    attempt: |machine, op| {
+        let Request::WritePieces { list, at, .. } = op.request else { return failed(libc::EINVAL) };
+        let bytes = memory::gather(list, 0);
+        match machine.node_of(op.file) {
+            Some(open) => counted(machine.write_node(open, &bytes, at)),
+            None => write(machine, op, &bytes),
         }
+    },
+};
+
+/// Only files are read so.
+static READ_PIECES: Description = Description {
+    name: "readv",
+    class: Class::Polled,
+    interrupted: Some(Interest::Read),
+    attempt: |machine, op| {
+        let Request::ReadPieces { list, at, .. } = op.request else { return failed(libc::EINVAL) };
+        let Some(open) = machine.node_of(op.file) else { return failed(libc::EBADF) };
+        let room = memory::room(list);
+        counted(machine.read_node(open, room, at, |bytes| memory::scatter(list, bytes)))
+    },
+};
+
+static SEND_PIECES: Description = Description {
+    name: "send of several",
+    class: Class::Polled,
+    interrupted: Some(Interest::Write),
+    attempt: |machine, op| {
+        let Request::SendPieces { header, .. } = op.request else { return failed(libc::EINVAL) };
+        let rest = memory::gather(memory::list_of(header), op.done as usize);
+        send(machine, op, &rest, true)
     },
 };
 
@@ -442,7 +498,8 @@ static SEND: Description = Description {
     interrupted: Some(Interest::Write),
     attempt: |machine, op| {
         let Request::Send { from, all, .. } = op.request else { return failed(libc::EINVAL) };
-        send(machine, op, from, all)
+        let rest = memory::read(from, op.done as usize, usize::MAX);
+        send(machine, op, rest, all)
     },
 };
 
@@ -455,23 +512,25 @@ static SEND_ZERO_COPY: Description = Description {
         if machine.no_zero_copy {
             return failed(libc::EOPNOTSUPP);
         }
-        send(machine, op, from, true)
+        let rest = memory::read(from, op.done as usize, usize::MAX);
+        send(machine, op, rest, true)
     },
 };
 
-fn send(machine: &mut Machine, op: &mut Op, from: Region, all: bool) -> Attempt {
+/// Sends some of what is left.
+fn send(machine: &mut Machine, op: &mut Op, rest: &[u8], all: bool) -> Attempt {
     let (conn, side) = match op.conn(machine) {
         Ok(found) => found,
         Err(NoStream::NotYet) => return Attempt::Blocked(Interest::Write),
         Err(NoStream::Never) => return failed(libc::EPIPE),
     };
-    match machine.send(conn, side, memory::read(from, op.done as usize, usize::MAX)) {
+    match machine.send(conn, side, rest) {
         None => Attempt::Blocked(Interest::Write),
         // What was sent before is reported; the error comes with the next operation.
         Some(Err(errno)) => Attempt::Done(op.stopped(errno), None),
         Some(Ok(count)) => {
             op.done += count as u32;
-            if all && op.done < from.len() {
+            if all && count < rest.len() {
                 Attempt::Again
             } else {
                 Attempt::Done(op.done as i32, None)
