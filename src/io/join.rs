@@ -5,7 +5,7 @@ use std::future::Future;
 use crate::error::Result;
 use crate::op::{BufError, Chunk, IoBuf, IoBufMut};
 
-use super::{Close, Read, Write, worse};
+use super::{Close, Direct, Read, Write, worse};
 
 /// Makes one stream of something to read and something to write: of the two pipes of a child process, say.
 ///
@@ -76,6 +76,10 @@ impl<R, W: Write> Write for Joined<R, W> {
 
     fn finish(&self) -> impl Future<Output = Result> {
         self.write.finish()
+    }
+
+    fn direct(&self) -> Option<Direct<'_>> {
+        self.write.direct()
     }
 }
 

@@ -169,6 +169,10 @@ macro_rules! writes {
                 let $this = self;
                 $finish
             }
+
+            fn direct(&self) -> Option<crate::io::Direct<'_>> {
+                Some(crate::io::Direct::new(&self.halves))
+            }
         }
     };
 }

@@ -4,13 +4,13 @@ use std::io;
 use std::marker::PhantomData;
 use std::mem;
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result};
 use crate::exec::{self, OneShot, Operation, Pause, Run};
-use crate::op::{BufError, Finished, IoBuf, IoBufs, Storage, Submission, Through};
+use crate::op::{BufError, Fd, Finished, IoBuf, IoBufs, Storage, Submission, Through};
 use crate::ring::{Descriptor, HERE};
 
 use super::halves::Halves;
@@ -206,6 +206,30 @@ fn check_fds(run: &Run, len: usize, fds: &[Descriptor]) -> io::Result<()> {
     run.host().check_to_send(fds)
 }
 
+/// Moves all of so many bytes out of a pipe.
+pub(super) struct Splice<'a> {
+    writer: Writer<'a>,
+    pipe: RawFd,
+}
+
+impl<'a> Splice<'a> {
+    pub(super) fn new(stream: &'a Halves, pipe: &Fd, len: usize) -> Self {
+        let writer = Writer::new(stream, Some(Storage::piped(pipe.clone(), len)));
+        Splice { writer, pipe: pipe.as_raw_fd() }
+    }
+}
+
+impl Future for Splice<'_> {
+    type Output = Result<(), BufError<()>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let how = How::Splice(self.pipe);
+        let outcome = ready!(self.writer.poll(how, cx));
+        let done = self.writer.finish();
+        Poll::Ready(outcome.map_err(|error| BufError::new(error, done, ())))
+    }
+}
+
 /// How much is written, and from where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum How {
@@ -214,6 +238,8 @@ enum How {
     All,
     /// All of what lies in several places.
     Several,
+    /// All that is to be moved out of a pipe.
+    Splice(RawFd),
 }
 
 /// Whether the memory is sent from where it is.
@@ -326,16 +352,13 @@ impl<'a> Writer<'a> {
         let through = fd.through();
         self.once.start(run, cx, |storage| {
             let storage = storage.expect("looked at above");
-            match through {
-                Through::Socket if zero_copy => Submission::send_zero_copy(fd, storage, done),
-                Through::Socket if how == How::Several => {
-                    Submission::send_several(fd, storage, done)
-                }
-                Through::Socket => Submission::send(fd, storage, done, how == How::All),
-                Through::Pipe if how == How::Several => {
-                    Submission::write_several(fd, storage, done, HERE)
-                }
-                Through::Pipe => Submission::write(fd, storage, done, HERE),
+            match (how, through) {
+                (How::Splice(pipe), _) => Submission::splice_out(pipe, storage, done, fd),
+                (How::Several, Through::Socket) => Submission::send_several(fd, storage, done),
+                (How::Several, Through::Pipe) => Submission::write_several(fd, storage, done, HERE),
+                (_, Through::Socket) if zero_copy => Submission::send_zero_copy(fd, storage, done),
+                (_, Through::Socket) => Submission::send(fd, storage, done, how == How::All),
+                (_, Through::Pipe) => Submission::write(fd, storage, done, HERE),
             }
         });
         Poll::Pending

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use crate::error::Result;
 use crate::op::{BufError, Chunk, IoBuf, IoBufMut};
 
+use super::direct::Direct;
+
 /// What bytes can be read from.
 ///
 /// One task reads at a time; another one gets [`Error::Busy`](crate::Error::Busy). What has come for a
@@ -105,6 +107,12 @@ pub trait Write {
     /// # Errors
     /// What the stream fails with; [`Error::Busy`](crate::Error::Busy); `Cancelled`.
     fn finish(&self) -> impl Future<Output = Result>;
+
+    /// Where the kernel can write by itself, if what is written here goes out as it is and at once. A stream that
+    /// keeps bytes or changes them has no such place.
+    fn direct(&self) -> Option<Direct<'_>> {
+        None
+    }
 }
 
 /// What is to be closed.
@@ -156,6 +164,10 @@ macro_rules! forward {
 
             fn finish(&self) -> impl Future<Output = Result> {
                 S::finish(self)
+            }
+
+            fn direct(&self) -> Option<Direct<'_>> {
+                S::direct(self)
             }
         }
     )*};

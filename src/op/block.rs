@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use crate::ring::{Descriptors, Entry, Envelope, Host, Pieces, Region, SockAddr};
 
 use super::buf::{IoBuf, IoBufMut};
+use super::fd::Fd;
 use super::names::Names;
 use super::shelf::Shelf;
 
@@ -73,6 +74,11 @@ impl Storage {
     /// What is to be dropped when an operation has ended.
     pub(super) fn keep<K: 'static>(keep: K) -> Storage {
         Storage::new(keep, &Shelf::default(), |_| (std::ptr::null_mut(), 0))
+    }
+
+    /// A pipe that is kept, and how many bytes are to be moved out of it.
+    pub(crate) fn piped(pipe: Fd, len: usize) -> Storage {
+        Storage::new(pipe, &Shelf::default(), |_| (std::ptr::null_mut(), len))
     }
 
     /// What an operation is to find where it is, with the entry that was made of it there.

@@ -63,6 +63,12 @@ impl Kind {
     pub(crate) const RECV_MESSAGE: Kind = Kind::total("recvmsg", Disposer::Forget);
     /// A datagram goes out whole, or not at all.
     pub(crate) const SEND_MESSAGE: Kind = Kind::total("sendmsg", Disposer::Forget);
+    /// It blocks in a worker of the kernel, where a cancel interrupts it: what was moved is told.
+    pub(crate) const SPLICE: Kind = Kind {
+        class: CancelClass::Partial,
+        polled: false,
+        ..Kind::total("splice", Disposer::Forget)
+    };
     pub(crate) const CONNECT: Kind = Kind {
         class: CancelClass::Terminal,
         repeatable: false,

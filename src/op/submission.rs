@@ -3,7 +3,7 @@
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::ring::{Process, Request, SockAddr};
+use crate::ring::{HERE, Process, Request, SockAddr};
 
 use super::block::Storage;
 use super::fd::{Fd, Sole};
@@ -153,6 +153,19 @@ impl Submission {
     pub(crate) fn send_zero_copy(fd: &Fd, mut storage: Storage, done: usize) -> Submission {
         let request = Request::SendZeroCopy { fd: fd.as_raw_fd(), from: storage.region(done) };
         Submission::with_memory(&Kind::SEND, request, fd, storage)
+    }
+
+    /// Moves at most so many bytes from byte `at` of a file on into a pipe.
+    pub(crate) fn splice_in(fd: &Fd, at: u64, pipe: &Fd, len: u32) -> Submission {
+        let request = Request::Splice { from: fd.as_raw_fd(), at, to: pipe.as_raw_fd(), len };
+        Submission::with_memory(&Kind::SPLICE, request, fd, Storage::keep(pipe.clone()))
+    }
+
+    /// Moves what is left behind the first `done` bytes out of a pipe, which is kept in the storage.
+    pub(crate) fn splice_out(pipe: RawFd, storage: Storage, done: usize, to: &Fd) -> Submission {
+        let len = (storage.len() - done) as u32;
+        let request = Request::Splice { from: pipe, at: HERE, to: to.as_raw_fd(), len };
+        Submission::with_memory(&Kind::SPLICE, request, to, storage)
     }
 
     /// Sends the message in the storage.

@@ -65,6 +65,11 @@ impl Host {
         of!(self, either => either.standard(number)).map(|raw| self.name(raw))
     }
 
+    /// Has a pipe hold so many bytes if it may, and says how many it does.
+    pub(crate) fn widen_pipe(&self, fd: RawFd, bytes: u32) -> u32 {
+        of!(self, either => either.widen_pipe(fd, bytes))
+    }
+
     /// A UDP socket that is bound to `address`.
     pub(crate) fn udp_socket(&self, address: SocketAddr) -> io::Result<Descriptor> {
         of!(self, either => either.udp_socket(address)).map(|raw| self.name(raw))

@@ -398,6 +398,9 @@ fn entry_for(request: &Request) -> squeue::Entry {
         Request::SendPieces { fd, header } => opcode::SendMsg::new(Fd(fd), header.address().cast())
             .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32)
             .build(),
+        Request::Splice { from, at, to, len } => {
+            opcode::Splice::new(Fd(from), at as i64, Fd(to), HERE as i64, len).build()
+        }
         Request::File(request) => file::entry_for(&request),
         Request::Poll { fd, events } => opcode::PollAdd::new(Fd(fd), events).build(),
         Request::SendMsg { fd, message } => opcode::SendMsg::new(Fd(fd), message.address().cast())

@@ -18,6 +18,16 @@ impl Linux {
         Ok((reader, writer))
     }
 
+    /// Has a pipe hold so many bytes, and says how many it does.
+    pub(super) fn widen_pipe(self, fd: RawFd, bytes: u32) -> u32 {
+        // SAFETY: no memory is involved. Where it may not be wider it stays as it is.
+        let held = unsafe {
+            libc::fcntl(fd, libc::F_SETPIPE_SZ, bytes as libc::c_int);
+            libc::fcntl(fd, libc::F_GETPIPE_SZ)
+        };
+        u32::try_from(held).unwrap_or(0)
+    }
+
     /// A descriptor for the standard input, output or error: a duplicate. But with a non-blocking one the
     /// ring could not wait, and to change that would change it for all processes that share it. A pipe
     /// or a terminal can be opened once more instead.

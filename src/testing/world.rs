@@ -357,6 +357,12 @@ impl World {
         self.world.refuse_zero_copy(refuse);
     }
 
+    /// Has the kernel refuse to move bytes from a file to a stream by itself with `EINVAL`, as it does for file
+    /// systems that cannot ([`File::send_to`](crate::fs::File::send_to)); or not any more.
+    pub fn refuse_splice(&self, refuse: bool) {
+        self.world.refuse_splice(refuse);
+    }
+
     /// Runs that begin from now on get no ring but this error number: `ENOSYS`, `EPERM`, `ENOMEM`.
     /// `None` ends that.
     ///

@@ -34,4 +34,5 @@ mod ring;
 mod send;
 mod setup;
 mod sockets;
+mod splice;
 mod world;

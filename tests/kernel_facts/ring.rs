@@ -321,6 +321,11 @@ impl Ring {
         self.push(opcode::Fsync::new(fd(&file)).build())
     }
 
+    /// Moves bytes out of a pipe.
+    pub fn splice(&mut self, pipe: impl AsFd, to: impl AsFd, len: u32) -> Token {
+        self.push(opcode::Splice::new(fd(&pipe), -1, fd(&to), -1, len).build())
+    }
+
     pub fn shutdown(&mut self, socket: impl AsFd) -> Token {
         self.push(opcode::Shutdown::new(fd(&socket), libc::SHUT_RDWR).build())
     }

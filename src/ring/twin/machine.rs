@@ -44,6 +44,8 @@ pub(super) struct Machine {
     pub(super) no_multishots: bool,
     /// It sends nothing without a copy.
     pub(super) no_zero_copy: bool,
+    /// It cannot move bytes by itself.
+    pub(super) no_splice: bool,
 }
 
 /// Something that will happen by itself.
@@ -99,6 +101,7 @@ impl Machine {
             setup_refusal: None,
             no_multishots,
             no_zero_copy: false,
+            no_splice: false,
         }
     }
 

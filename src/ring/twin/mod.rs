@@ -57,6 +57,7 @@ mod filesystem;
 mod journal;
 mod machine;
 mod memory;
+mod moves;
 mod network;
 mod object;
 mod operations;

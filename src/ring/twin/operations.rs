@@ -15,6 +15,7 @@ use super::disk;
 use super::files::File;
 use super::machine::Machine;
 use super::memory;
+use super::moves::{READ_PIECES, SEND_PIECES, SPLICE, WRITE_PIECES};
 use super::object::Object;
 use super::pipe::{Pipe, PipeEnd};
 use super::queue::RingState;
@@ -106,6 +107,7 @@ pub(super) fn describe(request: &Request) -> &'static Description {
         Request::ReadPool { .. } => &READ_POOL,
         Request::Write { .. } => &WRITE,
         Request::SendPieces { .. } => &SEND_PIECES,
+        Request::Splice { .. } => &SPLICE,
         Request::ReadPieces { .. } => &READ_PIECES,
         Request::WritePieces { .. } => &WRITE_PIECES,
         Request::File(request) => disk::describe(request),
@@ -135,6 +137,7 @@ pub(super) fn descriptor(request: &Request) -> Option<RawFd> {
         | Request::ReadPieces { fd, .. }
         | Request::WritePieces { fd, .. }
         | Request::SendPieces { fd, .. }
+        | Request::Splice { to: fd, .. }
         | Request::Send { fd, .. }
         | Request::SendZeroCopy { fd, .. }
         | Request::Poll { fd, .. }
@@ -202,7 +205,7 @@ impl Op {
         }
     }
 
-    fn conn(&self, machine: &Machine) -> Result<(Key<Conn>, Side), NoStream> {
+    pub(super) fn conn(&self, machine: &Machine) -> Result<(Key<Conn>, Side), NoStream> {
         let file = self.file.and_then(|file| machine.files.table.get(file));
         match file.map(|file| &file.object) {
             Some(Object::Stream { conn, side, .. }) => Ok((*conn, *side)),
@@ -212,7 +215,7 @@ impl Op {
     }
 
     /// The pipe, if the descriptor is this end of one.
-    fn pipe(&self, machine: &Machine, end: PipeEnd) -> Option<Key<Pipe>> {
+    pub(super) fn pipe(&self, machine: &Machine, end: PipeEnd) -> Option<Key<Pipe>> {
         match machine.files.table.get(self.file?)?.object {
             Object::Pipe { pipe, end: which } if which == end => Some(pipe),
             _ => None,
@@ -220,7 +223,7 @@ impl Op {
     }
 }
 
-enum NoStream {
+pub(super) enum NoStream {
     NotYet,
     Never,
 }
@@ -445,7 +448,8 @@ static WRITE: Description = Description {
     },
 };
 
-fn write(machine: &mut Machine, op: &Op, bytes: &[u8]) -> Attempt {
+/// Writes some of it to a pipe.
+pub(super) fn write(machine: &mut Machine, op: &Op, bytes: &[u8]) -> Attempt {
     let Some(pipe) = op.pipe(machine, PipeEnd::Writer) else { return failed(libc::EBADF) };
     match machine.write_pipe(pipe, bytes) {
         None => Attempt::Blocked(Interest::Write),
@@ -453,44 +457,6 @@ fn write(machine: &mut Machine, op: &Op, bytes: &[u8]) -> Attempt {
         Some(Err(errno)) => failed(errno),
     }
 }
-
-static WRITE_PIECES: Description = Description {
-    name: "writev",
-    class: Class::Polled,
-    interrupted: Some(Interest::Write),
-    attempt: |machine, op| {
-        let Request::WritePieces { list, at, .. } = op.request else { return failed(libc::EINVAL) };
-        let bytes = memory::gather(list, 0);
-        match machine.node_of(op.file) {
-            Some(open) => counted(machine.write_node(open, &bytes, at)),
-            None => write(machine, op, &bytes),
-        }
-    },
-};
-
-/// Only files are read so.
-static READ_PIECES: Description = Description {
-    name: "readv",
-    class: Class::Polled,
-    interrupted: Some(Interest::Read),
-    attempt: |machine, op| {
-        let Request::ReadPieces { list, at, .. } = op.request else { return failed(libc::EINVAL) };
-        let Some(open) = machine.node_of(op.file) else { return failed(libc::EBADF) };
-        let room = memory::room(list);
-        counted(machine.read_node(open, room, at, |bytes| memory::scatter(list, bytes)))
-    },
-};
-
-static SEND_PIECES: Description = Description {
-    name: "send of several",
-    class: Class::Polled,
-    interrupted: Some(Interest::Write),
-    attempt: |machine, op| {
-        let Request::SendPieces { header, .. } = op.request else { return failed(libc::EINVAL) };
-        let rest = memory::gather(memory::list_of(header), op.done as usize);
-        send(machine, op, &rest, true)
-    },
-};
 
 static SEND: Description = Description {
     name: "send",
@@ -518,7 +484,7 @@ static SEND_ZERO_COPY: Description = Description {
 };
 
 /// Sends some of what is left.
-fn send(machine: &mut Machine, op: &mut Op, rest: &[u8], all: bool) -> Attempt {
+pub(super) fn send(machine: &mut Machine, op: &mut Op, rest: &[u8], all: bool) -> Attempt {
     let (conn, side) = match op.conn(machine) {
         Ok(found) => found,
         Err(NoStream::NotYet) => return Attempt::Blocked(Interest::Write),
@@ -538,6 +504,7 @@ fn send(machine: &mut Machine, op: &mut Op, rest: &[u8], all: bool) -> Attempt {
         }
     }
 }
+
 static SEND_MSG: Description = Description {
     name: "sendmsg",
     class: Class::Polled,

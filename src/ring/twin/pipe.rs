@@ -98,11 +98,28 @@ impl Machine {
         let from_first = count.min(first.len());
         write(0, &first[..from_first]);
         write(from_first, &second[..count - from_first]);
+        self.drain_pipe(key, count);
+        count
+    }
+
+    /// A copy of what is there, at most so many bytes.
+    pub(super) fn peek_pipe(&self, key: Key<Pipe>, most: usize) -> Vec<u8> {
+        self.pipes
+            .get(key)
+            .map_or_else(Vec::new, |pipe| pipe.bytes.iter().take(most).copied().collect())
+    }
+
+    /// Takes out bytes that were seen there.
+    pub(super) fn drain_pipe(&mut self, key: Key<Pipe>, count: usize) {
+        let Some(pipe) = self.pipes.get_mut(key) else { return };
         pipe.bytes.drain(..count);
         let writer = pipe.end(PipeEnd::Writer);
         self.record(Deed::Drain, "", key.index().into(), count as i64);
         self.wake(writer, Interest::Write);
-        count
+    }
+
+    pub(super) fn room_of_pipe(&self, key: Key<Pipe>) -> usize {
+        self.pipes.get(key).map_or(0, |pipe| CAPACITY.saturating_sub(pipe.bytes()))
     }
 
     /// Writes some of these bytes, few of them all at once; `None`: there is no room.

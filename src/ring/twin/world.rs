@@ -21,6 +21,7 @@ use super::faults::Faults;
 use super::machine::Machine;
 use super::object::Object;
 use super::pipe::PipeEnd;
+use super::stream::CAPACITY;
 use super::stream::{Conn, Side};
 use super::tape::{Lane, Tape};
 use super::tcp::{Family, Listener};
@@ -78,6 +79,11 @@ impl World {
         let machine = &mut *self.machine();
         let file = machine.file_of(fd, "listen").map_err(error)?;
         machine.listen(file, backlog).map_err(error)
+    }
+
+    /// Pipes are as wide as they are here.
+    pub(crate) fn widen_pipe(&self, _fd: RawFd, _bytes: u32) -> u32 {
+        CAPACITY as u32
     }
 
     /// The two ends of a pipe: what is read, and what is written to.
@@ -309,6 +315,11 @@ impl World {
     /// The kernel sends without a copy, or refuses to.
     pub(crate) fn refuse_zero_copy(&self, refuse: bool) {
         self.machine().no_zero_copy = refuse;
+    }
+
+    /// The kernel moves bytes through pipes by itself, or refuses to.
+    pub(crate) fn refuse_splice(&self, refuse: bool) {
+        self.machine().no_splice = refuse;
     }
 
     /// Rings opened from now on are refused with this error number (`ENOSYS`, `EPERM`, `ENOMEM`).
