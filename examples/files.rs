@@ -6,7 +6,7 @@
 //! ```
 //!
 //! It speaks as much of HTTP/1.1 (RFC 9110, RFC 9112) as that takes: GET and HEAD, one range, connections
-//! that stay open. A file is read piece by piece, each piece into the same buffer, and sent from there.
+//! that stay open. The kernel moves what is long from the file to the connection by itself.
 
 use std::cell::Cell;
 use std::env;
@@ -21,13 +21,13 @@ use trine::fs::{self, Dir, File};
 use trine::io::BufReader;
 use trine::net::serve;
 use trine::prelude::*;
-use trine::{Builder, IoBuf, idle, map_concurrent, thread};
+use trine::{Builder, idle, map_concurrent, thread};
 
 const CONNECTIONS: usize = 10_000;
 /// Bytes of one line of a request, and lines.
 const LINE: usize = 8 << 10;
 const LINES: usize = 100;
-/// Bytes that are read and sent at a time.
+/// Bytes that a client looks at a time.
 const PIECE: usize = 128 << 10;
 /// How long answers in hand may take when the server is stopped, and a client to close its end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -74,7 +74,6 @@ fn run_server(
 /// One request after another. Between two of them the connection is idle, and a drain ends it.
 async fn converse(client: TcpStream, root: &Dir) -> Result {
     let reader = BufReader::new(&client);
-    let mut piece = Vec::with_capacity(PIECE);
     loop {
         let request = match idle(reader.read_line(LINE)).await {
             Ok(Some(Some(line))) => Request::read(&line, &reader).await,
@@ -87,7 +86,7 @@ async fn converse(client: TcpStream, root: &Dir) -> Result {
             request => request?,
         };
         let goes_on = request.as_ref().is_ok_and(|request| request.keep_alive);
-        piece = answer(&client, root, request, piece).await?;
+        answer(&client, root, request).await?;
         if !goes_on {
             break;
         }
@@ -218,40 +217,38 @@ fn path_of(target: &str) -> Option<PathBuf> {
     path.components().all(|part| !matches!(part, Component::RootDir)).then_some(path)
 }
 
-/// Answers, and gives the buffer back.
-async fn answer(
-    client: &TcpStream,
-    root: &Dir,
-    request: Result<Request, Refusal>,
-    piece: Vec<u8>,
-) -> Result<Vec<u8>> {
+async fn answer(client: &TcpStream, root: &Dir, request: Result<Request, Refusal>) -> Result {
     let request = match request {
         Ok(request) => request,
-        Err(refusal) => return refuse(client, refusal, false, piece).await,
+        Err(refusal) => return refuse(client, refusal, false).await,
     };
     let is_head = request.is_head;
     let found = match open(root, &request.path).await {
         Ok(found) => found,
         Err(Error::Io(error)) => {
-            return refuse(client, refusal_for(&error), is_head, piece).await;
+            return refuse(client, refusal_for(&error), is_head).await;
         }
         Err(error) => return Err(error),
     };
     let Some((file, len)) = found else {
-        return refuse(client, "404 Not Found", is_head, piece).await;
+        return refuse(client, "404 Not Found", is_head).await;
     };
     let range = match &request.range {
         None => 0..len,
         Some(wanted) => match wanted.within(len) {
             Some(range) => range,
-            None => return refuse(client, "416 Range Not Satisfiable", is_head, piece).await,
+            None => return refuse(client, "416 Range Not Satisfiable", is_head).await,
         },
     };
     client.write_all(head(&request, &range, len)).await?;
     if is_head {
-        return Ok(piece);
+        return Ok(());
     }
-    send(client, &file, range, piece).await
+    // It may have become shorter meanwhile: then the connection is all that can be cut.
+    if file.send_to(client, range.clone()).await? < range.end - range.start {
+        return Err(Error::other("the file has become shorter"));
+    }
+    Ok(())
 }
 
 /// The file, and how long it is; `None` if it is none.
@@ -275,12 +272,7 @@ fn refusal_for(error: &std::io::Error) -> Refusal {
     }
 }
 
-async fn refuse(
-    client: &TcpStream,
-    refusal: Refusal,
-    is_head: bool,
-    piece: Vec<u8>,
-) -> Result<Vec<u8>> {
+async fn refuse(client: &TcpStream, refusal: Refusal, is_head: bool) -> Result {
     let len = refusal.len() + 1;
     let mut text = format!(
         "HTTP/1.1 {refusal}\r\nAllow: GET, HEAD\r\nContent-Type: text/plain\r\n\
@@ -291,7 +283,7 @@ async fn refuse(
         text += "\n";
     }
     client.write_all(text).await?;
-    Ok(piece)
+    Ok(())
 }
 
 fn head(request: &Request, range: &Range<u64>, len: u64) -> String {
@@ -319,26 +311,6 @@ fn head(request: &Request, range: &Range<u64>, len: u64) -> String {
         range.end - range.start
     );
     head
-}
-
-/// Sends a part of a file. It may have become shorter meanwhile: then the connection is all that can be cut.
-async fn send(
-    client: &TcpStream,
-    file: &File,
-    range: Range<u64>,
-    mut piece: Vec<u8>,
-) -> Result<Vec<u8>> {
-    let mut at = range.start;
-    while at < range.end {
-        let most = usize::try_from(range.end - at).map_or(PIECE, |left| left.min(PIECE));
-        let read = file.read_at(piece.slice(..most), at).await?;
-        if read.is_empty() {
-            return Err(Error::other("the file has become shorter"));
-        }
-        at += read.len() as u64;
-        piece = client.write_all(read).await?.into_inner();
-    }
-    Ok(piece)
 }
 
 // The demonstration.
