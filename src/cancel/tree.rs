@@ -675,6 +675,7 @@ impl Tree {
         self.nodes.get(key).expect("linked nodes exist")
     }
 
+    #[inline(always)]
     fn node_mut(&mut self, key: Key<Node>) -> &mut Node {
         self.nodes.get_mut(key).expect("linked nodes exist")
     }

@@ -85,6 +85,7 @@ pub(super) struct Write<'a, B> {
 }
 
 impl<'a, B: IoBuf> Write<'a, B> {
+    #[inline]
     pub(super) fn new(stream: &'a Halves, buf: B, all: bool) -> Self {
         let writer = Writer::new(stream, Some(Storage::to_send(buf, stream.run.shelf())));
         let how = if all { How::All } else { How::Once };
@@ -404,6 +405,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The end of a send.
+    #[inline(always)]
     fn poll_operation(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
         let (kind, result) = ready!(self.once.poll_result(cx));
         if self.zero_copy == ZeroCopy::Yes {

@@ -145,6 +145,7 @@ impl Storage {
     }
 
     /// The memory from byte `from` on, to be lent to the kernel.
+    #[inline]
     pub(super) fn region(&mut self, from: usize) -> Region {
         let &mut Header { start, len, .. } = self.header_mut();
         assert!(from <= len, "byte {from} of {len}");
@@ -257,7 +258,7 @@ impl Storage {
     }
 
     /// Takes the value out. The kernel has let go: storage comes out of the table only then.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn into_inner<S: 'static>(self, shelf: &Shelf) -> S {
         assert!(self.header().value == TypeId::of::<S>(), "an operation finds what it put in");
         let block = self.block;

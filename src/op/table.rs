@@ -442,7 +442,7 @@ impl Table {
     }
 
     /// The next result. With the last one the slot is free.
-    #[inline]
+    #[inline(always)]
     fn next_answer(&mut self, key: Key<Slot>) -> Option<Answer> {
         let slot = self.slots.get_mut(key)?;
         let answer = slot.answer.take()?;
@@ -589,6 +589,7 @@ impl Slot {
 
     /// A multishot that nobody reads is paused: its owner starts it anew when it has caught up. So
     /// one slow reader does not take the whole pool, nor an idle listener all descriptors.
+    #[inline(always)]
     fn is_to_be_paused(&mut self) -> bool {
         let Kind { unread, unread_bytes, .. } = *self.kind;
         let is_too_much = self.unread() >= unread || self.unread_bytes() >= unread_bytes;
