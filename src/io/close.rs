@@ -30,13 +30,15 @@ pub(crate) async fn close(run: &Rc<Run>, fd: Fd, mut left: Vec<Operation>) -> Re
         // Another operation shares it: the last share closes it.
         return Ok(());
     };
-    close_sole(run, sole).await
+    let closed = close_sole(run, sole).await;
+    run.closing_point()?;
+    closed
 }
 
-/// Closes a descriptor in which nobody else has a share.
+/// Closes a descriptor in which nobody else has a share. That has happened then, whatever was cancelled
+/// meanwhile (rule D4).
 pub(super) async fn close_sole(run: &Rc<Run>, sole: Sole) -> Result {
     let Finished { result, .. } = Operation::finish(run, Submission::close(sole)).await;
-    run.closing_point()?;
     match result {
         // The number is free even if closing was interrupted.
         0.. | MINUS_EINTR => Ok(()),
