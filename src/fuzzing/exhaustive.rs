@@ -40,7 +40,7 @@ const ACTIONS: [Action; 10] = [
 
 /// The bytes that decide what cancels find: the obedient kernel, each of the six odd outcomes, and
 /// the two that may be told before or after with the other order.
-const CANCELS: [&[u8]; 9] = [
+pub(super) const CANCELS: [&[u8]; 9] = [
     &[],
     &[1, 0, 0, 1, 0, 0, 1, 0, 0],
     &[1, 1, 1, 1, 1, 1, 1, 1],

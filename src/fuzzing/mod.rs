@@ -14,6 +14,7 @@ mod children;
 mod ends;
 mod exhaustive;
 mod family;
+mod fates;
 mod generate;
 mod interpret;
 mod losses;
@@ -32,6 +33,9 @@ mod watched;
 pub use buffers::buffers;
 pub use canary::{Found, canaries, canary, check_planted};
 pub use exhaustive::small_worlds;
+pub use fates::{
+    Fate, Fates, impossible, known, only_on_linux, real_fates, simulated_fates, wild_fates,
+};
 pub use op_state::op_state;
 pub use real::{Differential, cancel_real, differential};
 pub use speed::speed;

@@ -51,7 +51,7 @@ fn faithful(tape: &mut Tape) -> Program {
 
 /// The real kernel, in virtual time that jumps when nothing has happened for a while. The order of
 /// the woken is still drawn.
-fn stage(tape: &Tape) -> Stage {
+pub(super) fn stage(tape: &Tape) -> Stage {
     let tape = RefCell::new(tape.clone());
     let shuffle = move |options| tape.borrow_mut().choose(Lane::Schedule, options as u32) as usize;
     Stage {

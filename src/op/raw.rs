@@ -79,6 +79,18 @@ impl<K: 'static> RawOperation<K> {
     }
 }
 
+#[cfg(feature = "testing")]
+impl RawOperation<()> {
+    /// One that ends when this can be read; it has to stay open until then.
+    pub(crate) fn readable(what: &impl std::os::fd::AsRawFd) -> RawOperation<()> {
+        let (opcode, op_flags) = (io_uring::opcode::PollAdd::CODE, libc::POLLIN as u32);
+        let entry = Entry { opcode, fd: what.as_raw_fd(), op_flags, ..Entry::default() };
+        // SAFETY: it points to nothing and completes once. A descriptor that were another's by then would
+        // only be waited for.
+        unsafe { RawOperation::new((), |_| entry) }
+    }
+}
+
 const REPEATABLE: Kind = Kind::total("raw operation", Disposer::Forget);
 const ONCE: Kind = Kind { repeatable: false, ..REPEATABLE };
 const DESCRIPTOR: Kind = Kind { disposer: Disposer::CloseDescriptor, ..REPEATABLE };

@@ -513,6 +513,18 @@ impl Slot {
         }
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The result that its owner would get now.
+    #[cfg(feature = "testing")]
+    pub(crate) fn told(&self) -> Option<i32> {
+        let told = self.answer.filter(|answer| !answer.more || !self.request.answers_early());
+        told.map(|answer| answer.result)
+    }
+
     /// How long ago it was submitted.
     pub(crate) fn age(&self, now: Duration) -> Duration {
         Duration::from_nanos(u64::from(ticks(now).wrapping_sub(self.since)) << TICK)
