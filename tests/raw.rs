@@ -9,7 +9,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::ops::AsyncFnOnce;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -62,6 +62,19 @@ fn open(path: &str) -> RawOperation<CString> {
     };
     // SAFETY: the path is kept, and it completes once.
     unsafe { RawOperation::new(CString::new(path).unwrap(), entry) }.makes_descriptor()
+}
+
+/// Sends all of it, without a copy.
+fn send_zero_copy(fd: RawFd, bytes: Vec<u8>) -> RawOperation<Vec<u8>> {
+    let entry = |bytes: &mut Vec<u8>| Entry {
+        opcode: SEND_ZC,
+        fd,
+        addr: bytes.as_ptr() as u64,
+        len: bytes.len() as u32,
+        ..Entry::default()
+    };
+    // SAFETY: the bytes are kept on the heap; it completes twice, as such a send may.
+    unsafe { RawOperation::new(bytes, entry) }.once()
 }
 
 #[test]
@@ -186,15 +199,7 @@ fn a_zero_copy_send_ends_when_the_kernel_has_let_go_of_the_buffer() {
     run(async || {
         let (client, server) = pair().await?;
         let fd = client.as_raw_fd();
-        let entry = |buf: &mut Vec<u8>| Entry {
-            opcode: SEND_ZC,
-            fd,
-            addr: buf.as_ptr() as u64,
-            len: buf.len() as u32,
-            ..Entry::default()
-        };
-        // SAFETY: the bytes are kept on the heap; it completes twice, as such a send may.
-        let send = unsafe { RawOperation::new(b"without a copy".to_vec(), entry) }.once();
+        let send = send_zero_copy(fd, b"without a copy".to_vec());
         nursery(async |n| {
             n.spawn(async {
                 assert_eq!(server.recv().await?.as_deref(), Some(&b"without a copy"[..]));
@@ -202,6 +207,50 @@ fn a_zero_copy_send_ends_when_the_kernel_has_let_go_of_the_buffer() {
             });
             let (sent, buf) = submit(send).await?;
             assert_eq!(sent as usize, buf.len());
+            Ok(())
+        })
+        .await?;
+        client.close().await?;
+        server.close().await
+    });
+}
+
+/// Its memory is the kernel's until the peer has taken what was sent. A cancel finds nothing to stop then,
+/// and is not asked for again and again.
+#[test]
+fn a_zero_copy_send_that_the_peer_does_not_take_is_asked_to_cancel_a_few_times_and_waited_for() {
+    run(async || {
+        let (client, server) = pair().await?;
+        // So that the kernel has no room for all of it.
+        client.set_option(trine::net::option::SEND_BUFFER, 20_000)?;
+        let (fd, much, scope) = (client.as_raw_fd(), 8 << 20, CancelScope::new());
+        nursery(async |n| {
+            let sending = n.fork(async {
+                scope
+                    .run(async |_| {
+                        // Twice: the second one finds the buffer full.
+                        for _ in 0..2 {
+                            if let Err(failed) = submit(send_zero_copy(fd, vec![7; much])).await {
+                                assert_eq!(failed.buf.len(), much);
+                                return Err(failed.error);
+                            }
+                        }
+                        Ok(())
+                    })
+                    .await
+            });
+            in_kernel(1).await?;
+            let before = stats();
+            scope.cancel();
+            turns(500).await;
+            let cancels = stats().cancels_sent - before.cancels_sent;
+            assert!(cancels <= 3, "{cancels} requests to cancel");
+            // And it ends when the peer takes it.
+            n.spawn_daemon(async {
+                while server.recv().await?.is_some() {}
+                Ok(())
+            });
+            sending.await?;
             Ok(())
         })
         .await?;

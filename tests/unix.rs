@@ -5,7 +5,9 @@ mod common;
 use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::ops::AsyncFnOnce;
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -47,6 +49,11 @@ impl Folder {
 
     fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// A path of so many bytes.
+    fn long_path(&self, len: usize) -> PathBuf {
+        self.path(&"x".repeat(len - self.path("").as_os_str().len()))
     }
 
     /// What is in it; in a simulated world nothing ever is.
@@ -194,6 +201,85 @@ fn a_path_that_is_wrong_is_an_error_that_says_so() {
         assert_kind(UnixDatagram::bind(&long).await, ErrorKind::InvalidInput);
         Ok(())
     });
+}
+
+/// The longest names there are: of 107 bytes and a zero byte, or after one.
+#[trine::test(kernel = "both")]
+fn the_longest_names_are_names_like_others() {
+    let folder = Folder::new();
+    run(async || {
+        let path = folder.long_path(107);
+        let mut hidden = hidden_name().as_abstract_name().unwrap().to_vec();
+        hidden.resize(107, b'x');
+        for address in [SocketAddr::from_pathname(&path)?, SocketAddr::from_abstract_name(hidden)?]
+        {
+            let listener = UnixListener::builder().unlink_on_close(true);
+            let listener = listener.bind_addr(&address).await?;
+            let client = UnixStream::connect_addr(&address).await?;
+            let (server, _) = listener.accept().await?;
+            for told in [listener.local_addr()?, client.peer_addr()?, server.local_addr()?] {
+                assert_eq!(told.as_pathname(), address.as_pathname());
+                assert_eq!(told.as_abstract_name(), address.as_abstract_name());
+            }
+            listener.close().await?;
+            let receiver = UnixDatagram::bind_addr(&address).await?;
+            let sender = UnixDatagram::unbound()?;
+            sender.connect_addr(&address).await?;
+            sender.send("hello").await?;
+            assert_eq!(receiver.recv().await?, *b"hello");
+            // And it is the sender's.
+            receiver.connect_addr(&address).await?;
+            receiver.send("to myself").await?;
+            let (bytes, from) = receiver.recv_from().await?;
+            assert_eq!(bytes, *b"to myself");
+            assert_eq!(from.as_pathname(), address.as_pathname());
+            assert_eq!(from.as_abstract_name(), address.as_abstract_name());
+            receiver.close().await?;
+        }
+        assert_kind(UnixStream::connect(folder.long_path(108)).await, ErrorKind::InvalidInput);
+        Ok(())
+    });
+}
+
+/// A name of 108 bytes has no zero byte at its end, and the kernel tells of one more than there is room for:
+/// trine cannot make one, but a peer can. The standard library has no value for it.
+#[test]
+#[cfg_attr(miri, ignore = "there is no real kernel")]
+fn a_peer_whose_name_has_108_bytes_is_one_without_a_name_and_its_datagrams_are_whole() {
+    let folder = Folder::new();
+    let foreign = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    bind_to(&foreign, &folder.long_path(108));
+    run(async || {
+        let ours = UnixDatagram::bind(folder.path("ours")).await?;
+        for text in ["one", "another"] {
+            foreign.send_to(text.as_bytes(), folder.path("ours"))?;
+            let (bytes, from) = ours.recv_from().await?;
+            assert_eq!(bytes, *text.as_bytes());
+            assert!(from.is_unnamed(), "{from:?}");
+            foreign.send_to(text.as_bytes(), folder.path("ours"))?;
+            let (bytes, from) = ours.recv_into(Vec::with_capacity(20)).await?;
+            assert_eq!(bytes, *text.as_bytes());
+            assert!(from.is_unnamed(), "{from:?}");
+        }
+        ours.close().await
+    });
+}
+
+/// Binds it to all of the path, without a zero byte behind it.
+#[allow(unsafe_code, reason = "the standard library wants room for a zero byte")]
+fn bind_to(socket: &impl AsRawFd, path: &Path) {
+    // SAFETY: all zeros is an address, of no family.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    let bytes = path.as_os_str().as_bytes();
+    assert_eq!(bytes.len(), address.sun_path.len());
+    for (place, byte) in address.sun_path.iter_mut().zip(bytes) {
+        *place = *byte as libc::c_char;
+    }
+    let len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: an address of this length.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) };
+    assert_eq!(bound, 0, "{}", std::io::Error::last_os_error());
 }
 
 // C3, D2, D7: an accept that is cancelled, dropped, and made by two.

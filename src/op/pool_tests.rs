@@ -275,6 +275,25 @@ fn a_lease_outlives_the_ring_and_everybody_else_who_has_the_pool() {
     assert_eq!(chunk[1..], content[1..]);
 }
 
+/// Chunks can be forgotten, so nothing else keeps their number from coming round.
+#[test]
+#[cfg_attr(miri, ignore = "needs a kernel with io_uring")]
+fn a_buffer_is_not_lent_so_often_that_its_count_comes_round() {
+    let mut bench = Bench::new(false);
+    assert!(bench.receive(4096));
+    let (mut chunk, _) = bench.leases.pop_front().unwrap();
+    let id = usize::from(id(&chunk));
+    let set = |leases| bench.pool.inner.borrow_mut().buffers[id].leases = leases;
+    set(u32::MAX / 2 - 1);
+    std::mem::forget(chunk.split_to(1));
+    let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| chunk.split_to(1)));
+    let refused = again.expect_err("one more than can be counted");
+    assert_eq!(refused.downcast_ref::<&str>(), Some(&"too many chunks of one buffer"));
+    set(1);
+    drop(chunk);
+    assert_eq!(bench.pool.census(), (4, 0, 0));
+}
+
 #[test]
 fn without_a_buffer_ring_the_pool_is_always_empty() {
     let pool = Pool::new(None, LIMITS);

@@ -236,3 +236,30 @@ pub(super) fn entry_for(request: &FileRequest) -> squeue::Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The length and the offset in an entry, where the kernel looks for them.
+    fn range(request: FileRequest) -> (u32, u64) {
+        // SAFETY: an entry is the kernel's own struct: eight words, without padding.
+        let words: [u64; 8] = unsafe { std::mem::transmute(entry_for(&request)) };
+        (words[3] as u32, words[1])
+    }
+
+    #[test]
+    fn advice_on_more_than_the_entry_can_say_is_to_the_end_and_an_offset_is_never_cut() {
+        let most = u64::from(u32::MAX);
+        for (at, len, told) in [
+            (0, 3, 3),
+            (5 << 32, most, u32::MAX),
+            (5 << 32 | 7, most + 1, 0),
+            (u64::MAX >> 1, 5 << 32 | 7, 0),
+        ] {
+            let advice = libc::POSIX_FADV_DONTNEED;
+            let request = FileRequest::Advise { fd: 1, at, len, advice };
+            assert_eq!(range(request), (told, at), "{len} bytes from {at} on");
+        }
+    }
+}

@@ -340,6 +340,37 @@ fn a_temporary_file_has_no_name_until_it_gets_one() {
     });
 }
 
+/// It is named by the number of its descriptor, which is its own until that has happened: also if it was
+/// dropped meanwhile, and everybody else opens files.
+#[trine::test(kernel = "both")]
+fn a_temporary_file_that_is_dropped_while_it_gets_a_name_gives_it_to_no_other() {
+    run_alone(async |dir| {
+        for attempt in 0..fewer(50, 3) {
+            let path = &dir.join(format!("{attempt}"));
+            let file = TempFile::new_in(dir).await?;
+            file.write_all_at("mine", 0).await?;
+            nursery(async |n| {
+                {
+                    let mut naming = pin!(file.persist(path));
+                    assert!(poll!(naming.as_mut()).is_pending());
+                    turns(attempt % 2).await;
+                }
+                n.spawn(async {
+                    let others = [(); 4].map(|()| TempFile::new_in(dir));
+                    drop(trine::try_join_all(others).await?);
+                    Ok(())
+                });
+                Ok(())
+            })
+            .await?;
+            if fs::try_exists(path).await? {
+                assert_eq!(read(path).await?, "mine");
+            }
+        }
+        Ok(())
+    });
+}
+
 /// M2: it goes also in a cancelled scope.
 #[trine::test(kernel = "both")]
 fn a_temporary_directory_goes_with_all_that_is_in_it() {
