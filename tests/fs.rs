@@ -75,6 +75,13 @@ fn descriptors() -> usize {
     }
 }
 
+/// How long a simulated disk takes from now on.
+fn set_disk_latency(latency: Duration) {
+    if let Some(world) = World::try_current() {
+        world.set_disk_latency(latency);
+    }
+}
+
 /// A directory that is removed when the test ends. A simulated world goes as a whole.
 struct Scratch {
     path: PathBuf,

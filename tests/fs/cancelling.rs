@@ -12,22 +12,12 @@ use trine::testing::World;
 use trine::{CancelScope, Error, Result, move_on_after, nursery, shield};
 
 use super::common::turns;
-use super::{assert_kind, content, descriptors, file_with, run, run_alone};
+use super::{assert_kind, content, descriptors, file_with, run, run_alone, set_disk_latency};
 
 const MOMENT: Duration = Duration::from_millis(2);
 
-/// Has a simulated disk take longer than anybody waits.
-fn slow_disk() {
-    if let Some(world) = World::try_current() {
-        world.set_disk_latency(Duration::from_secs(10));
-    }
-}
-
-fn fast_disk() {
-    if let Some(world) = World::try_current() {
-        world.set_disk_latency(Duration::ZERO);
-    }
-}
+/// Longer than anybody waits.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// A8: the cancel point comes first, before anything has happened.
 #[trine::test(kernel = "both")]
@@ -68,7 +58,7 @@ fn what_has_not_begun_is_stopped() {
         let path = dir.join("file");
         let file = file_with(&path, "content").await?;
         let before = descriptors();
-        slow_disk();
+        set_disk_latency(SLOW);
         let opened = move_on_after(MOMENT, async |_| File::open(&path).await).await?;
         let made = move_on_after(MOMENT, async |_| File::create(dir.join("new")).await).await?;
         assert!(opened.is_none() && made.is_none());
@@ -79,7 +69,7 @@ fn what_has_not_begun_is_stopped() {
         });
         assert!(written.await?.is_none());
         assert!(move_on_after(MOMENT, async |_| file.sync_all().await).await?.is_none());
-        fast_disk();
+        set_disk_latency(Duration::ZERO);
         assert_eq!(descriptors(), before);
         assert_eq!(content(&file).await?, b"content");
         assert_kind(File::open(dir.join("new")).await, ErrorKind::NotFound);
@@ -198,14 +188,14 @@ fn a_file_dropped_with_a_read_under_way_is_closed_behind_it() {
     run_alone(async |dir| {
         let before = descriptors();
         let file = file_with(&dir.join("file"), "content").await?;
-        slow_disk();
+        set_disk_latency(SLOW);
         {
             let mut reading = pin!(file.read_at(Vec::with_capacity(7), 0));
             assert!(poll!(reading.as_mut()).is_pending());
             turns(1).await;
         }
         drop(file);
-        fast_disk();
+        set_disk_latency(Duration::ZERO);
         trine::time::sleep(Duration::from_secs(20).min(patience())).await?;
         assert_eq!(descriptors(), before);
         Ok(())
@@ -272,7 +262,7 @@ async fn write_and_tell(path: &std::path::Path, told: &mut usize) -> Result {
 fn a_read_is_cancelled_with_the_scope_that_awaits_it() {
     run(async |dir| {
         let file = file_with(&dir.join("file"), "content").await?;
-        slow_disk();
+        set_disk_latency(SLOW);
         let mut reading = pin!(file.read_at(Vec::with_capacity(7), 0));
         assert!(poll!(reading.as_mut()).is_pending());
         assert!(timely(reading.as_mut()).await?.is_none());

@@ -15,7 +15,7 @@ use trine::testing::World;
 use trine::{CancelScope, Result, move_on_after, nursery};
 
 use super::common::{fewer, turns};
-use super::{assert_kind, content, run, run_alone};
+use super::{assert_kind, content, run, run_alone, set_disk_latency};
 
 async fn read(path: impl AsRef<Path>) -> Result<String> {
     fs::read_to_string(path).await
@@ -342,22 +342,26 @@ fn a_temporary_file_has_no_name_until_it_gets_one() {
 
 /// It is named by the number of its descriptor, which is its own until that has happened: also if it was
 /// dropped meanwhile, and everybody else opens files.
-#[trine::test(kernel = "both")]
+#[trine::test(kernel = "both", runs = 30)]
 fn a_temporary_file_that_is_dropped_while_it_gets_a_name_gives_it_to_no_other() {
     run_alone(async |dir| {
-        for attempt in 0..fewer(50, 3) {
+        for attempt in 0..fewer(20, 3) {
             let path = &dir.join(format!("{attempt}"));
             let file = TempFile::new_in(dir).await?;
             file.write_all_at("mine", 0).await?;
+            set_disk_latency(Duration::from_millis(5));
             nursery(async |n| {
                 {
                     let mut naming = pin!(file.persist(path));
                     assert!(poll!(naming.as_mut()).is_pending());
-                    turns(attempt % 2).await;
+                    turns(attempt % 3).await;
                 }
+                set_disk_latency(Duration::ZERO);
                 n.spawn(async {
                     let others = [(); 4].map(|()| TempFile::new_in(dir));
-                    drop(trine::try_join_all(others).await?);
+                    let others = trine::try_join_all(others).await?;
+                    trine::time::sleep(Duration::from_millis(10)).await?;
+                    drop(others);
                     Ok(())
                 });
                 Ok(())
