@@ -2,7 +2,7 @@
 
 use crate::ring::twin::{Lane, Tape};
 
-use super::program::{Action, BUFFERS, Block, Head, Program, QUEUES, Step};
+use super::program::{Action, BUFFERS, Block, Carrier, Head, Program, QUEUES, Step};
 
 /// Where choices come from; past its end all are zero.
 pub(super) struct Choices<'a> {
@@ -38,11 +38,12 @@ pub(super) fn program(tape: &mut Tape) -> Program {
     let mut maker = Maker { choices: Choices { tape }, left: STEPS, program: Program::default() };
     maker.program.queue = QUEUES[maker.choices.choose(4) as usize];
     maker.program.buffers = BUFFERS[maker.choices.choose(3) as usize];
-    maker.program.pipes = PIPES;
     let body = maker.top();
     // Last, so that the bytes before it mean what they always did.
     let loses = maker.choices.happens(3);
-    Program { body, loses, ..maker.program }
+    let pipes = (0..PIPES).map(|_| maker.carrier()).collect();
+    let disk = [0, 0, 1, 5][maker.choices.choose(4) as usize];
+    Program { body, loses, pipes, disk, ..maker.program }
 }
 
 struct Maker<'a> {
@@ -207,6 +208,17 @@ impl Maker<'_> {
             24..=25 => Action::Accept,
             26..=29 => Action::Connect,
             _ => Action::Close,
+        }
+    }
+
+    fn carrier(&mut self) -> Carrier {
+        match self.choices.choose(8) {
+            0..=2 => Carrier::Tcp,
+            3 => Carrier::Unix,
+            4 => Carrier::Pipe,
+            5 => Carrier::Udp,
+            6 => Carrier::UnixDatagrams,
+            _ => Carrier::File,
         }
     }
 

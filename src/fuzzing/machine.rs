@@ -85,7 +85,7 @@ pub(super) async fn main(program: &Program, model: &Rc<Model>) -> Result {
     let before = stats();
     // Whatever is dropped in these scopes, they wait until the kernel has let go (rules E11, F12).
     let scope = CancelScope::new();
-    let opened = scope.run(async |_| Objects::open(model, program.pipes).await).await?;
+    let opened = scope.run(async |_| Objects::open(model, &program.pipes).await).await?;
     let objects = Rc::new(opened.expect("nobody cancels it"));
     let machine = Rc::new(Machine::new(program, model, objects));
     let scope = CancelScope::new();

@@ -10,6 +10,8 @@ use crate::error::Reason;
 use crate::exec;
 use crate::time::Instant;
 
+use super::program::{Action, Carrier};
+
 /// A node's number.
 pub(super) type Id = usize;
 
@@ -19,6 +21,8 @@ pub(super) const ROOT: Id = 0;
 pub(super) struct Model {
     /// Connections may break.
     pub(super) loses: bool,
+    /// What its pipes are.
+    pub(super) pipes: Vec<Carrier>,
     inner: RefCell<Inner>,
 }
 
@@ -44,8 +48,8 @@ struct Inner {
     steps: u64,
 }
 
-/// An operation that waited in a scope when that was cancelled, and how it ended.
-pub(super) type Pair = (&'static str, &'static str);
+/// An operation that waited in a scope when that was cancelled, on what, and how it ended.
+pub(super) type Pair = (&'static str, &'static str, &'static str);
 
 /// An operation that waits.
 struct Live {
@@ -95,7 +99,7 @@ pub(super) enum Why {
 }
 
 impl Model {
-    pub(super) fn new(loses: bool) -> Model {
+    pub(super) fn new(loses: bool, pipes: &[Carrier]) -> Model {
         let root = Node::new(None, None);
         let inner = Inner {
             nodes: vec![root],
@@ -110,7 +114,7 @@ impl Model {
             pairs: BTreeSet::new(),
             steps: 0,
         };
-        Model { loses, inner: RefCell::new(inner) }
+        Model { loses, pipes: pipes.to_vec(), inner: RefCell::new(inner) }
     }
 
     /// Expires deadlines first if a new turn has begun (rule C8): all that one asks or tells comes
@@ -351,7 +355,9 @@ impl Model {
 
     // What was found.
 
-    pub(super) fn pair(&self, pair: Pair) {
+    pub(super) fn pair(&self, action: Action, how: &'static str) {
+        let pipe = action.pipe().map(|pipe| self.pipes[usize::from(pipe) % self.pipes.len()]);
+        let pair = (pipe.map_or("", Carrier::name), action.name(), how);
         self.with(|inner| inner.pairs.insert(pair));
     }
 

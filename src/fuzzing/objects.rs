@@ -1,9 +1,8 @@
-//! What programs work on: connections that carry counted bytes, and a listener.
+//! What programs work on: their pipes, and a listener.
 
 use std::cell::{Cell, RefCell};
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -13,13 +12,13 @@ use crate::runtime::nop;
 use crate::scope::move_on_after;
 use crate::time::{Instant, sleep};
 
-use super::losses;
+use super::links::{self, Link, persist};
 use super::model::Model;
-use super::program::Action;
+use super::program::{Action, Carrier};
 
 pub(super) struct Objects {
     model: Rc<Model>,
-    pipes: Vec<Pipe>,
+    pipes: Vec<Box<dyn Link>>,
     listener: TcpListener,
     /// Connections that were made, and that were accepted with where they come from.
     joined: RefCell<Vec<TcpStream>>,
@@ -29,43 +28,12 @@ pub(super) struct Objects {
     begun: Cell<usize>,
 }
 
-/// One connection: `writer` counts upwards, and what `reader` gets has to count upwards too.
-struct Pipe {
-    writer: TcpStream,
-    reader: TcpStream,
-    /// Bytes that certainly went out.
-    sent: Cell<u64>,
-    /// Bytes that may have besides: those of a dropped write.
-    doubtful: Cell<u64>,
-    received: Cell<u64>,
-    /// The kernel may be receiving for it though nobody waits.
-    keeps_going: Cell<bool>,
-    /// A receive has told that the connection is no more.
-    reset: Cell<bool>,
-}
-
-/// What connections carry: 0 to 250, again and again, long enough for the largest buffer.
-static PATTERN: LazyLock<Vec<u8>> =
-    LazyLock::new(|| (0..=250).cycle().take(251 + LONGEST).collect());
-
-const LONGEST: usize = 1 << 18;
-
-/// The bytes of a connection from the `n`-th on.
-fn bytes_from(n: u64) -> &'static [u8] {
-    &PATTERN[(n % 251) as usize..]
-}
-
 impl Objects {
-    pub(super) async fn open(model: &Rc<Model>, pipes: u8) -> Result<Objects> {
+    pub(super) async fn open(model: &Rc<Model>, pipes: &[Carrier]) -> Result<Objects> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut opened = Vec::new();
-        for _ in 0..pipes {
-            let address = listener.local_addr()?;
-            let writer = persist(model, async || TcpStream::connect_addr(address).await).await?;
-            let (reader, _) = persist(model, async || listener.accept().await).await?;
-            let (sent, doubtful, received) = (Cell::new(0), Cell::new(0), Cell::new(0));
-            let (keeps_going, reset) = (Cell::new(false), Cell::new(false));
-            opened.push(Pipe { writer, reader, sent, doubtful, received, keeps_going, reset });
+        for (number, carrier) in pipes.iter().enumerate() {
+            opened.push(links::open(model, &listener, number, *carrier).await?);
         }
         Ok(Objects {
             model: Rc::clone(model),
@@ -81,7 +49,7 @@ impl Objects {
     /// Operations that these keep going when nobody waits: one for each half that received so, and
     /// that of the listener, which has accepted before.
     pub(super) fn keep_going(&self) -> usize {
-        1 + self.pipes.iter().filter(|pipe| pipe.keeps_going.get()).count()
+        1 + self.pipes.iter().filter(|pipe| pipe.keeps_going()).count()
     }
 
     pub(super) async fn act(self: Rc<Self>, action: Action) -> Result {
@@ -94,12 +62,12 @@ impl Objects {
                 Ok(())
             }
             Action::Sleep(time) => self.sleep(Duration::from_millis(time.into())).await,
-            Action::Recv(pipe) => self.recv(pipe).await,
-            Action::Read(pipe, size) => self.read(pipe, size, false).await,
-            Action::ReadExact(pipe, size) => self.read(pipe, size, true).await,
-            Action::Write(pipe, size) => self.write(pipe, size, false).await,
-            Action::WriteAll(pipe, size) => self.write(pipe, size, true).await,
-            Action::Shutdown(pipe) => self.pipe(pipe).writer.shutdown(Shutdown::Write).await,
+            Action::Recv(pipe) => self.pipe(pipe).recv().await,
+            Action::Read(pipe, size) => self.pipe(pipe).read(size, false).await,
+            Action::ReadExact(pipe, size) => self.pipe(pipe).read(size, true).await,
+            Action::Write(pipe, size) => self.pipe(pipe).write(size, false).await,
+            Action::WriteAll(pipe, size) => self.pipe(pipe).write(size, true).await,
+            Action::Shutdown(pipe) => self.pipe(pipe).shutdown().await,
             Action::Accept => self.accept().await,
             Action::Connect => {
                 self.begun.set(self.begun.get() + 1);
@@ -111,8 +79,8 @@ impl Objects {
         }
     }
 
-    fn pipe(&self, pipe: u8) -> &Pipe {
-        &self.pipes[usize::from(pipe) % self.pipes.len()]
+    fn pipe(&self, pipe: u8) -> &dyn Link {
+        &*self.pipes[usize::from(pipe) % self.pipes.len()]
     }
 
     async fn sleep(&self, time: Duration) -> Result {
@@ -120,84 +88,6 @@ impl Objects {
         sleep(time).await?;
         self.model.check(Instant::now() >= until, || "H3: a sleep has ended early".to_owned());
         Ok(())
-    }
-
-    async fn recv(&self, pipe: u8) -> Result {
-        self.pipe(pipe).keeps_going.set(true);
-        let received = self.pipe(pipe).reader.recv().await;
-        if let Some(chunk) = received.inspect_err(|error| self.failed(pipe, error))? {
-            self.received(pipe, &chunk);
-        }
-        Ok(())
-    }
-
-    async fn read(&self, pipe: u8, size: u32, exact: bool) -> Result {
-        let reader = &self.pipe(pipe).reader;
-        let buffer = Vec::with_capacity(size as usize);
-        let read = if exact { reader.read_exact(buffer).await } else { reader.read(buffer).await };
-        match read {
-            Ok(bytes) => self.received(pipe, &bytes),
-            Err(failed) => {
-                self.model.check(failed.done == failed.buf.len(), || {
-                    format!("D2: {} bytes came, {} are said to", failed.buf.len(), failed.done)
-                });
-                self.received(pipe, &failed.buf);
-                self.failed(pipe, &failed.error);
-                return Err(failed.error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Rules D1, D7: every byte comes once, and in order.
-    fn received(&self, pipe: u8, bytes: &[u8]) {
-        let Pipe { received: counted, reset, .. } = self.pipe(pipe);
-        self.model.check(bytes.is_empty() || !reset.get(), || {
-            format!("D7: bytes came out of pipe{pipe} after it was said to be reset")
-        });
-        let from = counted.replace(counted.get() + bytes.len() as u64);
-        let expected = &bytes_from(from)[..bytes.len()];
-        self.model.check(bytes == expected, || {
-            let at = bytes.iter().zip(expected).position(|(got, expected)| got != expected);
-            format!(
-                "D7: pipe{pipe} is not what was sent from byte {} on",
-                from + at.unwrap_or(0) as u64
-            )
-        });
-    }
-
-    /// A receive has failed. What may have come before was received before.
-    fn failed(&self, pipe: u8, error: &Error) {
-        let reset = &self.pipe(pipe).reset;
-        reset.set(reset.get() || losses::is_reset(error));
-    }
-
-    async fn write(&self, pipe: u8, size: u32, all: bool) -> Result {
-        let Pipe { writer, sent, doubtful, .. } = self.pipe(pipe);
-        let from = sent.get();
-        let bytes = bytes_from(from)[..size as usize].to_vec();
-        let doubt = Doubt { doubtful, size: size.into() };
-        let done = if all {
-            writer.write_all(bytes).await.map(|bytes| bytes.len())
-        } else {
-            writer.write(bytes).await.map(|(count, _)| count)
-        };
-        doubt.settle();
-        let (done, error) = match done {
-            Ok(done) => (done, None),
-            Err(failed) => (failed.done, Some(failed.error)),
-        };
-        if done > 0 {
-            // Then nothing of a dropped one can have gone out: the half would be broken.
-            sent.set(from + done as u64);
-            doubtful.set(0);
-        }
-        if let Some(Error::Broken(_)) = error {
-            self.model.check(doubtful.get() > 0, || {
-                format!("D7: pipe{pipe} is broken, but no write was dropped")
-            });
-        }
-        error.map_or(Ok(()), Err)
     }
 
     async fn accept(&self) -> Result {
@@ -228,51 +118,16 @@ impl Objects {
         }
     }
 
-    /// At the end: all that was sent has come, and all who connected; of a connection that is said to
-    /// be reset only the beginning. What was forgotten stays in
-    /// use; then nothing can be said.
+    /// At the end: all that was sent has come, and all who connected. What was forgotten stays in use; then
+    /// nothing can be said.
     pub(super) async fn settle(&self) -> Result {
-        for pipe in 0..self.pipes.len() as u8 {
-            match self.settle_pipe(pipe).await {
+        for pipe in &self.pipes {
+            match pipe.settle().await {
                 Err(Error::Busy(_)) => {}
                 other => other?,
             }
         }
         self.settle_connections().await
-    }
-
-    async fn settle_pipe(&self, pipe: u8) -> Result {
-        let Pipe { writer, reader, sent, doubtful, received, reset, .. } = self.pipe(pipe);
-        let shut = writer.shutdown(Shutdown::Write).await;
-        shut.or_else(|error| self.unless_lost(Action::Shutdown(pipe), error))?;
-        loop {
-            match reader.recv().await {
-                Ok(Some(chunk)) => self.received(pipe, &chunk),
-                Ok(None) => break,
-                // It is said once; the end of the stream comes after it.
-                Err(error) if !reset.get() => {
-                    self.failed(pipe, &error);
-                    self.unless_lost(Action::Recv(pipe), error)?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let (least, came) = (sent.get(), received.get());
-        let most = least + doubtful.get();
-        self.model.check((reset.get() || least <= came) && came <= most, || {
-            format!("D7: {least} to {most} bytes went into pipe{pipe}, {came} came out of it")
-        });
-        Ok(())
-    }
-
-    /// Passes an error on that is not one of a lost connection.
-    fn unless_lost(&self, action: Action, error: Error) -> Result {
-        let is_loss = matches!(error, Error::Io(_));
-        if is_loss && losses::may_come(action, &error, self.model.loses) {
-            Ok(())
-        } else {
-            Err(error)
-        }
     }
 
     async fn settle_connections(&self) -> Result {
@@ -304,9 +159,8 @@ impl Objects {
 
     pub(super) async fn close(self) -> Result {
         let Objects { pipes, listener, joined, accepted, .. } = self;
-        for Pipe { writer, reader, .. } in pipes {
-            writer.close().await?;
-            reader.close().await?;
+        for pipe in pipes {
+            pipe.close().await?;
         }
         for stream in joined.into_inner() {
             stream.close().await?;
@@ -315,33 +169,5 @@ impl Objects {
             stream.close().await?;
         }
         listener.close().await
-    }
-}
-
-/// Tries again for as long as nothing but losses come: a tape has only so many of them.
-async fn persist<T>(model: &Model, attempt: impl AsyncFn() -> Result<T>) -> Result<T> {
-    loop {
-        match attempt().await {
-            Err(Error::Io(_)) if model.loses => {}
-            other => return other,
-        }
-    }
-}
-
-/// A write whose end has not been heard of: if it is dropped, nobody knows how much went out.
-struct Doubt<'a> {
-    doubtful: &'a Cell<u64>,
-    size: u64,
-}
-
-impl Doubt<'_> {
-    fn settle(mut self) {
-        self.size = 0;
-    }
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        self.doubtful.set(self.doubtful.get().max(self.size));
     }
 }

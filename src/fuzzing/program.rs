@@ -13,8 +13,10 @@ pub(super) struct Program {
     /// Entries of the submission queue, and receive buffers at most.
     pub(super) queue: u32,
     pub(super) buffers: u16,
-    /// Connections that carry bytes.
-    pub(super) pipes: u8,
+    /// What carries bytes.
+    pub(super) pipes: Vec<Carrier>,
+    /// How long the simulated disk takes, in milliseconds.
+    pub(super) disk: u8,
     /// It forgets futures, and with them what they hold.
     pub(super) forgets: bool,
     /// Its kernel breaks connections, and refuses connects and accepts: such errors go up in it as
@@ -25,6 +27,33 @@ pub(super) struct Program {
 /// How large they may be.
 pub(super) const QUEUES: [u32; 4] = [256, 8, 2, 1];
 pub(super) const BUFFERS: [u16; 3] = [4096, 4, 1];
+
+/// What a pipe is.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) enum Carrier {
+    #[default]
+    Tcp,
+    Unix,
+    Pipe,
+    /// What is received is a datagram, and what is written is one, whatever its size.
+    Udp,
+    UnixDatagrams,
+    /// Read and written in several places.
+    File,
+}
+
+impl Carrier {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Carrier::Tcp => "tcp",
+            Carrier::Unix => "unix",
+            Carrier::Pipe => "pipe",
+            Carrier::Udp => "udp",
+            Carrier::UnixDatagrams => "unix datagrams",
+            Carrier::File => "file",
+        }
+    }
+}
 
 pub(super) type Block = Vec<Step>;
 
@@ -179,6 +208,19 @@ impl Action {
         )
     }
 
+    /// The number of the pipe that it is about.
+    pub(super) fn pipe(self) -> Option<u8> {
+        match self {
+            Action::Recv(pipe)
+            | Action::Read(pipe, _)
+            | Action::ReadExact(pipe, _)
+            | Action::Write(pipe, _)
+            | Action::WriteAll(pipe, _)
+            | Action::Shutdown(pipe) => Some(pipe),
+            _ => None,
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Action::Nop => "nop",
@@ -220,6 +262,13 @@ impl fmt::Debug for Program {
         if (self.queue, self.buffers) != (QUEUES[0], BUFFERS[0]) {
             let Program { queue, buffers, .. } = self;
             let _ = writeln!(text, "Builder::new().submissions({queue}).pool_most({buffers})");
+        }
+        let others = self.pipes.iter().enumerate().filter(|(_, is)| **is != Carrier::Tcp);
+        for (number, carrier) in others {
+            let _ = writeln!(text, "let pipe{number} = {};", carrier.name());
+        }
+        if self.disk > 0 {
+            let _ = writeln!(text, "// The disk takes {} ms.", self.disk);
         }
         if self.loses {
             text.push_str("// The kernel loses connections.\n");

@@ -20,7 +20,7 @@ use super::{exhaustive, generate, losses, program::Program};
 /// Runs the program that a fuzzer's bytes say on the real kernel.
 ///
 /// # Panics
-/// If a rule is broken, or a socket stays open.
+/// If a rule is broken, or a socket or a pipe stays open.
 pub fn cancel_real(data: &[u8]) {
     check(&trial::spread(data));
 }
@@ -28,14 +28,14 @@ pub fn cancel_real(data: &[u8]) {
 fn check(tape: &Tape) -> Played {
     let mut source = tape.clone();
     let program = faithful(&mut source);
-    let before = sockets();
+    let before = connections();
     let played = {
         let _set = stage(&source).set();
         trial::play(&program, None)
     };
-    let after = sockets();
+    let after = connections();
     let left = (!program.forgets && before != after)
-        .then(|| format!("P1: {before} sockets were open before, {after} are"));
+        .then(|| format!("P1: {before} sockets and pipes were open before, {after} are"));
     if let Some(failed) = played.failed.as_ref().or(left.as_ref()) {
         let tape = source.recorded();
         panic!("\non the real kernel\n  what    {failed}\n  tape    {tape}\n{program:?}");
@@ -69,11 +69,13 @@ pub(super) fn stage(tape: &Tape) -> Stage {
 const QUIET: Duration = Duration::from_millis(2);
 const TURNS: u64 = 300_000;
 
-/// Sockets of this process. Other descriptors may be other tests'.
-fn sockets() -> usize {
+/// Sockets and pipes of this process. Other descriptors may be other tests'.
+fn connections() -> usize {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else { return 0 };
     let links = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
-    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    links
+        .filter(|link| ["socket:", "pipe:"].iter().any(|is| link.to_string_lossy().starts_with(is)))
+        .count()
 }
 
 /// What both kernels did with operations that waited when their scope was cancelled.

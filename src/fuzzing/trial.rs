@@ -171,6 +171,7 @@ pub(super) fn attempt_with(tape: &Tape, bug: Option<Bug>) -> Attempt {
 const TIME: Duration = Duration::from_secs(4000);
 
 pub(super) fn run(program: &Program, world: &World, bug: Option<Bug>) -> Played {
+    world.set_disk_latency(Duration::from_millis(program.disk.into()));
     let played = world.during(|| play(program, bug));
     let wrong = if program.forgets { world.violations() } else { world.finish() };
     let failed = played.failed.or_else(|| wrong.first().cloned());
@@ -188,7 +189,7 @@ pub(super) struct Played {
 /// Runs a program on the kernel that the stage says.
 pub(super) fn play(program: &Program, bug: Option<Bug>) -> Played {
     let silence = exec::silence_panics();
-    let model = Rc::new(Model::new(program.loses));
+    let model = Rc::new(Model::new(program.loses, &program.pipes));
     let mut figures = Figures { programs: 1, ..Figures::default() };
     let builder = Builder::new().submissions(program.queue).pool_most(program.buffers);
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| {

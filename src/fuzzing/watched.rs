@@ -114,7 +114,7 @@ impl Future for Watched {
                     this.model.orphan(this.model.current());
                 }
                 if was_cancelled {
-                    this.model.pair((this.action.name(), how(&polled)));
+                    this.model.pair(this.action, how(&polled));
                 }
             }
             return polled;

@@ -93,17 +93,18 @@ pub fn only_on_linux() -> Vec<&'static str> {
     rows().filter(|row| row.place == Place::Linux).map(|row| row.name).collect()
 }
 
-/// Tries every operation in every situation on the simulated kernel, up to `gaps` turns after it began,
-/// and with everything that a cancel may find, or with the obedient kernel only.
+/// Tries every operation with these fates on the simulated kernel, up to `gaps` turns after it began: with the
+/// obedient kernel on a slow disk or, if `odd`, with everything that a cancel may find, also on a fast one.
 ///
 /// # Panics
 /// If a rule is broken.
-pub fn simulated_fates(gaps: usize, odd: bool) -> Fates {
+pub fn simulated_fates(which: &[Fate], gaps: usize, odd: bool) -> Fates {
     let mut fates = Fates::default();
-    let cancels = if odd { &CANCELS[..] } else { &CANCELS[..1] };
+    let (cancels, disks) =
+        if odd { (&CANCELS[..], &DISKS[..]) } else { (&CANCELS[..1], &DISKS[1..]) };
     for row in rows().filter(|row| row.place != Place::Linux) {
-        let disks: &[Duration] = if row.place == Place::Disk { &DISKS } else { &DISKS[..1] };
-        for (fate, gap) in situations(gaps) {
+        let disks = if row.place == Place::Disk { disks } else { &disks[..1] };
+        for (fate, gap) in situations(which, gaps) {
             for (cancels, disk) in cancels.iter().flat_map(|c| disks.iter().map(move |d| (c, *d))) {
                 let tape = Tape::tame().with(Lane::Cancel, cancels.to_vec());
                 let faults = Faults { cancel_odd: u8::MAX, ..Faults::none() };
@@ -127,7 +128,7 @@ pub fn wild_fates(seeds: std::ops::Range<u64>) -> Fates {
     let mut fates = Fates::default();
     for row in rows().filter(|row| row.place != Place::Linux) {
         for seed in seeds.clone() {
-            for (fate, gap) in situations(1) {
+            for (fate, gap) in situations(&Fate::ALL, 1) {
                 let world = World::from_seed(seed);
                 world.set_disk_latency(DISKS[(seed % 2) as usize]);
                 fates.add(&row, fate, on(&world, &row, fate, gap));
@@ -153,7 +154,7 @@ fn on(world: &World, row: &Row, fate: Fate, gap: usize) -> Played {
 pub fn real_fates(gaps: usize) -> Fates {
     let mut fates = Fates::default();
     for row in rows() {
-        for (fate, gap) in situations(gaps) {
+        for (fate, gap) in situations(&Fate::ALL, gaps) {
             let _set = real::stage(&Tape::tame()).set();
             let played = Builder::new().run(async || Ok(play(&row, fate, gap).await));
             let played = checked(&row, fate, gap, played, None, String::new);
@@ -164,9 +165,9 @@ pub fn real_fates(gaps: usize) -> Fates {
 }
 
 /// The fates, and so many turns after the beginning where that makes a difference.
-fn situations(gaps: usize) -> impl Iterator<Item = (Fate, usize)> {
+fn situations(fates: &[Fate], gaps: usize) -> impl Iterator<Item = (Fate, usize)> {
     let gaps = move |fate| if matches!(fate, Fate::Undisturbed | Fate::Before) { 1 } else { gaps };
-    Fate::ALL.into_iter().flat_map(move |fate| (0..gaps(fate)).map(move |gap| (fate, gap)))
+    fates.iter().flat_map(move |fate| (0..gaps(*fate)).map(move |gap| (*fate, gap)))
 }
 
 fn checked(
