@@ -91,10 +91,9 @@ impl Paper {
         let with = 1 + (which % 255) as u8;
         let bytes = vec![with; place.len()];
         self.begun.borrow_mut().push(Begun { with, place: place.clone(), is_open: true });
-        let mut may_be = self.may_be.borrow_mut();
+        let begin = |may_be: &mut BTreeSet<u8>| may_be.insert(with);
         let new: Vec<bool> =
-            may_be[place.clone()].iter_mut().map(|may_be| may_be.insert(with)).collect();
-        drop(may_be);
+            self.may_be.borrow_mut()[place.clone()].iter_mut().map(begin).collect();
         // Others that are under way may come before or after it.
         let open_before: Vec<usize> =
             (0..which).filter(|other| self.begun.borrow()[*other].is_open).collect();

@@ -6,10 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 use crate::fs::{self, Advice, Dir, File, OpenOptions, TempDir, TempFile};
 
-use super::super::adapters::Local;
-use super::subject::{Done, Law, Place, Row, Subject, Whole, nothing, subject, unseen};
-
-type Opening = Local<'static, Result<Box<dyn Subject>>>;
+use super::subject::{Done, Law, Opening, Place, Row, Subject, Whole, nothing, subject, unseen};
 
 pub(super) fn rows() -> Vec<Row> {
     let row = |name, law, whole: Whole, open: fn(PathBuf) -> Opening| Row {
@@ -88,7 +85,7 @@ pub(super) fn rows() -> Vec<Row> {
             |dir| {
                 asks(dir, async |file, _| {
                     let read = file.read_at(Vec::with_capacity(9), 1).await?;
-                    assert!(b"ontent".starts_with(&*read), "a read brings what is there");
+                    assert!(b"ontent".starts_with(&read), "a read brings what is there");
                     Ok(())
                 })
             },

@@ -161,9 +161,8 @@ impl<'a> Trial<'a> {
     /// The first poll, which submits.
     async fn begin(&mut self) {
         poll_fn(|cx| {
-            if let Some(operation) = &mut self.operation
-                && let Poll::Ready(done) = operation.as_mut().poll(cx)
-            {
+            let polled = self.operation.as_mut().map(|operation| operation.as_mut().poll(cx));
+            if let Some(Poll::Ready(done)) = polled {
                 self.ended = Some(done);
             }
             Poll::Ready(())

@@ -17,8 +17,11 @@ pub(super) struct Row {
     pub(super) whole: Whole,
     pub(super) place: Place,
     /// Makes all that it needs, in a directory of its own.
-    pub(super) open: fn(PathBuf) -> Local<'static, Result<Box<dyn Subject>>>,
+    pub(super) open: fn(PathBuf) -> Opening,
 }
+
+/// Makes a subject.
+pub(super) type Opening = Local<'static, Result<Box<dyn Subject>>>;
 
 /// It may depend on the kernel.
 pub(super) type Whole = fn() -> u64;
