@@ -76,6 +76,8 @@ pub(super) fn rows() -> Vec<Row> {
         row("unix: accept", Law::Takes, one, |dir| Box::pin(unix_accept(dir))),
         row("tcp: connect", Law::Does, one, |_| Box::pin(connect())),
         row("unix: connect", Law::Does, one, |dir| Box::pin(unix_connect(dir))),
+        row("unix: recv_fds", Law::Takes, one, |_| Box::pin(async { recv_fds() })),
+        row("unix: send_fds", Law::Does, one, |_| Box::pin(async { send_fds() })),
         row("readable", Law::Asks, one, |_| Box::pin(async { readable().await })),
         row("writable", Law::Asks, one, |_| Box::pin(async { writable().await })),
     ]
@@ -248,6 +250,29 @@ async fn living<S: Read>(accept: impl AsyncFn() -> Result<S>) -> Result<u64> {
     })
     .await?;
     Ok(living.get())
+}
+
+fn recv_fds() -> Result<Box<dyn Subject>> {
+    subject(
+        UnixStream::pair()?,
+        async |(_, to)| Ok(to.recv_fds(Vec::with_capacity(9)).await?.1.len() as u64),
+        async |(from, _)| Ok(from.send_fds("x", [from.duplicate()?]).await.map(drop)?),
+        async |(_, to)| descriptors(to).await,
+    )
+}
+
+fn send_fds() -> Result<Box<dyn Subject>> {
+    subject(
+        UnixStream::pair()?,
+        async |(from, _)| Ok(from.send_fds("x", [from.duplicate()?]).await?.len() as u64),
+        nothing,
+        async |(_, to)| descriptors(to).await,
+    )
+}
+
+/// How many descriptors come, until nothing comes for a while.
+async fn descriptors(to: &UnixStream) -> Result<u64> {
+    until_quiet(async || Ok(to.recv_fds(Vec::with_capacity(9)).await?.1.len() as u64)).await
 }
 
 async fn readable() -> Result<Box<dyn Subject>> {
