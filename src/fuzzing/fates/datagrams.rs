@@ -116,7 +116,7 @@ async fn unix_send(is_full: bool) -> Result<Box<dyn Subject>> {
         (from, to, Cell::new(0)),
         async |(from, ..)| Ok(from.send(HELLO).await.map(|_| 1)?),
         async |(_, to, came)| {
-            came.set(unix_rest(to).await?);
+            came.set(came.get() + unix_rest(to).await?);
             Ok(())
         },
         async |(_, to, came)| Ok(came.get() + unix_rest(to).await?),

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::fs::{self, Advice, Dir, File, OpenOptions, TempDir, TempFile};
+use crate::net::UnixStream;
 
+use super::streams::received;
 use super::subject::{Done, Law, Opening, Place, Row, Subject, Whole, nothing, subject, unseen};
 
 pub(super) fn rows() -> Vec<Row> {
@@ -120,6 +122,30 @@ pub(super) fn rows() -> Vec<Row> {
             || 1,
             |dir| lengthens(dir, async |file| file.allocate(0..9).await),
         ),
+        row("file: send_to", Law::DoesLast, || LONG, |dir| Box::pin(send_to(dir))),
+        row(
+            "file: read_vectored_at",
+            Law::Asks,
+            || 1,
+            |dir| {
+                asks(dir, async |file, _| {
+                    let bufs = [Vec::with_capacity(2), Vec::with_capacity(9)];
+                    let (_, read) = file.read_vectored_at(bufs, 1).await?;
+                    assert!(b"ontent".starts_with(&read.concat()), "a read brings what is there");
+                    Ok(())
+                })
+            },
+        ),
+        row(
+            "file: write_vectored_at",
+            Law::Does,
+            || 3,
+            |dir| {
+                writes(dir, 0, async |file| {
+                    Ok(file.write_vectored_at(["n", "ew"], 0).await?.0 as u64)
+                })
+            },
+        ),
         row(
             "rename",
             Law::Does,
@@ -229,6 +255,25 @@ fn lengthens(dir: PathBuf, lengthens: impl AsyncFn(&File) -> Result + 'static) -
         };
         subject(file, start, nothing, async |file| Ok(u64::from(file.metadata().await?.len() == 9)))
     })
+}
+
+/// So long that the kernel moves it.
+const LONG: u64 = 300_000;
+
+/// Something that is moved to a stream, which says how much of it was.
+async fn send_to(dir: PathBuf) -> Result<Box<dyn Subject>> {
+    let file = content(&dir.join("file")).await?;
+    file.set_len(LONG).await?;
+    let (to, from) = UnixStream::pair()?;
+    subject(
+        (file, to, from, Cell::new(0)),
+        async |(file, to, ..)| Ok(file.send_to(to, 0..LONG).await?),
+        async |(_, _, from, came)| {
+            came.set(came.get() + received(from).await?);
+            Ok(())
+        },
+        async |(_, _, from, came)| Ok(came.get() + received(from).await?),
+    )
 }
 
 /// Either the old content is there or the new one, and nothing beside it.

@@ -43,6 +43,15 @@ pub(super) fn rows() -> Vec<Row> {
             Box::pin(async { write_all(UnixStream::pair()?) })
         }),
         row("pipe: write_all", Law::Does, lots, |_| Box::pin(async { write_all(turned(pipe()?)) })),
+        row("tcp: write_all_vectored", Law::Does, few, |_| {
+            Box::pin(async {
+                let (one, other) = tcp().await?;
+                writing((one, other), async |writer: &TcpStream| {
+                    writer.write_all_vectored(["he", "llo"]).await?;
+                    Ok(HELLO.len() as u64)
+                })
+            })
+        }),
         row("tcp: write without a copy", Law::Lends, few, |_| {
             Box::pin(async { write(lending().await?) })
         }),
@@ -107,7 +116,7 @@ fn turned((reader, writer): (PipeReader, PipeWriter)) -> (PipeWriter, PipeReader
 }
 
 /// How much comes, until nothing comes for a while.
-async fn received(reader: &impl Read) -> Result<u64> {
+pub(super) async fn received(reader: &impl Read) -> Result<u64> {
     until_quiet(async || match reader.recv().await {
         Ok(chunk) => Ok(chunk.map_or(0, |chunk| chunk.len() as u64)),
         // So a connection ends whose bytes were lent and are not any more.
@@ -166,7 +175,7 @@ fn writing<W: Write + 'static, R: Read + 'static>(
         (writer, reader, Cell::new(0)),
         async move |(writer, ..)| write(writer).await,
         async |(_, reader, came)| {
-            came.set(received(reader).await?);
+            came.set(came.get() + received(reader).await?);
             Ok(())
         },
         async |(_, reader, came)| Ok(came.get() + received(reader).await?),
