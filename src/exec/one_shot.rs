@@ -104,6 +104,11 @@ impl OneShot {
         self.operation.is_some()
     }
 
+    #[inline]
+    pub(crate) fn has_storage(&self) -> bool {
+        self.storage.is_some()
+    }
+
     /// The memory, while nothing is in flight.
     #[inline]
     pub(crate) fn storage(&mut self) -> &mut Storage {

@@ -132,7 +132,7 @@ impl<'a, B: IoBuf> WriteFds<'a, B> {
         }
         let writer = &mut self.writer;
         if !writer.entered {
-            writer.enter()?;
+            writer.enter_to_write()?;
         }
         while writer.done == 0 {
             if !writer.once.is_in_flight() {
@@ -288,6 +288,12 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// The same for a write, which must not hold the half after its end.
+    fn enter_to_write(&mut self) -> Result {
+        assert!(self.once.has_storage(), "a write is not polled after its end");
+        self.enter()
+    }
+
     /// Waits for the end of a write that was dropped.
     pub(super) fn poll_former(&self, cx: &mut Context<'_>) -> Poll<Result> {
         ready!(self.stream.run.cancel_point())?;
@@ -332,7 +338,7 @@ impl<'a> Writer<'a> {
     /// Sends what is in the storage. After the end, [`finish`](Writer::finish) has the outcome.
     fn poll(&mut self, how: How, cx: &mut Context<'_>) -> Poll<Result> {
         if !self.entered {
-            self.enter()?;
+            self.enter_to_write()?;
         }
         if self.once.is_in_flight() {
             ready!(self.poll_operation(cx))?;
