@@ -32,7 +32,7 @@ fn run<T>(main: impl AsyncFnOnce() -> Result<T>) -> T {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = descriptors();
     let ended = common::within(20, || Builder::new().detect_deadlock(true).run(main));
-    assert_eq!(descriptors(), before, "descriptors after the run");
+    common::assert_no_more(before, descriptors);
     ended.unwrap_or_else(|error| panic!("the test's main failed: {error}"))
 }
 
@@ -250,6 +250,39 @@ fn a_send_keeps_its_descriptors_until_the_kernel_has_let_go() {
         let (bytes, fds) = other.recv_fds(room()).await?;
         assert_eq!((&bytes[..], fds.len()), (&b"yes"[..], 1));
         drop(fds);
+        closed(watch).await
+    });
+}
+
+// D4: a send that was interrupted although nobody asked any more is sent again, with the same descriptors: they
+// were not closed meanwhile, nor is another file sent that has got the number of one.
+#[trine::test(kernel = "both")]
+fn an_interrupted_send_is_sent_again_with_its_own_descriptors() {
+    run(async || {
+        let (one, other) = UnixStream::pair()?;
+        let (filled, _) = one.write(vec![0; fewer(1 << 20, 8 << 10)]).await?;
+        let (watch, fd) = watched().await?;
+        let mut send = Box::pin(one.send_fds("yes", [fd]));
+        let scope = CancelScope::new();
+        let ended = scope.run(async |scope| {
+            assert!(poll!(&mut send).is_pending());
+            in_kernel(1).await?;
+            scope.cancel();
+            Ok(())
+        });
+        ended.await?;
+        turns(4).await;
+        let strangers = [other.duplicate()?, other.duplicate()?];
+        other.read_exact(vec![0; filled]).await?;
+        send.await?;
+        let (bytes, fds) = other.recv_fds(room()).await?;
+        assert_eq!((&bytes[..], fds.len()), (&b"yes"[..], 1));
+        drop(strangers);
+        // The stream at whose other end we watch: what is written to it is seen there.
+        let came = UnixStream::from_fd(fds.into_iter().next().expect("one"))?;
+        came.write_all("it").await?;
+        assert_eq!(watch.read(Vec::with_capacity(2)).await?, b"it");
+        came.close().await?;
         closed(watch).await
     });
 }

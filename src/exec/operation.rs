@@ -162,6 +162,12 @@ impl Operation {
         });
     }
 
+    /// Asks for its end; it is not submitted again.
+    pub(crate) fn give_up(&self) {
+        self.run.act(|core| core.table.give_up(self.slot));
+        self.cancel();
+    }
+
     /// Results that nobody has taken yet.
     pub(crate) fn unread(&self) -> usize {
         self.run.look(|core| core.table.get(self.slot).map_or(0, Slot::unread))

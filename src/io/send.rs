@@ -460,7 +460,7 @@ impl<'a> Writer<'a> {
         self.stream.sending.with(|half| {
             half.broken |= self.done > 0;
             if let Some(operation) = operation {
-                operation.cancel();
+                operation.give_up();
                 half.orphan = Some(Orphan { operation, shuts: self.shuts });
             }
             // Also one that was waited for here: nobody does any more.

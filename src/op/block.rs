@@ -207,8 +207,7 @@ impl Storage {
         self.envelope_mut().own_descriptors(host);
     }
 
-    /// The send of a message has ended: the kernel has let go of its descriptors, however long the rest is
-    /// kept.
+    /// A message was sent: the kernel has let go of its descriptors, however long the rest is kept.
     #[cold]
     pub(super) fn end_send(&mut self) {
         drop(self.take_descriptors());

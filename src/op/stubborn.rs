@@ -34,6 +34,10 @@ impl Stubborn {
         self.queue.front().map(|&(at, _)| at)
     }
 
+    pub(super) fn any(&self, is_it: impl Fn(Key<Slot>) -> bool) -> bool {
+        self.queue.iter().any(|&(_, key)| is_it(key))
+    }
+
     /// Takes the first of them if its time has come, or if it is of no concern any more.
     pub(super) fn pop(
         &mut self,

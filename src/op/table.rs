@@ -331,6 +331,12 @@ impl Table {
         self.stubborn.next()
     }
 
+    /// Whether the kernel has something of which it is to be reminded.
+    pub(crate) fn is_to_remind(&self) -> bool {
+        let slots = &self.slots;
+        self.stubborn.any(|key| slots.get(key).is_some_and(|slot| slot.state.in_kernel()))
+    }
+
     /// Asks again for the end of what was told to stop a while ago.
     pub(crate) fn remind(&mut self, now: Duration) {
         let Table { stubborn, slots, .. } = self;
@@ -351,6 +357,19 @@ impl Table {
             slot.dispose_of_answers(&self.pools, &self.host);
         }
         self.end(key, Event::Orphaned)
+    }
+
+    /// Its owner will not submit it again, whatever it comes to: what would only be needed for that goes when
+    /// the kernel has let go.
+    pub(crate) fn give_up(&mut self, key: Key<Slot>) {
+        static MESSAGE: Kind = Kind { repeatable: false, ..Kind::SEND_MESSAGE };
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if let (Some(storage), Request::SendMsg { .. }) = (&mut slot.storage, &slot.request) {
+            slot.kind = &MESSAGE;
+            if slot.state.phase == Phase::Terminal {
+                storage.end_send();
+            }
+        }
     }
 
     fn end(&mut self, key: Key<Slot>, event: Event) -> Action {
@@ -575,7 +594,10 @@ impl Slot {
                 storage.fill(count);
             }
             (Some(storage), Request::RecvMsg { .. }) => storage.end_receive(result, host),
-            (Some(storage), Request::SendMsg { .. }) => storage.end_send(),
+            // If it was interrupted it may be sent again, with the same.
+            (Some(storage), Request::SendMsg { .. }) if result >= 0 || !self.kind.repeatable => {
+                storage.end_send();
+            }
             _ => {}
         }
         Answer { result, more, buffer: buffer.map(|picked| picked.id), begin }
