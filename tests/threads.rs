@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::poll;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -152,6 +153,41 @@ fn in_a_cancelled_scope_nothing_begins() {
         });
         assert!(ended.await?.is_none());
         assert!(!begun.load(Ordering::SeqCst));
+        assert_eq!((stats().threads, thread::limiter()?.borrowed()), (0, 0));
+        Ok(())
+    });
+}
+
+// K1, E11: what a withdrawn call would have worked with is dropped where it is withdrawn. If that panics,
+// nobody waits for a thread that will never come.
+#[test]
+fn a_withdrawn_call_whose_remains_panic_is_not_waited_for() {
+    struct Noisy;
+    impl Drop for Noisy {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                panic!("dropped");
+            }
+        }
+    }
+    run(async || {
+        for cancelled in [true, false] {
+            // Often enough that some are withdrawn before a thread has begun.
+            for _ in 0..50 {
+                let noisy = Noisy;
+                let call = thread::run(move || std::mem::forget(noisy));
+                let ended = AssertUnwindSafe(trine::move_on_after(Duration::ZERO, async |scope| {
+                    let mut call = Box::pin(call);
+                    let begun = futures::poll!(&mut call);
+                    if cancelled && begun.is_pending() {
+                        scope.cancel();
+                        return call.await;
+                    }
+                    Ok(())
+                }));
+                let _either = ended.catch_unwind().await;
+            }
+        }
         assert_eq!((stats().threads, thread::limiter()?.borrowed()), (0, 0));
         Ok(())
     });

@@ -32,11 +32,10 @@ impl<T> Ticket<T> {
         lock(&self.errand).take()
     }
 
-    /// It is not wanted any more, will not begin, and what it would have worked with goes now (rule K1);
-    /// `false`: it has begun.
-    pub(super) fn withdraw(&self) -> bool {
-        let errand = lock(&self.errand).take();
-        errand.is_some()
+    /// It is not wanted any more, and will not begin (rule K1). What it would have worked with goes with what
+    /// comes back, which is other people's; `None`: it has begun.
+    pub(super) fn withdraw(&self) -> Option<Job> {
+        lock(&self.errand).take()
     }
 
     /// The thread has ended like this.

@@ -87,12 +87,11 @@ fn errand<T: Send>(
 impl<T> Working<T> {
     /// Takes it back from the thread that has not begun; `false`: it has.
     fn withdraw(&mut self) -> bool {
-        let withdrawn = self.ticket.withdraw();
-        if withdrawn {
-            self.over = true;
-            self.run.forget_worker(self.worker);
-        }
-        withdrawn
+        let Some(errand) = self.ticket.withdraw() else { return false };
+        self.over = true;
+        self.run.forget_worker(self.worker);
+        drop(errand);
+        true
     }
 }
 

@@ -71,7 +71,7 @@ fn what_is_cancelled_is_withdrawn_or_waited_for() {
     check_every_order(4, || {
         let way = Way::start();
         way.ticket.wish().make(Reason::Interrupt);
-        if way.ticket.withdraw() {
+        if way.ticket.withdraw().is_some() {
             assert!(way.ticket.take().is_none());
             assert!(!way.end());
         } else {
@@ -93,7 +93,7 @@ fn who_does_not_wait_may_go() {
         if found.is_none() {
             ticket.wish().make(Reason::Finished);
         }
-        let withdrawn = found.is_none() && ticket.withdraw();
+        let withdrawn = found.is_none() && ticket.withdraw().is_some();
         drop(ticket);
         assert_eq!(way.end(), !withdrawn);
     });
