@@ -61,7 +61,10 @@ impl Run {
         self.dismiss_workers();
         self.collect_last_mail();
         while self.is_waited_for() {
-            let _rung = self.act(|core| core.exchange(None))?;
+            let _rung = self.act(|core| {
+                core.began = core.coarse_now();
+                core.exchange(None)
+            })?;
             #[cfg(feature = "testing")]
             if !_rung {
                 self.let_time_pass()?;

@@ -253,7 +253,7 @@ impl Core {
     /// Whether the kernel may complete something by itself.
     fn may_complete(&self) -> bool {
         let in_kernel = self.table.in_kernel();
-        self.table.next_reminder().is_some()
+        self.table.is_to_remind()
             || self.ring.as_ref().is_some_and(|ring| ring.may_complete(in_kernel))
     }
 

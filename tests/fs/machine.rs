@@ -74,6 +74,29 @@ fn a_cancel_finds_the_opening_of_a_fifo_whenever_it_comes() {
     });
 }
 
+/// P4: the cancel of an opening is remembered, in case the kernel does not heed it. That is no reason to wait for
+/// ever afterwards.
+#[test]
+fn a_cancelled_opening_hides_no_deadlock() {
+    run_alone(async |dir| {
+        let path = dir.join("fifo");
+        make_fifo(&path);
+        for _ in 0..10 {
+            let deadlock = std::thread::scope(|threads| {
+                let stuck = threads.spawn(|| {
+                    Builder::new().detect_deadlock(true).run(async || {
+                        move_on_after(MOMENT, async |_| File::open(&path).await).await?;
+                        trine::sync::Event::new().wait().await
+                    })
+                });
+                stuck.join().expect("it does not panic")
+            });
+            assert!(matches!(deadlock, Err(trine::Error::Deadlock(_))), "{deadlock:?}");
+        }
+        Ok(())
+    });
+}
+
 /// Each FIFO that is waited for keeps a thread of the kernel, of which there are enough for other work.
 #[test]
 fn files_are_opened_while_many_fifos_are_waited_for() {
