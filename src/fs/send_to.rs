@@ -127,5 +127,5 @@ const PIECE: usize = 64 << 10;
 fn is_refusal(error: &io::Error) -> bool {
     let errno = error.raw_os_error();
     error.kind() == ErrorKind::Unsupported
-        || matches!(errno, Some(libc::EINVAL | libc::EMFILE | libc::ENFILE))
+        || matches!(errno, Some(libc::EINVAL | libc::ESPIPE | libc::EMFILE | libc::ENFILE))
 }

@@ -454,11 +454,11 @@ impl<B: IoBuf> Future for SendMessage<'_, B> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let SendMessage { socket, once, refused, .. } = &mut *self;
+        assert!(once.is_in_flight() || once.has_storage(), "a send is not polled after its end");
         let refused = refused.take().map_or(Ok(()), |error| Err(error.into()));
         let outcome = match exec::check_run(&socket.run).and(refused) {
             Ok(()) => ready!(once.poll(cx, |storage| {
-                let storage = storage.expect("a send is not polled after its end");
-                Submission::send_message(&socket.fd, storage)
+                Submission::send_message(&socket.fd, storage.expect("looked at above"))
             })),
             Err(finished) => Err(finished),
         };

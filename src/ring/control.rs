@@ -81,6 +81,9 @@ impl Control {
         let came = decode(told);
         // SAFETY: the kernel has just made these descriptors for us; this is asked for once a message.
         let list = came.into_iter().map(|raw| unsafe { host.own(raw) }).collect();
+        // Of whoever sent it, if the socket was told so elsewhere.
+        // SAFETY: as above.
+        all(PIDFD, told).for_each(|raw| drop(unsafe { host.own(raw) }));
         self.descriptors = Descriptors { list, lost };
     }
 }
@@ -89,6 +92,8 @@ impl Control {
 type Kind = (libc::c_int, libc::c_int);
 
 const RIGHTS: Kind = (libc::SOL_SOCKET, libc::SCM_RIGHTS);
+/// `SCM_PIDFD`.
+const PIDFD: Kind = (libc::SOL_SOCKET, 4);
 const SEGMENT: Kind = (libc::SOL_UDP, libc::UDP_GRO);
 
 /// Writes what the kernel reads of these descriptors, or tells about them, and says how long it is.
@@ -98,8 +103,13 @@ pub(super) fn encode(numbers: &[RawFd], into: &mut [u8]) -> usize {
 
 /// The descriptors in what the kernel reads or has told; the rest of that is passed over.
 pub(super) fn decode(control: &[u8]) -> Vec<RawFd> {
-    let rights = pieces(control).filter(|(kind, _)| *kind == RIGHTS);
-    rights.flat_map(|(_, data)| data.chunks_exact(4).filter_map(number)).collect()
+    all(RIGHTS, control).collect()
+}
+
+/// The numbers in all pieces of a kind.
+fn all(kind: Kind, control: &[u8]) -> impl Iterator<Item = libc::c_int> {
+    let those = pieces(control).filter(move |(other, _)| *other == kind);
+    those.flat_map(|(_, data)| data.chunks_exact(4).filter_map(number))
 }
 
 /// Writes what the kernel tells of datagrams that it has put together, and says how long it is.
