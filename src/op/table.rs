@@ -310,9 +310,10 @@ impl Table {
             let (token, result) = (token(key), -libc::ECANCELED);
             return self.complete(Completion { token, result, more: false, buffer: None });
         }
-        if answer == -libc::EALREADY {
+        let Some(slot) = self.slots.get(key) else { return Action::Nothing };
+        if answer == -libc::EALREADY || !slot.kind.polled {
             self.stubborn.push(key, now);
-        } else if self.slots.get(key).is_some_and(|slot| slot.kind.polled && !slot.answered) {
+        } else if !slot.answered {
             self.ask_again(key);
         }
         Action::Nothing

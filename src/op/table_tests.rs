@@ -436,10 +436,14 @@ impl Pair {
         let Some(twin) = self.twins.get_mut(op) else { return };
         let token = token(twin.key);
         let token = Token::new(TokenKind::Cancel, token.index(), token.generation());
-        let is_at_work = twin.place != Place::Queued && self.random.one_in(2);
+        if twin.place == Place::Queued {
+            return; // The kernel was not asked.
+        }
+        let is_at_work = self.random.one_in(2);
+        let is_reminded = twin.place != Place::Gone && (is_at_work || !twin.kind.polled);
         let result = -if is_at_work { libc::EALREADY } else { libc::ENOENT };
         let is_waiting = twin.kind.polled && twin.early != Some(true);
-        if is_at_work {
+        if is_reminded {
             self.reminders.push((self.now + Duration::from_millis(10), op));
         } else if twin.place == Place::Kernel(Asked::Sent) && is_waiting {
             twin.place = Place::Kernel(Asked::Queued);
