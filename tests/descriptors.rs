@@ -21,7 +21,7 @@ use trine::pipe::{self, PipeReader, PipeWriter};
 use trine::testing::World;
 use trine::{Builder, CancelScope, Error, Result, move_on_after, shield, stats};
 
-use common::{fewer, in_kernel, turns};
+use common::{descriptors, fewer, in_kernel, turns};
 
 const MOMENT: Duration = Duration::from_millis(2);
 
@@ -32,17 +32,8 @@ fn run<T>(main: impl AsyncFnOnce() -> Result<T>) -> T {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = descriptors();
     let ended = common::within(20, || Builder::new().detect_deadlock(true).run(main));
-    common::assert_no_more(before, descriptors);
+    common::assert_no_more(before);
     ended.unwrap_or_else(|error| panic!("the test's main failed: {error}"))
-}
-
-/// The descriptors of the process, or of the simulated world.
-fn descriptors() -> usize {
-    match World::try_current() {
-        Some(world) => world.census().descriptors,
-        None if cfg!(miri) => 0, // There is no kernel to have any from.
-        None => fs::read_dir("/proc/self/fd").unwrap().count(),
-    }
 }
 
 /// A descriptor, and the stream that ends when nobody has it any more.

@@ -27,7 +27,7 @@ use trine::fs::{Advice, File, OpenOptions};
 use trine::testing::World;
 use trine::{Builder, Error, IoBuf, Result, try_join_all};
 
-use common::fewer;
+use common::{descriptors, fewer};
 
 /// Descriptors are counted for the whole process: whoever counts them has to be alone.
 static DESCRIPTORS: RwLock<()> = RwLock::new(());
@@ -51,7 +51,7 @@ fn run_alone<T>(main: impl AsyncFnOnce(&Path) -> Result<T>) -> T {
     let _alone = DESCRIPTORS.write().unwrap_or_else(PoisonError::into_inner);
     let before = descriptors();
     let value = watched(Builder::new(), main);
-    common::assert_no_more(before, descriptors);
+    common::assert_no_more(before);
     value
 }
 
@@ -64,15 +64,6 @@ fn watched<T>(builder: Builder, main: impl AsyncFnOnce(&Path) -> Result<T>) -> T
         })
     });
     ended.unwrap_or_else(|error| panic!("the test's main failed: {error}"))
-}
-
-/// The descriptors of the process, or of the simulated world.
-fn descriptors() -> usize {
-    match World::try_current() {
-        Some(world) => world.census().descriptors,
-        None if cfg!(miri) => 0, // There is no kernel to have any from.
-        None => fs::read_dir("/proc/self/fd").unwrap().count(),
-    }
 }
 
 /// How long a simulated disk takes from now on.

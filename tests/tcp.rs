@@ -33,7 +33,7 @@ use trine::net::{Address, TcpListener, TcpStream};
 use trine::testing::World;
 use trine::{Builder, CancelScope, Error, Result, move_on_after, nursery, stats};
 
-use common::{Peer, fewer, pair, turns};
+use common::{Peer, descriptors, fewer, pair, turns};
 
 const HERE: &str = "127.0.0.1:0";
 const MOMENT: Duration = Duration::from_millis(2);
@@ -61,7 +61,7 @@ fn run_alone<T>(main: impl AsyncFnOnce() -> Result<T>) -> T {
     let _alone = DESCRIPTORS.write().unwrap_or_else(PoisonError::into_inner);
     let before = descriptors();
     let value = watched(Builder::new(), main);
-    common::assert_no_more(before, descriptors);
+    common::assert_no_more(before);
     value
 }
 
@@ -70,16 +70,6 @@ fn run_alone<T>(main: impl AsyncFnOnce() -> Result<T>) -> T {
 fn watched<T>(builder: Builder, main: impl AsyncFnOnce() -> Result<T>) -> T {
     let ended = common::within(20, || builder.detect_deadlock(true).run(main));
     ended.unwrap_or_else(|error| panic!("the test's main failed: {error}"))
-}
-
-/// The descriptors of the process; in a simulated world those of the program, and what a peer has does
-/// not count.
-fn descriptors() -> usize {
-    match World::try_current() {
-        Some(world) => world.census().descriptors,
-        None if cfg!(miri) => 0, // There is no kernel to have any from.
-        None => fs::read_dir("/proc/self/fd").unwrap().count(),
-    }
 }
 
 /// More than the kernel takes for a peer that does not read. The simulated one takes 64 KiB, under Miri

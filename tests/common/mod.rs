@@ -55,12 +55,23 @@ pub fn within<T>(seconds: u64, test: impl FnOnce() -> T) -> T {
     result
 }
 
+/// The descriptors of the process; in a simulated world those of the program, and what a peer has does not
+/// count.
+#[allow(dead_code, reason = "not every test file counts them")]
+pub fn descriptors() -> usize {
+    match testing::World::try_current() {
+        Some(world) => world.census().descriptors,
+        None if cfg!(miri) => 0, // There is no kernel to have any from.
+        None => std::fs::read_dir("/proc/self/fd").unwrap().count(),
+    }
+}
+
 /// After a run there are no more descriptors than before it. A thread that it has left alone, or that has
 /// just told of its end, may have some for a moment longer, and there may be fewer by what such a thread of
 /// another run had before.
 #[track_caller]
 #[allow(dead_code, reason = "not every test file counts them")]
-pub fn assert_no_more(before: usize, descriptors: impl Fn() -> usize) {
+pub fn assert_no_more(before: usize) {
     let patience = Instant::now() + Duration::from_secs(2);
     while descriptors() > before && Instant::now() < patience {
         thread::yield_now();
