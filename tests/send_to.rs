@@ -250,3 +250,34 @@ fn a_file_that_cannot_be_read_says_so() {
         dir.close().await
     });
 }
+
+// What the kernel cannot splice from a place of is read and written.
+#[test]
+fn a_fifo_has_no_places_and_is_sent_all_the_same() {
+    let sent = within(30, || {
+        trine::run(async || {
+            let dir = fs::TempDir::new().await?;
+            let path = dir.path().join("fifo");
+            let made = std::process::Command::new("mkfifo").arg(&path).status()?;
+            assert!(made.success());
+            let sent = nursery(async |n| {
+                let filled = path.clone();
+                n.spawn(async move {
+                    Ok(trine::thread::run(move || std::fs::write(filled, bytes(300 << 10)))
+                        .await??)
+                });
+                let fifo = File::open(&path).await?;
+                let (writer, reader) = trine::net::UnixStream::pair()?;
+                let received = n.fork(async move { read_all(&reader).await });
+                let sent = fifo.send_to(&writer, 0..1 << 20).await?;
+                writer.close().await?;
+                assert!(received.await? == bytes(300 << 10));
+                Ok(sent)
+            });
+            let sent = sent.await?;
+            dir.close().await?;
+            Ok(sent)
+        })
+    });
+    assert_eq!(sent.expect("main succeeds"), 300 << 10);
+}
