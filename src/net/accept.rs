@@ -38,6 +38,11 @@ impl Acceptor {
         &self.run
     }
 
+    /// Says whether closing what it accepts may wait for the peer.
+    pub(super) fn set_lingers(&self, lingers: bool) {
+        self.fd.set_lingers(lingers);
+    }
+
     pub(super) fn accept(&self) -> AcceptSocket<'_> {
         AcceptSocket { acceptor: self, waiting: false, attempts: 0, pause: None }
     }
@@ -107,6 +112,12 @@ pub(super) struct AcceptSocket<'a> {
 }
 
 impl AcceptSocket<'_> {
+    /// Whether closing what it accepts may wait for the peer.
+    #[inline]
+    pub(super) fn lingers(&self) -> bool {
+        self.acceptor.fd.lingers()
+    }
+
     /// `make` makes of a socket what is wanted; where it fails the connection has died in the queue, and
     /// the next one is waited for.
     #[inline]

@@ -61,7 +61,11 @@ impl TcpListener {
     /// cannot wait; [`Error::NoRun`](crate::Error::NoRun).
     pub fn from_fd(fd: impl Into<Descriptor>) -> Result<TcpListener> {
         let (run, fd) = take(fd, FdKind::TcpListener)?;
-        Ok(TcpListener::new(&run, fd))
+        let listener = TcpListener::new(&run, fd);
+        // What it accepts inherits that, and closing has to know.
+        let linger = listener.option(option::LINGER)?;
+        listener.acceptor.set_lingers(option::waits(linger));
+        Ok(listener)
     }
 
     fn new(run: &Rc<Run>, socket: Descriptor) -> TcpListener {
@@ -243,7 +247,8 @@ impl Future for Accept<'_> {
     type Output = Result<(TcpStream, SocketAddr)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.sockets.poll(cx, TcpStream::accepted)
+        let lingers = self.sockets.lingers();
+        self.sockets.poll(cx, |run, socket| TcpStream::accepted(run, socket, lingers))
     }
 }
 

@@ -113,6 +113,11 @@ pub(super) const LINGER: SocketOption<Option<Duration>> = socket(libc::SO_LINGER
 /// Reading it takes it.
 pub(super) const ERROR: SocketOption<Option<io::Error>> = socket(libc::SO_ERROR, FAILURE);
 
+/// Whether closing waits for the peer.
+pub(super) fn waits(linger: Option<Duration>) -> bool {
+    linger.is_some_and(|time| !time.is_zero())
+}
+
 impl<T> SocketOption<T> {
     pub(super) fn get(self, host: &Host, fd: RawFd) -> io::Result<T> {
         Ok((self.form.decode)(host.option(fd, self.name)?))

@@ -126,10 +126,12 @@ impl TcpStream {
     pub(super) fn accepted(
         run: &Rc<Run>,
         socket: Descriptor,
+        lingers: bool,
     ) -> io::Result<(TcpStream, SocketAddr)> {
         let peer = run.host().peer_addr(socket.as_raw_fd())?;
-        let halves = Halves::new(Rc::clone(run), run.adopt(socket));
-        Ok((TcpStream { halves }, peer))
+        let fd = run.adopt(socket);
+        fd.set_lingers(lingers);
+        Ok((TcpStream::new(Rc::clone(run), fd), peer))
     }
 
     fn host(&self) -> &Host {
@@ -262,7 +264,7 @@ impl TcpStream {
     /// What the operating system says.
     pub fn set_linger(&self, time: Option<Duration>) -> io::Result<()> {
         self.set_option(option::LINGER, time)?;
-        self.halves.fd().set_lingers(time.is_some_and(|time| !time.is_zero()));
+        self.halves.fd().set_lingers(option::waits(time));
         Ok(())
     }
 

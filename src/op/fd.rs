@@ -90,6 +90,11 @@ impl Fd {
         self.shared.raw.get() < 0
     }
 
+    /// Whether closing it, or what a listener accepts, may wait for the peer.
+    pub(crate) fn lingers(&self) -> bool {
+        self.shared.lingers.get()
+    }
+
     /// Says whether closing it may wait for the peer.
     pub(crate) fn set_lingers(&self, lingers: bool) {
         self.shared.lingers.set(lingers);

@@ -3,8 +3,8 @@
 use std::fs;
 use std::future::Future;
 use std::io;
-use std::net::Shutdown;
-use std::os::fd::{AsRawFd, RawFd};
+use std::net::{self, Shutdown};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::pin::{Pin, pin};
 use std::sync::PoisonError;
 
@@ -383,6 +383,32 @@ fn closing_does_not_wait_for_a_peer_that_does_not_read() {
     watched(Builder::new(), async || {
         let bytes = peer.read_to_end().await?;
         assert!((1..too_much()).contains(&bytes.len()), "{}", bytes.len());
+        Ok(())
+    });
+}
+
+// The same of a connection that inherits it of a listener from elsewhere.
+#[test]
+fn what_a_lingering_listener_accepts_holds_nobody_up() {
+    run(async || {
+        let inherited = net::TcpListener::bind(HERE)?;
+        let lingering = libc::linger { l_onoff: 1, l_linger: LONG.as_secs() as i32 };
+        let (value, size) = ((&raw const lingering).cast(), size_of::<libc::linger>() as u32);
+        let (level, fd) = (libc::SOL_SOCKET, inherited.as_raw_fd());
+        // SAFETY: the value is of the length that is said.
+        let set = unsafe { libc::setsockopt(fd, level, libc::SO_LINGER, value, size) };
+        assert_eq!(set, 0, "{}", io::Error::last_os_error());
+        let listener = TcpListener::from_fd(OwnedFd::from(inherited))?;
+        let client = TcpStream::connect_addr(listener.local_addr()?).await?;
+        let (stream, _) = listener.accept().await?;
+        assert_eq!(stream.linger()?, Some(LONG));
+        begin(stream.write_all(vec![0; too_much()])).await;
+        turns(1).await;
+        let began = Instant::now();
+        drop(stream);
+        turns(2).await;
+        assert!(began.elapsed() < LONG / 2, "it lingered here");
+        assert!(!client.recv().await?.expect("what went out before arrives").is_empty());
         Ok(())
     });
 }
