@@ -15,7 +15,7 @@ use trine::pipe::{self, PipeReader, PipeWriter};
 use trine::testing::World;
 use trine::{CancelScope, Error, Result, move_on_after, nursery, stats};
 
-use common::{fewer, turns, within};
+use common::{bytes, fewer, turns, within};
 
 const MOMENT: Duration = Duration::from_millis(2);
 
@@ -25,10 +25,6 @@ const FULL: usize = fewer(64 << 10, 4 << 10);
 #[track_caller]
 fn run(main: impl AsyncFnOnce() -> Result) {
     within(20, || trine::Builder::new().detect_deadlock(true).run(main)).expect("main succeeds");
-}
-
-fn bytes(count: usize) -> Vec<u8> {
-    (0..count).map(|at| (at % 251) as u8).collect()
 }
 
 /// Everything up to the end.

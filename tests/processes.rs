@@ -179,7 +179,7 @@ fn a_failed_child_is_an_error_with_its_status_and_what_it_said() {
 fn a_lot_on_all_three_streams_blocks_nobody() {
     run_alone(async || {
         const MUCH: usize = 1 << 20;
-        let input: Vec<u8> = (0..MUCH).map(|at| (at % 251) as u8).collect();
+        let input = common::bytes(MUCH);
         let script = format!("head -c {MUCH} /dev/zero >&2; cat");
         let output = shell(&script).input(input.clone()).output().await?;
         assert!(output.status.success());

@@ -13,7 +13,7 @@ use trine::io::Read;
 use trine::testing::World;
 use trine::{CancelScope, Error, IoBuf, Result, move_on_after, nursery};
 
-use common::{fewer, turns, within};
+use common::{bytes, fewer, turns, within};
 
 const MOMENT: Duration = Duration::from_millis(2);
 
@@ -25,10 +25,6 @@ fn much() -> usize {
 #[track_caller]
 fn run(main: impl AsyncFnOnce() -> Result) {
     within(20, || trine::Builder::new().detect_deadlock(true).run(main)).expect("main succeeds");
-}
-
-fn bytes(count: usize) -> Vec<u8> {
-    (0..count).map(|at| (at % 251) as u8).collect()
 }
 
 /// Everything up to the end.
@@ -112,9 +108,8 @@ macro_rules! on_stream {
             fn a_cancelled_one_says_how_much_went_out() {
                 run(async || {
                     let (writer, reader) = $pair;
-                    let mut said = None;
+                    let (mut said, sent) = (None, [bytes(5), bytes(much()), bytes(5)]);
                     move_on_after(MOMENT, async |_| {
-                        let sent = [bytes(5), bytes(much()), bytes(5)];
                         let failed = writer.write_all_vectored(sent).await.unwrap_err();
                         assert_eq!(failed.buf.each_ref().map(Vec::len), [5, much(), 5]);
                         said = Some(failed.done);

@@ -20,9 +20,9 @@ impl File {
     /// stream, and where the file system or the descriptor cannot do it, the range is read and written.
     ///
     /// Cancel class: partial: [`done`](BufError::done) says how many bytes of the range were written; what was
-    /// taken from the file beyond them is still in the file, so whoever goes on from there loses nothing. After a
-    /// dropped one of which something went out the write half of the stream is
-    /// [`Broken`](crate::Error::Broken). Linux 6.1.
+    /// taken from the file beyond them is still in the file, so whoever goes on from there loses nothing. To drop
+    /// it is to drop the write of one piece of several: after that the write half of the stream is
+    /// [`Broken`](crate::Error::Broken) if a part of the piece went out. Linux 6.1.
     ///
     /// # Errors
     /// What the operating system says of either; those of [`Write::write_all`]; `Cancelled`.

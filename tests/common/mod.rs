@@ -20,6 +20,9 @@ use trine::{Result, checkpoint, stats, testing, yield_shielded};
 pub use peer::Peer;
 
 /// So many, and under Miri, where everything takes a thousand times as long, only so few.
+///
+/// Not for the length of an array in a function with closures: an optimising compiler looks at those to call
+/// this, and says that it goes round in a circle.
 #[allow(dead_code, reason = "not every test file has many of something")]
 pub const fn fewer<T: Copy>(many: T, few: T) -> T {
     if cfg!(miri) { few } else { many }
@@ -53,6 +56,14 @@ pub fn within<T>(seconds: u64, test: impl FnOnce() -> T) -> T {
     drop(done);
     watchdog.join().expect("it does not panic");
     result
+}
+
+/// So many bytes, each of which differs from the next.
+#[allow(dead_code, reason = "not every test file moves bytes")]
+pub fn bytes(count: usize) -> Vec<u8> {
+    let mut bytes = (0..251).collect::<Vec<u8>>().repeat(count.div_ceil(251));
+    bytes.truncate(count);
+    bytes
 }
 
 /// The descriptors of the process; in a simulated world those of the program, and what a peer has does not
