@@ -148,5 +148,5 @@ pub(super) async fn until_quiet(mut again: impl AsyncFnMut() -> Result<u64>) -> 
     }
 }
 
-/// As long as nothing takes on a machine of its own.
-const QUIET: Duration = Duration::from_millis(50);
+/// As long as nothing takes, on an emulated machine either.
+const QUIET: Duration = Duration::from_millis(100);
