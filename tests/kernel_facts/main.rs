@@ -25,6 +25,7 @@ mod connect;
 mod control;
 mod files;
 mod messages;
+mod pieces;
 mod poll;
 mod pool;
 mod read;

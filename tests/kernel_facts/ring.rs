@@ -304,6 +304,36 @@ impl Ring {
         self.push_with(block, write.build())
     }
 
+    /// Sends what lies in several places.
+    pub fn send_pieces(&mut self, socket: impl AsFd, pieces: &[&[u8]], flags: i32) -> Token {
+        let block = in_pieces(pieces);
+        let send = opcode::SendMsg::new(fd(&socket), block.cast()).flags(flags as u32);
+        self.push_with(block, send.build())
+    }
+
+    /// Writes what lies in several places, to byte `at` (-1: to the file's own position).
+    pub fn write_pieces(&mut self, file: impl AsFd, pieces: &[&[u8]], at: u64) -> Token {
+        let block = in_pieces(pieces);
+        let list = block.cast::<u8>().wrapping_add(size_of::<libc::msghdr>()).cast();
+        let write = opcode::Writev::new(fd(&file), list, pieces.len() as u32).offset(at);
+        self.push_with(block, write.build())
+    }
+
+    /// Reads into several places of these sizes, from byte `at` on.
+    pub fn read_pieces(&mut self, file: impl AsFd, sizes: &[usize], at: u64) -> Token {
+        let rooms: Vec<_> = sizes.iter().map(|&size| vec![0; size]).collect();
+        let block = in_pieces(&rooms.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let list = block.cast::<u8>().wrapping_add(size_of::<libc::msghdr>()).cast();
+        let read = opcode::Readv::new(fd(&file), list, sizes.len() as u32).offset(at);
+        self.push_with(block, read.build())
+    }
+
+    /// What a finished read into so many pieces left in all of them, which lie one behind the other.
+    pub fn in_places(&self, token: Token, pieces: usize, len: i32) -> Vec<u8> {
+        let before = pieces_begin(pieces);
+        self.bytes(token, before as i32 + len).split_off(before)
+    }
+
     /// Opens a path (openat2); with `in_worker` not first without blocking.
     pub fn open(&mut self, path: &Path, flags: i32, in_worker: bool) -> Token {
         let how = [(flags | libc::O_CLOEXEC) as u64, 0, 0];
@@ -506,6 +536,35 @@ impl Drop for Ring {
 
 fn fd(file: &impl AsFd) -> Fd {
     Fd(file.as_fd().as_raw_fd())
+}
+
+/// A header, the list of pieces that it points to, and behind them the pieces.
+fn in_pieces(pieces: &[&[u8]]) -> *mut [u8] {
+    let begin = pieces_begin(pieces.len());
+    let block = zeroed(begin + pieces.iter().map(|piece| piece.len()).sum::<usize>());
+    let at = |offset| block.cast::<u8>().wrapping_add(offset);
+    // SAFETY: all zeros is a valid header.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    let list = at(size_of::<libc::msghdr>()).cast::<libc::iovec>();
+    (header.msg_iov, header.msg_iovlen) = (list, pieces.len());
+    // SAFETY: it is within the block, which may not be aligned for it.
+    unsafe { at(0).cast::<libc::msghdr>().write_unaligned(header) };
+    let mut next = begin;
+    for (index, piece) in pieces.iter().enumerate() {
+        let entry = libc::iovec { iov_base: at(next).cast(), iov_len: piece.len() };
+        // SAFETY: both are within the block, the list not aligned perhaps.
+        unsafe {
+            list.wrapping_add(index).write_unaligned(entry);
+            at(next).copy_from_nonoverlapping(piece.as_ptr(), piece.len());
+        }
+        next += piece.len();
+    }
+    block
+}
+
+/// Where so many pieces begin in their block.
+fn pieces_begin(count: usize) -> usize {
+    size_of::<libc::msghdr>() + count * size_of::<libc::iovec>()
 }
 
 fn zeroed(len: usize) -> *mut [u8] {
