@@ -73,7 +73,10 @@ impl PipeReader {
         Ok(PipeReader { halves: adopt(fd, FdKind::PipeReader)? })
     }
 
-    /// Closes it and waits until that is done, also in a cancelled scope (rule M2).
+    /// Closes it and waits until that is done.
+    ///
+    /// Cancel class: terminal. In a cancelled scope it is closed all the same, and `Cancelled` is reported
+    /// (rule M2).
     ///
     /// # Errors
     /// `Cancelled`, or what the operating system says; it is closed in any case.
@@ -103,7 +106,10 @@ impl PipeWriter {
         self.halves.finish().await
     }
 
-    /// Closes it and waits until that is done, also in a cancelled scope (rule M2).
+    /// Closes it and waits until that is done.
+    ///
+    /// Cancel class: terminal. In a cancelled scope it is closed all the same, and `Cancelled` is reported
+    /// (rule M2).
     ///
     /// # Errors
     /// `Cancelled`, or what the operating system says; it is closed in any case.

@@ -523,7 +523,8 @@ impl File {
 
     /// Closes the file and waits until that is done. It is no [`sync_all`](File::sync_all).
     ///
-    /// In a cancelled scope it is closed all the same, and `Cancelled` is reported (rule M2).
+    /// Cancel class: terminal. In a cancelled scope it is closed all the same, and `Cancelled` is reported
+    /// (rule M2).
     ///
     /// # Errors
     /// `Cancelled`, or what the operating system says; it is closed in any case.

@@ -154,7 +154,8 @@ impl TempDir {
 
     /// Removes it with all that is in it.
     ///
-    /// In a cancelled scope it is removed all the same, and `Cancelled` is reported (rule M2).
+    /// Cancel class: terminal. In a cancelled scope it is removed all the same, and `Cancelled` is reported
+    /// (rule M2).
     ///
     /// # Errors
     /// As [`remove_dir_all`]; `Cancelled`.

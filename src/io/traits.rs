@@ -119,7 +119,8 @@ pub trait Write {
 pub trait Close {
     /// Closes it and waits until that is done.
     ///
-    /// In a cancelled scope it is closed all the same, and `Cancelled` is reported (rule M2).
+    /// Cancel class: terminal. In a cancelled scope it is closed all the same, and `Cancelled` is reported
+    /// (rule M2).
     ///
     /// # Errors
     /// `Cancelled`, or what closing fails with; it is closed in any case.

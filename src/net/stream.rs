@@ -189,7 +189,8 @@ impl TcpStream {
 
     /// Closes the connection and waits until that is done.
     ///
-    /// In a cancelled scope it is closed all the same, and `Cancelled` is reported (rule M2).
+    /// Cancel class: terminal. In a cancelled scope it is closed all the same, and `Cancelled` is reported
+    /// (rule M2).
     ///
     /// # Errors
     /// `Cancelled`, or what the operating system says; it is closed in any case.

@@ -241,7 +241,8 @@ impl UdpSocket {
 
     /// Closes the socket and waits until that is done. What was sent goes out.
     ///
-    /// In a cancelled scope it is closed all the same, and `Cancelled` is reported (rule M2).
+    /// Cancel class: terminal. In a cancelled scope it is closed all the same, and `Cancelled` is reported
+    /// (rule M2).
     ///
     /// # Errors
     /// `Cancelled`, or what the operating system says; it is closed in any case.

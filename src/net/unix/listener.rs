@@ -182,7 +182,8 @@ impl UnixListener {
 
     /// Closes the listener and waits until that is done; removes its file before, if that was asked for.
     ///
-    /// In a cancelled scope it is closed all the same, and `Cancelled` is reported (rule M2).
+    /// Cancel class: terminal. In a cancelled scope it is closed all the same, and `Cancelled` is reported
+    /// (rule M2).
     ///
     /// # Errors
     /// `Cancelled`, or what the operating system says; it is closed in any case.
