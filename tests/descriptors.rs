@@ -348,6 +348,27 @@ fn descriptors_for_which_there_is_no_room_are_an_error() {
     });
 }
 
+// Nor are they missed by whoever has not asked for any: what came for a dropped receive is a datagram like others.
+#[trine::test]
+fn descriptors_that_were_lost_are_no_error_for_whoever_wants_none() {
+    run(async || {
+        let (left, right) = UnixDatagram::pair()?;
+        let world = World::current();
+        let (watch, fd) = watched().await?;
+        let mut receive = Box::pin(right.recv_fds(room()));
+        assert!(poll!(&mut receive).is_pending());
+        in_kernel(1).await?;
+        let second = fd.duplicate()?;
+        world.limit_descriptors(world.census().descriptors + 1);
+        left.send_fds("some", [fd, second]).await?;
+        turns(3).await;
+        drop(receive);
+        world.limit_descriptors(1 << 20);
+        assert_eq!(right.recv_into(room()).await?.0, b"some");
+        closed(watch).await
+    });
+}
+
 #[trine::test(kernel = "both")]
 fn datagrams_bring_descriptors_too() {
     run(async || {
@@ -377,6 +398,16 @@ fn datagrams_bring_descriptors_too() {
         let (bytes, fds, _) = server.recv_fds(room()).await?;
         assert_eq!((&bytes[..], fds.len()), (&b"late"[..], 1));
         drop(fds);
+        closed(watch).await?;
+        // Dropped, and the next one has not asked for them.
+        let (watch, fd) = watched().await?;
+        let mut receive = Box::pin(server.recv_fds(room()));
+        assert!(poll!(&mut receive).is_pending());
+        in_kernel(1).await?;
+        client.send_fds("late", [fd]).await?;
+        turns(3).await;
+        drop(receive);
+        assert_eq!(server.recv_into(room()).await?.0, b"late");
         closed(watch).await?;
         // Nobody takes them: other receives, one for too few bytes, and the end of the socket.
         for how in 0..4 {

@@ -77,13 +77,13 @@ impl Datagrams {
         A: TryFrom<SockAddr, Error = io::Error>,
     {
         let storage = Storage::message_to_fill(buf, self.run.shelf());
-        let mut receive = RecvInto::new(self, storage);
+        let mut receive = RecvInto::new(self, storage, false);
         poll_fn(move |cx| Pin::new(&mut receive).poll(cx).map_ok(|(buf, _, from)| (buf, from)))
     }
 
     pub(super) fn recv_fds<B: IoBufMut, A>(&self, buf: B) -> RecvInto<'_, B, A> {
         let storage = Storage::message_and_control_to_fill(buf, self.run.shelf());
-        RecvInto::new(self, storage)
+        RecvInto::new(self, storage, true)
     }
 
     pub(super) fn send<B: IoBuf>(&self, buf: B, to: Option<SockAddr>) -> SendMessage<'_, B> {
@@ -315,14 +315,16 @@ impl Drop for RecvMessage<'_> {
 /// rules of references.
 pub(super) struct RecvInto<'a, B, A> {
     receiver: Receiver<'a>,
+    /// Descriptors are asked for. Else those that come are closed, and it is no error if some were lost.
+    with_fds: bool,
     buffer: PhantomData<fn() -> (B, A)>,
 }
 
 impl<'a, B, A> RecvInto<'a, B, A> {
-    fn new(socket: &'a Datagrams, storage: Storage) -> RecvInto<'a, B, A> {
+    fn new(socket: &'a Datagrams, storage: Storage, with_fds: bool) -> RecvInto<'a, B, A> {
         let once = OneShot::new(Some(storage));
         let receiver = Receiver { socket, entered: false, once, pause: None };
-        RecvInto { receiver, buffer: PhantomData }
+        RecvInto { receiver, with_fds, buffer: PhantomData }
     }
 }
 
@@ -331,7 +333,7 @@ impl<B: IoBufMut, A: TryFrom<SockAddr, Error = io::Error>> Future for RecvInto<'
     type Output = Result<(B, Vec<Descriptor>, A), BufError<B>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let receiver = &mut self.receiver;
+        let RecvInto { receiver, with_fds, .. } = &mut *self;
         let outcome = ready!(receiver.poll(cx));
         let storage = receiver.once.take_storage().expect("nothing is in flight");
         let begun = receiver.entered;
@@ -339,7 +341,10 @@ impl<B: IoBufMut, A: TryFrom<SockAddr, Error = io::Error>> Future for RecvInto<'
         let (done, shelf) = (storage.filled(), receiver.socket.run.shelf());
         // One that did not begin leaves the content as it was.
         let buf = if begun { storage.into_message(shelf) } else { storage.into_message_buf(shelf) };
-        let whole = outcome.and_then(|(from, fds)| Ok((A::try_from(from)?, fds.all()?)));
+        let whole = outcome.and_then(|(from, came)| {
+            let fds = if *with_fds { came.all()? } else { Vec::new() };
+            Ok((A::try_from(from)?, fds))
+        });
         Poll::Ready(match whole {
             Ok((from, fds)) => Ok((buf, fds, from)),
             Err(error) => Err(BufError::new(error, done, buf)),
