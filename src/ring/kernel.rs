@@ -70,8 +70,7 @@ impl Kernel {
     pub(super) fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
         // Without the bell no wait may begin: a wake from another thread would be missed.
         let want = if self.arm_bell()? { want } else { 0 };
-        let timeout = timeout.filter(|_| want > 0).map(|timeout| timeout.saturating_add(SLACK));
-        self.call(want, timeout)
+        self.call(want, timeout.filter(|_| want > 0).map(with_slack))
     }
 
     fn call(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
@@ -176,6 +175,11 @@ impl Kernel {
 /// (`PR_SET_TIMERSLACK`) but not the waits of a ring: so deadlines that lie close together cost one
 /// waking up.
 const SLACK: Duration = Duration::from_micros(50);
+
+/// What is not to wait does not.
+fn with_slack(timeout: Duration) -> Duration {
+    if timeout.is_zero() { timeout } else { timeout.saturating_add(SLACK) }
+}
 
 impl Drop for Kernel {
     fn drop(&mut self) {
@@ -430,4 +434,16 @@ fn entry_for(request: &Request) -> squeue::Entry {
 /// How many pieces of memory a list names.
 fn count_of(list: Region) -> u32 {
     list.len() / size_of::<libc::iovec>() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_wait_is_made_longer() {
+        assert_eq!(with_slack(Duration::ZERO), Duration::ZERO);
+        assert_eq!(with_slack(Duration::from_micros(1)), Duration::from_micros(51));
+        assert_eq!(with_slack(Duration::MAX), Duration::MAX);
+    }
 }
