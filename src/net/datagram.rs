@@ -87,7 +87,13 @@ impl Datagrams {
     }
 
     pub(super) fn send<B: IoBuf>(&self, buf: B, to: Option<SockAddr>) -> SendMessage<'_, B> {
-        SendMessage::new(self, Storage::message_to_send(buf, to, self.run.shelf()))
+        let shelf = self.run.shelf();
+        // To the peer, and with nothing beside the bytes: they are the message.
+        let storage = match to {
+            Some(to) => Storage::message_to_send(buf, to, shelf),
+            None => Storage::to_send(buf, shelf),
+        };
+        SendMessage::new(self, storage)
     }
 
     pub(super) fn send_fds<B: IoBuf>(

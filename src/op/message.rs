@@ -45,13 +45,10 @@ impl Message {
 }
 
 impl Storage {
-    /// A message to be sent to this address, or to the peer of the socket.
-    pub(crate) fn message_to_send<B: IoBuf>(
-        buf: B,
-        to: Option<SockAddr>,
-        shelf: &Shelf,
-    ) -> Storage {
-        Storage::enveloped(Envelope::to(to), buf, shelf, |buf| (buf.as_ptr().cast_mut(), buf.len()))
+    /// A message to be sent to this address.
+    pub(crate) fn message_to_send<B: IoBuf>(buf: B, to: SockAddr, shelf: &Shelf) -> Storage {
+        let envelope = Envelope::to(Some(to));
+        Storage::enveloped(envelope, buf, shelf, |buf| (buf.as_ptr().cast_mut(), buf.len()))
     }
 
     /// The same with descriptors, which stay open until the kernel has let go.
@@ -103,9 +100,12 @@ impl Storage {
         storage
     }
 
-    /// Takes the buffer of a message out, as it was.
+    /// Takes the buffer of a message out, as it was; also of one that is nothing but bytes.
     pub(crate) fn into_message_buf<B: 'static>(self, shelf: &Shelf) -> B {
-        self.into_inner::<Enveloped<B>>(shelf).buf
+        match self.is_message() {
+            true => self.into_inner::<Enveloped<B>>(shelf).buf,
+            false => self.into_inner(shelf),
+        }
     }
 
     /// Takes the buffer of a message out, with the message as its content.
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn the_buffer_of_a_message_stays_beside_its_envelope_and_comes_back() {
         let shelf = Shelf::default();
-        let mut sent = Storage::message_to_send([1_u8, 2, 3], None, &shelf);
+        let mut sent = Storage::message_to_send([1_u8, 2, 3], SockAddr::NONE, &shelf);
         let bytes = sent.region(0);
         let moved = Box::new(sent);
         // SAFETY: inside the array, which stays where it is.

@@ -168,8 +168,12 @@ impl Submission {
         Submission::with_memory(&Kind::SPLICE, request, to, storage)
     }
 
-    /// Sends the message in the storage.
+    /// Sends the message in the storage, or what is there as one.
     pub(crate) fn send_message(fd: &Fd, mut storage: Storage) -> Submission {
+        if !storage.is_message() {
+            let send = Submission::send(fd, storage, 0, false);
+            return Submission { kind: &Kind::SEND_MESSAGE, ..send };
+        }
         let message = storage.envelope_region();
         let request = Request::SendMsg { fd: fd.as_raw_fd(), message };
         Submission::with_memory(&Kind::SEND_MESSAGE, request, fd, storage)

@@ -75,6 +75,18 @@ impl Envelope {
         }
     }
 
+    /// The bytes of a linked envelope, and whom they go to (nobody: null), if there is nothing beside them.
+    pub(super) fn plain(&self) -> Option<Plain> {
+        let libc::msghdr { msg_name, msg_namelen, msg_controllen, .. } = self.header;
+        let len = u32::try_from(self.bytes.iov_len).ok().filter(|_| msg_controllen == 0)?;
+        Some(Plain {
+            bytes: self.bytes.iov_base.cast(),
+            len,
+            to: msg_name.cast(),
+            to_len: msg_namelen,
+        })
+    }
+
     /// Who sent what has been received.
     pub(crate) fn sender(&self) -> SockAddr {
         self.name.cut(self.header.msg_namelen as usize)
@@ -98,6 +110,14 @@ impl Envelope {
         let control = self.control.as_mut();
         control.map(|control| std::mem::take(&mut control.descriptors)).unwrap_or_default()
     }
+}
+
+/// A message as a plain send is told of it.
+pub(super) struct Plain {
+    pub(super) bytes: *const u8,
+    pub(super) len: u32,
+    pub(super) to: *const libc::sockaddr,
+    pub(super) to_len: libc::socklen_t,
 }
 
 /// Bytes for the name of a sender, of whatever family: as many as make the bytes of a message begin on

@@ -304,6 +304,17 @@ impl Ring {
         self.push_with(block, write.build())
     }
 
+    /// Sends to an address, as sendto(2).
+    pub fn send_to(&mut self, socket: impl AsFd, bytes: &[u8], to: SocketAddrV4) -> Token {
+        let address = to_sockaddr(to);
+        let block: *mut [u8] = Box::into_raw([&address, bytes].concat().into_boxed_slice());
+        let from = block.cast::<u8>().wrapping_add(address.len());
+        let send = opcode::Send::new(fd(&socket), from, bytes.len() as u32)
+            .dest_addr(block.cast())
+            .dest_addr_len(address.len() as libc::socklen_t);
+        self.push_with(block, send.build())
+    }
+
     /// Sends what lies in several places.
     pub fn send_pieces(&mut self, socket: impl AsFd, pieces: &[&[u8]], flags: i32) -> Token {
         let block = in_pieces(pieces);

@@ -1,11 +1,15 @@
-//! SEND, with and without MSG_WAITALL.
+//! SEND, with and without MSG_WAITALL, and of datagrams.
 
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use libc::{MSG_NOSIGNAL, MSG_WAITALL};
 
 use crate::ring::{Ring, Token};
-use crate::sockets::{Family, bound_buffers, end_writes, everywhere, fill, read_to_end};
+use crate::sockets::{
+    Family, bound_buffers, end_writes, everywhere, fill, has_arrived, read_to_end, udp_pair,
+    waiting,
+};
 use crate::world::{CANCELLED, MODES, name, note};
 
 /// More than the buffers of the sockets below hold.
@@ -78,6 +82,33 @@ fn a_send_without_waitall_completes_short() {
         let what = format!("send, part of 1048576 ({family})");
         note(&what, mode, format!("completes with {}", name(sent)));
         assert_short_and_all_there(sent, near, far);
+    }
+}
+
+// Also an empty one: there is nothing that says that there are no bytes.
+#[test]
+fn a_send_of_a_datagram_goes_to_the_peer_or_to_an_address() {
+    for mode in MODES {
+        let (near, far) = udp_pair();
+        let mut ring = Ring::new(mode);
+        for bytes in [&b"to the peer"[..], b""] {
+            let send = ring.send(&near, bytes, MSG_NOSIGNAL);
+            assert_eq!(ring.result(send), bytes.len() as i32);
+            assert!(has_arrived(&far));
+            assert_eq!(waiting(&far, 64), bytes);
+        }
+        let stranger = UdpSocket::bind("127.0.0.1:0").expect("a free loopback port");
+        let Ok(SocketAddr::V4(to)) = stranger.local_addr() else { panic!("a socket of IPv4") };
+        for bytes in [&b"to a stranger"[..], b""] {
+            let send = ring.send_to(&near, bytes, to);
+            let sent = ring.result(send);
+            note(&format!("send of {} bytes to an address", bytes.len()), mode, sent);
+            assert_eq!(sent, bytes.len() as i32);
+            assert!(has_arrived(&stranger));
+            assert_eq!(waiting(&stranger, 64), bytes);
+        }
+        let nowhere = ring.send(&stranger, b"nobody", MSG_NOSIGNAL);
+        assert_eq!(ring.result(nowhere), -libc::EDESTADDRREQ);
     }
 }
 

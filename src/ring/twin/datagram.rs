@@ -149,6 +149,11 @@ impl Machine {
         }
     }
 
+    pub(super) fn is_for_datagrams(&self, file: Key<File>) -> bool {
+        let object = self.files.table.get(file).map(|file| &file.object);
+        matches!(object, Some(Object::Udp(_) | Object::UnixDatagrams(_)))
+    }
+
     fn udp_option(&self, file: Key<File>, name: OptionName) -> usize {
         let options = self.files.table.get(file).map(|file| &file.options);
         options.map_or(0, |options| options.get(name).as_number().unsigned_abs() as usize)

@@ -19,6 +19,7 @@ use super::moves::{READ_PIECES, SEND_PIECES, SPLICE, WRITE_PIECES};
 use super::object::Object;
 use super::pipe::{Pipe, PipeEnd};
 use super::queue::RingState;
+use super::rights::Rights;
 use super::stream::{Conn, Readable, Side};
 use super::tape::Lane;
 
@@ -465,7 +466,10 @@ static SEND: Description = Description {
     attempt: |machine, op| {
         let Request::Send { from, all, .. } = op.request else { return failed(libc::EINVAL) };
         let rest = memory::read(from, op.done as usize, usize::MAX);
-        send(machine, op, rest, all)
+        match op.file.filter(|&file| machine.is_for_datagrams(file)) {
+            Some(file) => send_whole(machine, file, None, rest, Rights::new()),
+            None => send(machine, op, rest, all),
+        }
     },
 };
 
@@ -518,13 +522,23 @@ static SEND_MSG: Description = Description {
             Ok(rights) => rights,
             Err(errno) => return failed(errno),
         };
-        match machine.send_message(file, to, bytes, rights) {
-            None => Attempt::Blocked(Interest::Write),
-            Some(Ok(count)) => Attempt::Done(count as i32, None),
-            Some(Err(errno)) => failed(errno),
-        }
+        send_whole(machine, file, to, bytes, rights)
     },
 };
+
+fn send_whole(
+    machine: &mut Machine,
+    file: Key<File>,
+    to: Option<SockAddr>,
+    bytes: &[u8],
+    rights: Rights,
+) -> Attempt {
+    match machine.send_message(file, to, bytes, rights) {
+        None => Attempt::Blocked(Interest::Write),
+        Some(Ok(count)) => Attempt::Done(count as i32, None),
+        Some(Err(errno)) => failed(errno),
+    }
+}
 
 static RECV_MSG: Description = Description {
     name: "recvmsg",
