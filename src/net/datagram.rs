@@ -298,7 +298,7 @@ impl Future for RecvMessage<'_> {
         let received = ready!(socket.receiving.with(|half| self.poll_recv(half, cx)));
         socket.receiving.leave();
         (self.waiting, self.attempts) = (false, 0);
-        Poll::Ready(received.and_then(|message| match message.bytes.len() {
+        Poll::Ready(received.and_then(|message| match message.bytes().len() {
             room if message.len > room => Err(cut(message.len, room).into()),
             _ => Ok(message),
         }))
@@ -396,11 +396,11 @@ impl Receiver<'_> {
             if let Some(arrived) = self.socket.receiving.with(|half| half.stash.pop_front()) {
                 let message = arrived.map_err(os_error)?;
                 let storage = self.once.storage();
-                storage.append(&message.bytes);
+                storage.append(message.bytes());
                 // It may have been cut already, for whoever was dropped.
-                let (room, there) = (storage.len(), message.bytes.len());
+                let (room, there) = (storage.len(), message.bytes().len());
                 let room = if message.len > there { room.min(there) } else { room };
-                let came = (message.from, message.descriptors);
+                let came = (message.sender(), message.descriptors);
                 return Poll::Ready(whole(message.len, room, came));
             }
             ready!(run.cancel_point())?;

@@ -167,7 +167,7 @@ impl UdpSocket {
     /// As [`recv_from`](UdpSocket::recv_from).
     pub fn recv(&self) -> impl Future<Output = Result<Chunk>> + use<'_> {
         let mut receive = self.socket.recv();
-        poll_fn(move |cx| Pin::new(&mut receive).poll(cx).map_ok(|message| message.bytes))
+        poll_fn(move |cx| Pin::new(&mut receive).poll(cx).map_ok(Message::into_bytes))
     }
 
     /// Receives datagrams that the kernel has put together, as [`COALESCE`](super::option::COALESCE) has it do:
@@ -204,9 +204,10 @@ impl UdpSocket {
     pub fn recv_segments(&self) -> impl Future<Output = Result<Segments>> + use<'_> {
         let mut receive = self.socket.recv();
         poll_fn(move |cx| {
-            let Message { from, bytes, segment, .. } = ready!(Pin::new(&mut receive).poll(cx))?;
-            let size = segment.map_or(bytes.len(), usize::from);
-            Poll::Ready(Ok(Segments { from: from.try_into()?, size, bytes }))
+            let message = ready!(Pin::new(&mut receive).poll(cx))?;
+            let size = message.segment.map_or(message.bytes().len(), usize::from);
+            let from = message.sender().try_into()?;
+            Poll::Ready(Ok(Segments { from, size, bytes: message.into_bytes() }))
         })
     }
 
@@ -433,8 +434,9 @@ impl Future for RecvFrom<'_> {
     type Output = Result<(Chunk, SocketAddr)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Message { from, bytes, .. } = ready!(Pin::new(&mut self.receive).poll(cx))?;
-        Poll::Ready(Ok((bytes, from.try_into()?)))
+        let message = ready!(Pin::new(&mut self.receive).poll(cx))?;
+        let from = message.sender().try_into()?;
+        Poll::Ready(Ok((message.into_bytes(), from)))
     }
 }
 

@@ -9,10 +9,15 @@ use super::buf::{IoBuf, IoBufMut};
 use super::pool::Chunk;
 use super::shelf::Shelf;
 
-/// A message that has arrived.
+/// A message that has arrived. It is moved about on its way, and an address is large: so whom it is from lies
+/// where it lay, and is read for whoever asks.
 pub(crate) struct Message {
-    pub(crate) from: SockAddr,
-    pub(crate) bytes: Chunk,
+    /// What the kernel has put before the bytes, if it has, and the bytes.
+    buffer: Chunk,
+    /// Where they begin.
+    begin: usize,
+    /// Of one that was received into memory of its own.
+    from: Option<Box<SockAddr>>,
     /// How long it was when it was sent; what did not fit is lost.
     pub(crate) len: usize,
     /// It is several datagrams of this length, and what is left of them.
@@ -29,18 +34,33 @@ struct Enveloped<B> {
 
 impl Message {
     /// What the kernel has put into a buffer of the pool.
-    pub(crate) fn open(mut bytes: Chunk) -> Message {
-        let Opened { from, len, segment } = Opened::read(&bytes);
-        bytes.advance(PAYLOAD);
-        Message { from, bytes, len, segment, descriptors: Descriptors::default() }
+    pub(crate) fn open(buffer: Chunk) -> Message {
+        let Opened { len, segment } = Opened::read(&buffer);
+        let descriptors = Descriptors::default();
+        Message { buffer, begin: PAYLOAD, from: None, len, segment, descriptors }
     }
 
     /// What it has put into storage whose buffer somebody else gets.
     pub(super) fn copied(storage: &mut Storage, result: i32) -> Message {
-        let (from, len) = (storage.envelope().sender(), usize::try_from(result).unwrap_or(0));
+        let from = Some(Box::new(storage.envelope().sender()));
+        let len = usize::try_from(result).unwrap_or(0);
         let (bytes, descriptors) = (storage.copy_filled(), storage.take_descriptors());
         let segment = storage.envelope().segment();
-        Message { from, bytes: Chunk::from_vec(bytes), len, segment, descriptors }
+        Message { buffer: Chunk::from_vec(bytes), begin: 0, from, len, segment, descriptors }
+    }
+
+    /// Who sent it.
+    pub(crate) fn sender(&self) -> SockAddr {
+        self.from.as_ref().map_or_else(|| Opened::sender(&self.buffer), |from| **from)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer[self.begin..]
+    }
+
+    pub(crate) fn into_bytes(mut self) -> Chunk {
+        self.buffer.advance(self.begin);
+        self.buffer
     }
 }
 

@@ -138,6 +138,10 @@ pub(super) struct Head {
 }
 
 impl Head {
+    fn of(buffer: &[u8]) -> Head {
+        Head::read(buffer).expect("the kernel begins a message with its head")
+    }
+
     fn read(buffer: &[u8]) -> Option<Head> {
         let word = |at: usize| Some(u32::from_ne_bytes(*buffer.get(at..)?.first_chunk()?));
         let (name_len, control_len) = (word(0)?, word(4)?);
@@ -160,7 +164,6 @@ pub(super) const CONTROL: usize = PAYLOAD - ROOM_FOR_SEGMENT;
 
 /// What lies before the bytes of a message in such a buffer.
 pub(crate) struct Opened {
-    pub(crate) from: SockAddr,
     /// How long the message was before it was put there.
     pub(crate) len: usize,
     /// The length of each of the datagrams that were put together.
@@ -169,14 +172,18 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) fn read(buffer: &[u8]) -> Opened {
-        let head = Head::read(buffer).expect("the kernel begins a message with its head");
-        let name = &buffer[size_of::<Head>()..PAYLOAD];
-        let from = SockAddr::from_bytes(&name[..(head.name_len as usize).min(NAME_ROOM)]);
+        let head = Head::of(buffer);
         let segment = match head.control_len {
             0 => None,
             _ => control::segment(&buffer[CONTROL..PAYLOAD]),
         };
-        Opened { from, len: head.payload_len as usize, segment }
+        Opened { len: head.payload_len as usize, segment }
+    }
+
+    /// Who sent it.
+    pub(crate) fn sender(buffer: &[u8]) -> SockAddr {
+        let name = &buffer[size_of::<Head>()..PAYLOAD];
+        SockAddr::from_bytes(&name[..(Head::of(buffer).name_len as usize).min(NAME_ROOM)])
     }
 }
 

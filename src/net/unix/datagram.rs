@@ -198,7 +198,7 @@ impl UnixDatagram {
     /// As [`recv_from`](UnixDatagram::recv_from).
     pub fn recv(&self) -> impl Future<Output = Result<Chunk>> + use<'_> {
         let mut receive = self.socket.recv();
-        poll_fn(move |cx| Pin::new(&mut receive).poll(cx).map_ok(|message| message.bytes))
+        poll_fn(move |cx| Pin::new(&mut receive).poll(cx).map_ok(Message::into_bytes))
     }
 
     /// Receives a datagram into `buf`: replaces its content, at most its capacity, and says what name the
@@ -344,8 +344,9 @@ impl Future for UnixRecvFrom<'_> {
     type Output = Result<(Chunk, SocketAddr)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Message { from, bytes, .. } = ready!(Pin::new(&mut self.receive).poll(cx))?;
-        Poll::Ready(Ok((bytes, from.try_into()?)))
+        let message = ready!(Pin::new(&mut self.receive).poll(cx))?;
+        let from = message.sender().try_into()?;
+        Poll::Ready(Ok((message.into_bytes(), from)))
     }
 }
 
