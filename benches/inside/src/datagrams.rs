@@ -1,12 +1,13 @@
 //! Datagrams of UDP between sockets of one thread: what a core can do, with both ends on it.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket as ByTokio;
 use tokio::task::{JoinSet, spawn_local};
-use trine::net::UdpSocket;
-use trine::{Result, nursery};
+use trine::net::{UdpSocket, option};
+use trine::{Result, join_all, nursery};
 
 use crate::runs;
 
@@ -97,27 +98,33 @@ pub fn echo_by_tokio<const SIZE: usize>(times: u64) -> Duration {
 
 // One task sends many to another one, which says when it has them.
 
-pub fn one_way_by_trine<const SIZE: usize>(times: u64) -> Duration {
+/// So many rounds: `send` sends a round, `receive` has received one when it returns. With `cut` one send is as many
+/// datagrams as have room for so many bytes each, and the kernel may put them together again.
+fn rounds(
+    times: u64,
+    cut: Option<u32>,
+    mut send: impl AsyncFnMut(&UdpSocket) -> Result,
+    receive: impl AsyncFn(&UdpSocket) -> Result,
+) -> Duration {
     runs::trine(async || {
         let receiver = UdpSocket::bind(ANYWHERE).await?;
         let sender = client(receiver.local_addr()?).await?;
         receiver.connect(sender.local_addr()?).await?;
+        if let Some(size) = cut {
+            sender.set_option(option::SEGMENT_SIZE, size)?;
+            receiver.set_option(option::COALESCE, true)?;
+        }
         let began = Instant::now();
         nursery(async |n| {
             n.spawn(async {
                 for _ in 0..times {
-                    for _ in 0..MANY {
-                        assert_eq!(receiver.recv().await?.len(), SIZE);
-                    }
+                    receive(&receiver).await?;
                     receiver.send("all").await?;
                 }
                 Ok(())
             });
-            let mut bytes = vec![7; SIZE];
             for _ in 0..times {
-                for _ in 0..MANY {
-                    bytes = sender.send(bytes).await?;
-                }
+                send(&sender).await?;
                 assert_eq!(sender.recv().await?, *b"all");
             }
             Ok(())
@@ -125,6 +132,55 @@ pub fn one_way_by_trine<const SIZE: usize>(times: u64) -> Duration {
         .await?;
         Ok(began.elapsed())
     })
+}
+
+async fn receive_each<const SIZE: usize>(receiver: &UdpSocket) -> Result {
+    for _ in 0..MANY {
+        assert_eq!(receiver.recv().await?.len(), SIZE);
+    }
+    Ok(())
+}
+
+pub fn one_way_by_trine<const SIZE: usize>(times: u64) -> Duration {
+    let mut bytes = vec![7; SIZE];
+    let send = async |sender: &UdpSocket| {
+        for _ in 0..MANY {
+            bytes = sender.send(mem::take(&mut bytes)).await?;
+        }
+        Ok(())
+    };
+    rounds(times, None, send, receive_each::<SIZE>)
+}
+
+/// The same where the sends of a round are begun together.
+pub fn together_by_trine<const SIZE: usize>(times: u64) -> Duration {
+    let mut all = vec![vec![7; SIZE]; MANY as usize];
+    let send = async |sender: &UdpSocket| {
+        let sends = all.drain(..).map(async |bytes| Ok(sender.send(bytes).await?));
+        all = join_all(sends).await?.into_iter().collect::<Result<_>>()?;
+        Ok(())
+    };
+    rounds(times, None, send, receive_each::<SIZE>)
+}
+
+/// The same where a round is one send.
+pub fn segments_by_trine<const SIZE: usize>(times: u64) -> Duration {
+    let mut bytes = vec![7; SIZE * MANY as usize];
+    let send = async |sender: &UdpSocket| {
+        bytes = sender.send(mem::take(&mut bytes)).await?;
+        Ok(())
+    };
+    let receive = async |receiver: &UdpSocket| {
+        let mut came = 0;
+        while came < MANY {
+            for bytes in receiver.recv_segments().await?.iter() {
+                assert_eq!(bytes.len(), SIZE);
+                came += 1;
+            }
+        }
+        Ok(())
+    };
+    rounds(times, Some(SIZE as u32), send, receive)
 }
 
 pub fn one_way_by_tokio<const SIZE: usize>(times: u64) -> Duration {

@@ -551,6 +551,22 @@ pub const THINGS: &[Thing] = &[
         ],
         &[Look(Trine, Tokio)],
     ),
+    thing(
+        "udp-together-64",
+        "the same of 64 bytes, where trine's sends of a round are begun together",
+        datagrams::MANY,
+        4000,
+        &[(Trine, datagrams::together_by_trine::<64>), (Tokio, datagrams::one_way_by_tokio::<64>)],
+        &[Look(Trine, Tokio)],
+    ),
+    thing(
+        "udp-segments-64",
+        "the same of 64 bytes, where trine's datagrams of a round are one send, and as few receives as may be",
+        datagrams::MANY,
+        4000,
+        &[(Trine, datagrams::segments_by_trine::<64>), (Tokio, datagrams::one_way_by_tokio::<64>)],
+        &[Look(Trine, Tokio)],
+    ),
 ];
 
 impl Side {
