@@ -17,6 +17,7 @@ mod metadata;
 mod names;
 mod open;
 mod path;
+mod receive_from;
 mod send_to;
 mod temp;
 mod threads;

@@ -1,12 +1,10 @@
 //! From a file to a stream, without going through our memory where the kernel can.
 
-use std::io::{self, ErrorKind};
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exec;
-use crate::io::{Direct, Write};
+use crate::io::{Direct, Passage, Write, is_refusal};
 use crate::op::{BufError, Fd, IoBuf, Submission};
 
 use super::file::File;
@@ -51,8 +49,7 @@ impl File {
             let is_long = range.end.saturating_sub(range.start) >= LEAST;
             if let Some(to) = to.direct().filter(|_| is_long) {
                 match self.splice_to(to, &mut rest).await {
-                    // One of the two cannot do it, or there is no room for the pipe.
-                    Err(Error::Io(refusal)) if is_refusal(&refusal) => {}
+                    Err(refusal) if is_refusal(&refusal) => {}
                     outcome => return outcome,
                 }
             }
@@ -65,17 +62,14 @@ impl File {
 
     /// Has the kernel move it, and takes off the range what has arrived.
     async fn splice_to(&self, to: Direct<'_>, rest: &mut Range<u64>) -> Result {
-        let host = self.run.host();
-        let (reader, writer) = host.pipe()?;
-        let room = host.widen_pipe(writer.as_raw_fd(), PIPE).max(1);
-        let (reader, writer) = (self.run.adopt(reader), self.run.adopt(writer));
+        let passage = Passage::open(&self.run)?;
         while rest.start < rest.end {
-            let most = (rest.end - rest.start).min(room.into()) as u32;
-            let len = self.splice_into(&writer, rest.start, most).await?;
+            let most = (rest.end - rest.start).min(passage.room().into()) as u32;
+            let len = self.splice_into(passage.writer(), rest.start, most).await?;
             if len == 0 {
                 break;
             }
-            let written = to.splice(&reader, len as usize).await;
+            let written = to.splice(passage.reader(), len as usize).await;
             rest.start +=
                 written.as_ref().map_or_else(|failed| failed.done as u64, |()| len.into());
             written?;
@@ -117,15 +111,5 @@ impl File {
 /// From so many bytes on a pipe is worth its making.
 const LEAST: u64 = 256 << 10;
 
-/// What the pipe is to hold: what everybody may have (`/proc/sys/fs/pipe-max-size`).
-const PIPE: u32 = 1 << 20;
-
 /// What is read at a time where the kernel cannot move it.
 const PIECE: usize = 64 << 10;
-
-/// Whether it can still be read and written.
-fn is_refusal(error: &io::Error) -> bool {
-    let errno = error.raw_os_error();
-    error.kind() == ErrorKind::Unsupported
-        || matches!(errno, Some(libc::EINVAL | libc::ESPIPE | libc::EMFILE | libc::ENFILE))
-}

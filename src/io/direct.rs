@@ -1,12 +1,15 @@
-//! Streams to which the kernel can write by itself.
+//! Streams between which the kernel can move bytes by itself.
 
 use std::fmt;
 use std::future::Future;
+use std::os::fd::AsRawFd;
 
 use crate::error::Result;
 use crate::op::{BufError, Fd};
 
 use super::halves::Halves;
+use super::passage::{self, Passage};
+use super::receive::{Came, Divert};
 use super::send::Splice;
 
 /// Where what is written to a stream goes, as it is and at once: [`Write::direct`](super::Write::direct).
@@ -26,6 +29,43 @@ impl<'a> Direct<'a> {
         len: usize,
     ) -> impl Future<Output = Result<(), BufError<()>>> {
         Splice::new(self.halves, pipe, len)
+    }
+}
+
+/// Where what is read from a stream comes from, as it is: [`Read::source`](super::Read::source).
+pub struct Source<'a> {
+    halves: &'a Halves,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(halves: &'a Halves) -> Source<'a> {
+        Source { halves }
+    }
+
+    /// After how many bytes to ask again for a passage.
+    pub(crate) fn stride(&self) -> usize {
+        passage::stride(&self.halves.run) as usize
+    }
+
+    /// A passage for what waits there, if it is so much that moving it pays.
+    pub(crate) fn passage(&self) -> Option<Passage> {
+        let run = &self.halves.run;
+        Passage::open_for(run, run.host().unread(self.halves.as_raw_fd()))
+    }
+
+    /// Has the kernel move what waits into a passage, at most so many bytes.
+    pub(crate) fn divert(
+        &self,
+        into: &'a Passage,
+        most: u64,
+    ) -> impl Future<Output = Result<Came>> {
+        Divert::new(self.halves, into, most)
+    }
+}
+
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Source").field(self.halves).finish()
     }
 }
 

@@ -87,6 +87,10 @@ macro_rules! reads_into {
             ) -> impl Future<Output = crate::error::Result<B, crate::op::BufError<B>>> {
                 self.halves.read_exact(buf)
             }
+
+            fn source(&self) -> Option<crate::io::Source<'_>> {
+                Some(crate::io::Source::new(&self.halves))
+            }
         }
     };
 }

@@ -8,18 +8,22 @@ use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
 use crate::exec::{self, OneShot, Operation, Pause, Run, Verdict, judge};
-use crate::op::{BufError, Chunk, IoBufMut, Kind, Remains, Storage, Submission, Taken, Through};
+use crate::op::{
+    BufError, Chunk, Fd, Finished, IoBufMut, Kind, Remains, Storage, Submission, Taken, Through,
+};
 use crate::ring::{Descriptor, Descriptors, HERE};
 use crate::runtime::POOL_GROUP;
 
 use super::descriptors::unread;
 use super::halves::Halves;
+use super::passage::Passage;
 
 #[derive(Default)]
 pub(super) struct Receiving {
@@ -43,8 +47,27 @@ enum Active {
     Pool(Operation),
     /// It receives into memory of its own; the bytes are wanted, the buffer is not.
     Owned(Operation),
+    /// It moves bytes into a pipe, from where they are wanted back.
+    Diverted(Box<Diverted>),
     /// It has failed with this behind the bytes in the stash, which come first.
     Failed(i32),
+}
+
+/// A move into a pipe whose future was dropped.
+struct Diverted {
+    operation: Operation,
+    /// What is read of the pipe.
+    pipe: Fd,
+}
+
+impl Active {
+    fn operation(&self) -> Option<&Operation> {
+        match self {
+            Active::Nothing | Active::Failed(_) => None,
+            Active::Pool(operation) | Active::Owned(operation) => Some(operation),
+            Active::Diverted(diverted) => Some(&diverted.operation),
+        }
+    }
 }
 
 impl Receiving {
@@ -52,6 +75,7 @@ impl Receiving {
         match self.active {
             Active::Nothing | Active::Failed(_) => None,
             Active::Pool(operation) | Active::Owned(operation) => Some(operation),
+            Active::Diverted(diverted) => Some(diverted.operation),
         }
     }
 
@@ -103,7 +127,27 @@ impl Receiving {
                 drop(remains);
                 Poll::Ready(Ok(if came { self.stash.pop_back() } else { None }))
             }
+            Active::Diverted(_) => self.poll_diverted(run, attempts, cx),
         }
+    }
+
+    /// Takes back what a move has put into a pipe.
+    #[cold]
+    fn poll_diverted(
+        &mut self,
+        run: &Rc<Run>,
+        attempts: &mut u8,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Chunk>>> {
+        let Active::Diverted(diverted) = &mut self.active else { return Poll::Ready(Ok(None)) };
+        let Finished { result, .. } = ready!(diverted.operation.poll(cx));
+        let moved = usize::try_from(result).unwrap_or(0);
+        let bytes = (moved > 0).then(|| run.host().drain(diverted.pipe.as_raw_fd(), moved));
+        self.active = Active::Nothing;
+        if is_left(result) {
+            return Poll::Ready(Ok(None));
+        }
+        self.take_in(run, result, bytes.map(Chunk::from_vec), attempts)
     }
 
     /// A receive into memory of its own has ended: puts what came on the stash, and says whether anything
@@ -164,8 +208,7 @@ impl Receiving {
     ) -> Poll<Result<bool>> {
         match &self.active {
             Active::Nothing => return Poll::Ready(Ok(false)),
-            Active::Failed(_) => {}
-            Active::Pool(operation) | Active::Owned(operation) => operation.cancel(),
+            active => active.operation().into_iter().for_each(Operation::cancel),
         }
         let chunk = ready!(self.poll_arrival(stream, attempts, cx))?;
         self.stash.extend(chunk);
@@ -201,9 +244,7 @@ impl Receiving {
 
     /// Nobody waits any more; what the kernel does goes on.
     fn rest(&self) {
-        if let Active::Pool(operation) | Active::Owned(operation) = &self.active {
-            operation.rest();
-        }
+        self.active.operation().into_iter().for_each(Operation::rest);
     }
 }
 
@@ -501,4 +542,106 @@ impl Drop for Reader<'_> {
     fn drop(&mut self) {
         self.leave();
     }
+}
+
+/// Has the kernel move what waits into a pipe, if it is enough.
+pub(super) struct Divert<'a> {
+    stream: &'a Halves,
+    pipe: &'a Passage,
+    most: u32,
+    /// It has the read half.
+    entered: bool,
+    once: OneShot,
+}
+
+/// What came of it.
+pub(crate) enum Came {
+    /// So many bytes lie in the pipe.
+    Moved(usize),
+    /// The stream itself has bytes, which are to be received before.
+    Before,
+    /// It is not enough, and left to be received.
+    TooLittle,
+    /// These cannot be moved.
+    Refused,
+}
+
+impl<'a> Divert<'a> {
+    /// At most so many bytes, or what the pipe holds.
+    pub(super) fn new(stream: &'a Halves, pipe: &'a Passage, most: u64) -> Divert<'a> {
+        let most = most.min(pipe.room().into()) as u32;
+        Divert { stream, pipe, most, entered: false, once: OneShot::new(None) }
+    }
+
+    fn poll_divert(&mut self, cx: &mut Context<'_>) -> Poll<Result<Came>> {
+        let Divert { stream, pipe, most, entered, once } = self;
+        let run = &stream.run;
+        if !*entered {
+            exec::check_run(run)?;
+            stream.receiving.enter(READ_HALF)?;
+            *entered = true;
+        }
+        loop {
+            if once.is_in_flight() {
+                let (kind, result) = ready!(once.poll_result(cx));
+                if is_left(result) {
+                    let gone = result == -libc::EAGAIN;
+                    return Poll::Ready(Ok(if gone { Came::TooLittle } else { Came::Refused }));
+                }
+                if let Some(count) = ready!(once.judge(run, kind, result))? {
+                    return Poll::Ready(Ok(Came::Moved(count as usize)));
+                }
+            }
+            ready!(run.cancel_point())?;
+            let attempts = once.attempts();
+            if ready!(stream.receiving.with(|half| half.poll_former(stream, attempts, cx)))? {
+                continue;
+            }
+            if stream.receiving.with(|half| !half.stash.is_empty()) {
+                return Poll::Ready(Ok(Came::Before));
+            }
+            // More than nothing also because a move would wait for it in a worker.
+            if run.host().unread(stream.fd.as_raw_fd()) < pipe.least() {
+                return Poll::Ready(Ok(Came::TooLittle));
+            }
+            once.start(run, cx, |_| Submission::divert(&stream.fd, pipe.writer(), *most));
+            return Poll::Pending;
+        }
+    }
+
+    fn leave(&mut self) {
+        if !mem::replace(&mut self.entered, false) {
+            return;
+        }
+        self.stream.receiving.with(|half| {
+            if let Some(operation) = self.once.take_operation() {
+                operation.cancel();
+                let pipe = self.pipe.reader().clone();
+                half.active = Active::Diverted(Box::new(Diverted { operation, pipe }));
+            }
+            half.rest();
+        });
+        self.stream.receiving.leave();
+    }
+}
+
+impl Future for Divert<'_> {
+    type Output = Result<Came>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let came = ready!(self.poll_divert(cx));
+        self.leave();
+        Poll::Ready(came)
+    }
+}
+
+impl Drop for Divert<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Whether everything is where it was, and can be received.
+fn is_left(result: i32) -> bool {
+    matches!(-result, libc::EAGAIN | libc::EINVAL | libc::EOPNOTSUPP)
 }

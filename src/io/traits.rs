@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::error::Result;
 use crate::op::{BufError, Chunk, IoBuf, IoBufMut};
 
-use super::direct::Direct;
+use super::direct::{Direct, Source};
 
 /// What bytes can be read from.
 ///
@@ -64,6 +64,12 @@ pub trait Read {
     /// # Errors
     /// As [`read`](Read::read), and `UnexpectedEof` if the stream ends before.
     fn read_exact<B: IoBufMut>(&self, buf: B) -> impl Future<Output = Result<B, BufError<B>>>;
+
+    /// Where the kernel can take bytes by itself, if what is read here comes from there as it is. A stream that keeps
+    /// bytes or changes them has no such place.
+    fn source(&self) -> Option<Source<'_>> {
+        None
+    }
 }
 
 /// What bytes can be written to.
@@ -144,6 +150,10 @@ macro_rules! forward {
                 buf: B,
             ) -> impl Future<Output = Result<B, BufError<B>>> {
                 S::read_exact(self, buf)
+            }
+
+            fn source(&self) -> Option<Source<'_>> {
+                S::source(self)
             }
         }
 

@@ -69,6 +69,9 @@ impl Kind {
         polled: false,
         ..Kind::total("splice", Disposer::Forget)
     };
+    /// The same to a place of a file, where nothing makes it wait.
+    pub(crate) const SPLICE_AT: Kind =
+        Kind { class: CancelClass::Partial, ..Kind::of_file("splice", Disposer::Forget) };
     pub(crate) const CONNECT: Kind = Kind {
         class: CancelClass::Terminal,
         repeatable: false,

@@ -157,15 +157,32 @@ impl Submission {
 
     /// Moves at most so many bytes from byte `at` of a file on into a pipe.
     pub(crate) fn splice_in(fd: &Fd, at: u64, pipe: &Fd, len: u32) -> Submission {
-        let request = Request::Splice { from: fd.as_raw_fd(), at, to: pipe.as_raw_fd(), len };
+        let (from, to) = (fd.as_raw_fd(), pipe.as_raw_fd());
+        let request = Request::Splice { from, at, to, to_at: HERE, len, waits: true };
+        Submission::with_memory(&Kind::SPLICE, request, fd, Storage::keep(pipe.clone()))
+    }
+
+    /// Moves at most so many bytes of what waits in a stream into a pipe.
+    pub(crate) fn divert(fd: &Fd, pipe: &Fd, len: u32) -> Submission {
+        let (from, to) = (fd.as_raw_fd(), pipe.as_raw_fd());
+        let request = Request::Splice { from, at: HERE, to, to_at: HERE, len, waits: false };
         Submission::with_memory(&Kind::SPLICE, request, fd, Storage::keep(pipe.clone()))
     }
 
     /// Moves what is left behind the first `done` bytes out of a pipe, which is kept in the storage.
     pub(crate) fn splice_out(pipe: RawFd, storage: Storage, done: usize, to: &Fd) -> Submission {
         let len = (storage.len() - done) as u32;
-        let request = Request::Splice { from: pipe, at: HERE, to: to.as_raw_fd(), len };
+        let to_raw = to.as_raw_fd();
+        let request =
+            Request::Splice { from: pipe, at: HERE, to: to_raw, to_at: HERE, len, waits: true };
         Submission::with_memory(&Kind::SPLICE, request, to, storage)
+    }
+
+    /// Moves at most so many bytes out of a pipe to byte `at` of a file on.
+    pub(crate) fn splice_at(pipe: &Fd, len: u32, to: &Fd, at: u64) -> Submission {
+        let (from, to_raw) = (pipe.as_raw_fd(), to.as_raw_fd());
+        let request = Request::Splice { from, at: HERE, to: to_raw, to_at: at, len, waits: true };
+        Submission::with_memory(&Kind::SPLICE_AT, request, to, Storage::keep(pipe.clone()))
     }
 
     /// Sends the message in the storage, or what is there as one.

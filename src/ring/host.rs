@@ -70,6 +70,26 @@ impl Host {
         of!(self, either => either.widen_pipe(fd, bytes))
     }
 
+    /// What a pipe is to hold through which a kernel moves bytes: what everybody may have on Linux
+    /// (`/proc/sys/fs/pipe-max-size`).
+    pub(crate) fn widest_pipe(&self) -> u32 {
+        match self {
+            Host::Linux(_) => 1 << 20,
+            #[cfg(feature = "testing")]
+            Host::Twin(world) => world.widest_pipe(),
+        }
+    }
+
+    /// How many bytes wait in a stream to be read; 0 if that is not known.
+    pub(crate) fn unread(&self, fd: RawFd) -> u32 {
+        of!(self, either => either.unread(fd))
+    }
+
+    /// Takes so many bytes out of a pipe in which they lie: it does not wait.
+    pub(crate) fn drain(&self, pipe: RawFd, len: usize) -> Vec<u8> {
+        of!(self, either => either.drain(pipe, len))
+    }
+
     /// A UDP socket that is bound to `address`.
     pub(crate) fn udp_socket(&self, address: SocketAddr) -> io::Result<Descriptor> {
         of!(self, either => either.udp_socket(address)).map(|raw| self.name(raw))

@@ -403,8 +403,10 @@ fn entry_for(request: &Request) -> squeue::Entry {
         Request::SendPieces { fd, header } => opcode::SendMsg::new(Fd(fd), header.address().cast())
             .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32)
             .build(),
-        Request::Splice { from, at, to, len } => {
-            opcode::Splice::new(Fd(from), at as i64, Fd(to), HERE as i64, len).build()
+        Request::Splice { from, at, to, to_at, len, waits } => {
+            let flags = if waits { 0 } else { libc::SPLICE_F_NONBLOCK };
+            let splice = opcode::Splice::new(Fd(from), at as i64, Fd(to), to_at as i64, len);
+            splice.flags(flags).build()
         }
         Request::File(request) => file::entry_for(&request),
         Request::Poll { fd, events } => opcode::PollAdd::new(Fd(fd), events).build(),

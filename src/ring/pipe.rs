@@ -28,6 +28,28 @@ impl Linux {
         u32::try_from(held).unwrap_or(0)
     }
 
+    /// How many bytes wait in a stream to be read. What cannot tell has none.
+    pub(super) fn unread(self, fd: RawFd) -> u32 {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: room for a number.
+        let told = unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut bytes) };
+        if told < 0 { 0 } else { u32::try_from(bytes).unwrap_or(0) }
+    }
+
+    /// Takes so many bytes out of a pipe in which they lie.
+    pub(super) fn drain(self, fd: RawFd, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let room = bytes.spare_capacity_mut();
+            // SAFETY: it writes at most as much as there is room for.
+            let count = unsafe { libc::read(fd, room.as_mut_ptr().cast(), len - bytes.len()) };
+            let Some(count @ 1..) = usize::try_from(count).ok() else { break };
+            // SAFETY: so many were written.
+            unsafe { bytes.set_len(bytes.len() + count) };
+        }
+        bytes
+    }
+
     /// A descriptor for the standard input, output or error: a duplicate. But with a non-blocking one the
     /// ring could not wait, and to change that would change it for all processes that share it. A pipe
     /// or a terminal can be opened once more instead.

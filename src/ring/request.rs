@@ -82,9 +82,10 @@ pub(crate) enum Request {
     /// Send all of the memory from where it is. The first completion says what was sent, with more to
     /// follow: the one that says that the memory is not used any more.
     SendZeroCopy { fd: RawFd, from: Region },
-    /// Move at most so many bytes between a pipe and something else, without copying them: to the one, or from
-    /// the other's byte `at` on (or [`HERE`]).
-    Splice { from: RawFd, at: u64, to: RawFd, len: u32 },
+    /// Move at most so many bytes between a pipe and something else, without copying them: from the one's byte
+    /// `at` on to the other's byte `to_at` on (or [`HERE`]). Without
+    /// `waits` a Unix socket and a pipe of which nothing can be moved now are refused with `EAGAIN`; TCP waits.
+    Splice { from: RawFd, at: u64, to: RawFd, to_at: u64, len: u32, waits: bool },
     /// Wait until one of these events is there (`POLLIN`, `POLLOUT`), or an error or a hang-up.
     Poll { fd: RawFd, events: u32 },
     /// Send a message, all of it; its `msghdr` lies in the region.

@@ -367,6 +367,12 @@ impl Ring {
         self.push(opcode::Splice::new(fd(&pipe), -1, fd(&to), -1, len).build())
     }
 
+    /// Moves what is there into a pipe, without waiting where the kernel heeds that.
+    pub fn divert(&mut self, from: impl AsFd, pipe: impl AsFd, len: u32) -> Token {
+        let splice = opcode::Splice::new(fd(&from), -1, fd(&pipe), -1, len);
+        self.push(splice.flags(libc::SPLICE_F_NONBLOCK).build())
+    }
+
     pub fn shutdown(&mut self, socket: impl AsFd) -> Token {
         self.push(opcode::Shutdown::new(fd(&socket), libc::SHUT_RDWR).build())
     }

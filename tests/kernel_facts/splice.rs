@@ -66,3 +66,41 @@ fn a_splice_interrupted_half_way_tells_what_it_moved() {
         assert_eq!(read_to_end(&far), filled - filled / 4 + moved);
     }
 }
+
+/// What is there goes into the pipe, and it is not waited for more.
+#[test]
+fn a_splice_from_a_socket_moves_what_is_there() {
+    for family in [Family::Tcp, Family::Unix] {
+        for mode in MODES {
+            let (near, far) = family.pair();
+            File::from(near.try_clone().unwrap()).write_all(&[7; 5000]).unwrap();
+            thread::sleep(Duration::from_millis(20));
+            let (reader, writer) = pipe();
+            let mut ring = Ring::new(mode);
+            let splice = ring.divert(&far, &writer, MUCH as u32);
+            assert_eq!(ring.result(splice), 5000);
+            assert_eq!(left(File::from(reader), File::from(writer)), 5000);
+        }
+    }
+}
+
+/// Of TCP it waits for it in a worker, whatever the flag says; a cancel ends that, and takes no byte.
+#[test]
+fn a_splice_from_an_empty_socket_is_refused_or_waits() {
+    for mode in MODES {
+        let (_near, far) = Family::Unix.pair();
+        let (_reader, writer) = pipe();
+        let mut ring = Ring::new(mode);
+        let splice = ring.divert(&far, &writer, MUCH as u32);
+        assert_eq!(ring.result(splice), -libc::EAGAIN);
+
+        let (near, far) = Family::Tcp.pair();
+        let splice = ring.divert(&far, &writer, MUCH as u32);
+        ring.submit();
+        thread::sleep(Duration::from_millis(20));
+        let (_, target) = ring.pair("splice, an empty connection", splice);
+        assert!([RESTART, -libc::EINTR, CANCELLED].contains(&target), "{target}");
+        File::from(near).write_all(b"later").unwrap();
+        assert_eq!(read_to_end(&far), 5);
+    }
+}

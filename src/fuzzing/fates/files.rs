@@ -123,6 +123,7 @@ pub(super) fn rows() -> Vec<Row> {
             |dir| lengthens(dir, async |file| file.allocate(0..9).await),
         ),
         row("file: send_to", Law::DoesLast, || LONG, |dir| Box::pin(send_to(dir))),
+        row("file: receive_from", Law::DoesLast, || WAITING, |dir| Box::pin(receive_from(dir))),
         row(
             "file: read_vectored_at",
             Law::Asks,
@@ -273,6 +274,23 @@ async fn send_to(dir: PathBuf) -> Result<Box<dyn Subject>> {
             Ok(())
         },
         async |(_, _, from, came)| Ok(came.get() + received(from).await?),
+    )
+}
+
+/// What a stream holds, and so much that it is moved on the simulated kernel.
+const WAITING: u64 = if cfg!(miri) { 3_000 } else { 60_000 };
+
+/// Something that waits in a stream and is moved into a file, whose length says how much of it was.
+async fn receive_from(dir: PathBuf) -> Result<Box<dyn Subject>> {
+    let (to, from) = UnixStream::pair()?;
+    to.write_all(vec![7; WAITING as usize]).await?;
+    to.close().await?;
+    let file = File::create(dir.join("file")).await?;
+    subject(
+        (file, from),
+        async |(file, from)| Ok(file.receive_from(from, 0..u64::MAX).await?),
+        nothing,
+        async |(file, _)| Ok(file.metadata().await?.len()),
     )
 }
 

@@ -10,7 +10,7 @@ pub(super) fn named(kind: &Kind) -> impl Iterator<Item = &'static str> {
 }
 
 /// A kind that is missing here is not seen, so the test of the table finds that it is.
-static KINDS: [(&str, &Kind); 29] = [
+static KINDS: [(&str, &Kind); 30] = [
     ("NOP", &Kind::NOP),
     ("ACCEPT", &Kind::ACCEPT),
     ("RECV", &Kind::RECV),
@@ -40,6 +40,7 @@ static KINDS: [(&str, &Kind); 29] = [
     ("TIDY", &Kind::TIDY),
     ("MAKE_DIR", &Kind::MAKE_DIR),
     ("SPLICE", &Kind::SPLICE),
+    ("SPLICE_AT", &Kind::SPLICE_AT),
 ];
 
 /// The kinds of operations and the requests that the crate knows, by their names in its source.

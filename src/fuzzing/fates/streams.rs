@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::io::{Close, Read, Readiness, Write};
+use crate::io::{self, Close, Read, Readiness, Write};
 use crate::net::{TcpListener, TcpStream, UnixListener, UnixStream, option};
+use crate::nursery::nursery;
 use crate::pipe::{PipeReader, PipeWriter, pipe};
 use crate::scope::move_on_after;
 use crate::testing::World;
@@ -24,6 +25,7 @@ fn much() -> usize {
 pub(super) fn rows() -> Vec<Row> {
     let row = |name, law, whole, open| Row { name, law, whole, place: Place::Anywhere, open };
     let (few, lots, one): (Whole, Whole, Whole) = (|| HELLO.len() as u64, || much() as u64, || 1);
+    let most: Whole = || 5 * much() as u64;
     vec![
         row("tcp: recv", Law::Takes, few, |_| Box::pin(async { recv(tcp().await?) })),
         row("unix: recv", Law::Takes, few, |_| Box::pin(async { recv(UnixStream::pair()?) })),
@@ -51,6 +53,12 @@ pub(super) fn rows() -> Vec<Row> {
                     Ok(HELLO.len() as u64)
                 })
             })
+        }),
+        row("tcp: copy", Law::DoesLast, most, |_| {
+            Box::pin(async { copy(tcp().await?, tcp().await?) })
+        }),
+        row("unix: copy", Law::DoesLast, most, |_| {
+            Box::pin(async { copy(UnixStream::pair()?, UnixStream::pair()?) })
         }),
         row("tcp: write without a copy", Law::Lends, few, |_| {
             Box::pin(async { write(lending().await?) })
@@ -179,6 +187,40 @@ fn writing<W: Write + 'static, R: Read + 'static>(
             Ok(())
         },
         async |(_, reader, came)| Ok(came.get() + received(reader).await?),
+    )
+}
+
+/// From one stream to another, while the first one is written to: in the end the kernel moves it.
+fn copy<W: Write + 'static, R: Read + 'static>(
+    (feeder, from): (W, R),
+    (to, taker): (W, R),
+) -> Result<Box<dyn Subject>> {
+    subject(
+        (feeder, from, to, taker, Cell::new(0)),
+        async |(feeder, from, to, ..)| {
+            let copied = Cell::new(None);
+            let fed = nursery(async |n| {
+                n.spawn(async {
+                    feeder.write_all(vec![7; 5 * much()]).await?;
+                    feeder.finish().await
+                });
+                copied.set(Some(io::copy(from, to).await));
+                Ok(())
+            });
+            let fed = fed.await;
+            match copied.take() {
+                Some(Err(failed)) => Err(failed.into()),
+                Some(Ok(count)) => Ok(count),
+                None => {
+                    Err(fed.err().map_or_else(|| Error::other("it has ended").into(), Into::into))
+                }
+            }
+        },
+        async |(.., taker, came)| {
+            came.set(came.get() + received(taker).await?);
+            Ok(())
+        },
+        async |(.., taker, came)| Ok(came.get() + received(taker).await?),
     )
 }
 

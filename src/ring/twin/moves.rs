@@ -1,10 +1,16 @@
 //! Transfers of several pieces of memory, and of none.
 
+use crate::slots::Key;
+
 use super::super::request::Request;
+use super::disk::OpenNode;
+use super::machine::Machine;
 use super::memory;
 use super::object::Object;
-use super::operations::{Attempt, Class, Description, Interest, counted, failed, send, write};
-use super::pipe::PipeEnd;
+use super::operations::{Attempt, Class, Description, Interest, Op, counted, failed, send, write};
+use super::pipe::{Pipe, PipeEnd};
+
+use super::stream::{Conn, Readable, Side};
 
 pub(super) static WRITE_PIECES: Description = Description {
     name: "writev",
@@ -44,43 +50,100 @@ pub(super) static SEND_PIECES: Description = Description {
     },
 };
 
-/// Only files go into pipes so. On Linux a worker does it; here it waits by polling, which a cancel ends as well.
+/// Files and streams go into pipes so, and pipes into files and streams. On Linux a worker does it; here it waits
+/// by polling, which a cancel ends as well.
+///
+/// Divergence: a connection without bytes is refused as all else is that must not wait; TCP waits on Linux.
 pub(super) static SPLICE: Description = Description {
     name: "splice",
     class: Class::Polled,
     interrupted: Some(Interest::Write),
     attempt: |machine, op| {
-        let Request::Splice { from, at, len, .. } = op.request else { return failed(libc::EINVAL) };
-        let from = machine.files.find(from);
+        let Request::Splice { from, at, to_at, len, .. } = op.request else {
+            return failed(libc::EINVAL);
+        };
         if machine.no_splice {
             return failed(libc::EINVAL);
         }
+        let from = machine.files.find(from);
         if let Some(open) = machine.node_of(from) {
-            let Some(pipe) = op.pipe(machine, PipeEnd::Writer) else { return failed(libc::EINVAL) };
-            let most = machine.room_of_pipe(pipe).min(len as usize);
-            let mut bytes = Vec::new();
-            return match machine.read_node(open, most, at, |read| bytes.extend_from_slice(read)) {
-                Ok(0) if most > 0 => Attempt::Done(0, None),
-                Ok(_) => write(machine, op, &bytes),
-                Err(errno) => failed(errno),
-            };
+            return splice_file(machine, op, open, at, len as usize);
         }
-        let from = from.and_then(|from| machine.object(from));
-        let Some(&mut Object::Pipe { pipe, end: PipeEnd::Reader }) = from else {
-            return failed(libc::EINVAL);
-        };
-        let bytes = machine.peek_pipe(pipe, len as usize);
-        let moved = match op.conn(machine) {
-            Ok((conn, side)) => match machine.send(conn, side, &bytes) {
-                None => Attempt::Blocked(Interest::Write),
-                Some(Ok(count)) => Attempt::Done(count as i32, None),
-                Some(Err(errno)) => failed(errno),
-            },
-            Err(_) => write(machine, op, &bytes),
-        };
-        if let Attempt::Done(count @ 1.., _) = moved {
-            machine.drain_pipe(pipe, count as usize);
+        match from.and_then(|from| machine.object(from)) {
+            Some(&mut Object::Stream { conn, side, .. }) => {
+                splice_stream(machine, op, (conn, side), len as usize)
+            }
+            Some(&mut Object::Pipe { pipe, end: PipeEnd::Reader }) => {
+                splice_pipe(machine, op, pipe, to_at, len as usize)
+            }
+            _ => failed(libc::EINVAL),
         }
-        moved
     },
 };
+
+/// Out of a file.
+fn splice_file(machine: &mut Machine, op: &Op, from: OpenNode, at: u64, len: usize) -> Attempt {
+    let Some(pipe) = op.pipe(machine, PipeEnd::Writer) else { return failed(libc::EINVAL) };
+    let most = machine.room_of_pipe(pipe).min(len);
+    let mut bytes = Vec::new();
+    match machine.read_node(from, most, at, |read| bytes.extend_from_slice(read)) {
+        Ok(0) if most > 0 => Attempt::Done(0, None),
+        Ok(_) => write(machine, op, &bytes),
+        Err(errno) => failed(errno),
+    }
+}
+
+/// Out of a connection, which does not wait.
+fn splice_stream(
+    machine: &mut Machine,
+    op: &Op,
+    (conn, side): (Key<Conn>, Side),
+    len: usize,
+) -> Attempt {
+    let Some(pipe) = op.pipe(machine, PipeEnd::Writer) else { return failed(libc::EINVAL) };
+    match machine.readable(conn, side) {
+        Readable::Bytes => match machine.divert((conn, side), pipe, len) {
+            Ok(count) => Attempt::Done(count as i32, None),
+            Err(errno) => failed(errno),
+        },
+        Readable::End => Attempt::Done(0, None),
+        Readable::Error(errno) => failed(errno),
+        Readable::Nothing => failed(libc::EAGAIN),
+    }
+}
+
+/// Out of a pipe.
+fn splice_pipe(
+    machine: &mut Machine,
+    op: &mut Op,
+    pipe: Key<Pipe>,
+    to_at: u64,
+    len: usize,
+) -> Attempt {
+    let bytes = machine.peek_pipe(pipe, len);
+    if bytes.is_empty() {
+        return match machine.pipe_readable(pipe) {
+            Readable::End => Attempt::Done(0, None),
+            _ => failed(libc::EAGAIN),
+        };
+    }
+    let moved = if let Some(to) = machine.node_of(op.file) {
+        if to.appends {
+            failed(libc::EINVAL)
+        } else {
+            counted(machine.write_node(to, &bytes, to_at))
+        }
+    } else if let Ok((conn, side)) = op.conn(machine) {
+        match machine.send(conn, side, &bytes) {
+            None => Attempt::Blocked(Interest::Write),
+            Some(Ok(count)) => Attempt::Done(count as i32, None),
+            Some(Err(errno)) => failed(errno),
+        }
+    } else {
+        write(machine, op, &bytes)
+    };
+    if let Attempt::Done(count @ 1.., _) = moved {
+        machine.drain_pipe(pipe, count as usize);
+    }
+    moved
+}

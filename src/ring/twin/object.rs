@@ -1,6 +1,7 @@
 //! What a descriptor is of, and what is asked of whatever it is.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::RawFd;
 
 use crate::slots::Key;
 
@@ -65,6 +66,15 @@ impl Object {
 impl Machine {
     pub(super) fn object(&mut self, file: Key<File>) -> Option<&mut Object> {
         self.files.table.get_mut(file).map(|file| &mut file.object)
+    }
+
+    /// How many bytes a read of a stream would find.
+    pub(super) fn unread(&mut self, fd: RawFd) -> usize {
+        match self.files.find(fd).and_then(|file| self.object(file)) {
+            Some(&mut Object::Stream { conn, side, .. }) => self.unread_of_stream(conn, side),
+            Some(&mut Object::Pipe { pipe, end: PipeEnd::Reader }) => self.unread_of_pipe(pipe),
+            _ => 0,
+        }
     }
 
     /// What poll(2) finds: `POLLIN` and the like.

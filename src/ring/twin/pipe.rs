@@ -11,7 +11,7 @@ use super::machine::Machine;
 use super::object::Object;
 use super::operations::{Interest, those};
 use super::options::Options;
-use super::stream::{CAPACITY, Readable};
+use super::stream::{CAPACITY, Conn, Readable, Side};
 
 /// A pipe, for as long as it has an end.
 pub(super) struct Pipe {
@@ -118,6 +118,11 @@ impl Machine {
         self.wake(writer, Interest::Write);
     }
 
+    /// How many bytes a read would find.
+    pub(super) fn unread_of_pipe(&self, key: Key<Pipe>) -> usize {
+        self.pipes.get(key).map_or(0, Pipe::bytes)
+    }
+
     pub(super) fn room_of_pipe(&self, key: Key<Pipe>) -> usize {
         self.pipes.get(key).map_or(0, |pipe| CAPACITY.saturating_sub(pipe.bytes()))
     }
@@ -141,10 +146,37 @@ impl Machine {
             return None;
         }
         let count = if is_atomic { bytes.len() } else { self.cut(bytes.len().min(room)) };
-        self.pipes.get_mut(key)?.bytes.extend(&bytes[..count]);
-        self.record(Deed::Fill, "", key.index().into(), count as i64);
-        self.wake(Some(reader), Interest::Read);
+        self.fill_pipe(key, reader, &bytes[..count]);
         Some(Ok(count))
+    }
+
+    /// Puts bytes in for which there is room.
+    fn fill_pipe(&mut self, key: Key<Pipe>, reader: Key<File>, bytes: &[u8]) {
+        let Some(pipe) = self.pipes.get_mut(key) else { return };
+        pipe.bytes.extend(bytes);
+        self.record(Deed::Fill, "", key.index().into(), bytes.len() as i64);
+        self.wake(Some(reader), Interest::Read);
+    }
+
+    /// Has a connection's bytes go into a pipe, as many as are there and as it has room for, and says how many.
+    pub(super) fn divert(
+        &mut self,
+        (conn, side): (Key<Conn>, Side),
+        key: Key<Pipe>,
+        most: usize,
+    ) -> Result<usize, i32> {
+        let reader = self.pipes.get(key).and_then(|pipe| pipe.end(PipeEnd::Reader));
+        let Some(reader) = reader else { return Err(libc::EPIPE) };
+        let (mut bytes, room) = (Vec::new(), self.room_of_pipe(key).min(most));
+        if room == 0 {
+            return Err(libc::EAGAIN);
+        }
+        let (count, rights) =
+            self.receive(conn, side, room, |_, part| bytes.extend_from_slice(part));
+        // There is no room for them.
+        self.release_rights(rights);
+        self.fill_pipe(key, reader, &bytes);
+        Ok(count)
     }
 
     /// What poll(2) finds at an end.

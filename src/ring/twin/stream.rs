@@ -308,6 +308,11 @@ impl Machine {
         }
     }
 
+    /// How many bytes a receive would find.
+    pub(super) fn unread_of_stream(&self, key: Key<Conn>, side: Side) -> usize {
+        self.conns.get(key).map_or(0, |conn| conn.ends[side].inbound.arrived)
+    }
+
     /// What poll(2) finds at one end.
     pub(super) fn events_of_stream(&self, key: Key<Conn>, side: Side) -> i16 {
         let Some(conn) = self.conns.get(key) else { return libc::POLLHUP };

@@ -86,6 +86,25 @@ impl World {
         CAPACITY as u32
     }
 
+    pub(crate) fn widest_pipe(&self) -> u32 {
+        CAPACITY as u32
+    }
+
+    /// How many bytes a read would find.
+    pub(crate) fn unread(&self, fd: RawFd) -> u32 {
+        self.machine().unread(fd) as u32
+    }
+
+    /// Takes bytes out of a pipe.
+    pub(crate) fn drain(&self, fd: RawFd, len: usize) -> Vec<u8> {
+        let machine = &mut *self.machine();
+        let file = machine.files.find(fd).and_then(|file| machine.object(file));
+        let Some(&mut Object::Pipe { pipe, .. }) = file else { return Vec::new() };
+        let bytes = machine.peek_pipe(pipe, len);
+        machine.drain_pipe(pipe, bytes.len());
+        bytes
+    }
+
     /// The two ends of a pipe: what is read, and what is written to.
     pub(crate) fn pipe(&self) -> io::Result<(RawFd, RawFd)> {
         self.machine().pipe().map_err(error)
