@@ -152,7 +152,7 @@ async fn little_by_little(law: Law, subject: &dyn Subject, has_ended: &Cell<bool
 
 /// Waits until it is done, unless somebody has to take something first.
 async fn in_time(completing: Child<'_, ()>) -> Result {
-    let time = Duration::from_millis(500);
+    let time = Duration::from_secs(2);
     move_on_after(time, async |_| completing.await).await.map(drop)
 }
 
