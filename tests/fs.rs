@@ -12,6 +12,8 @@ mod disks;
 mod machine;
 #[path = "fs/names.rs"]
 mod names;
+#[path = "fs/registered.rs"]
+mod registered;
 #[path = "fs/trees.rs"]
 mod trees;
 

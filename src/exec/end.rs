@@ -28,6 +28,7 @@ impl Run {
             (Some(ring), Ok(())) => {
                 ring.close();
                 self.pools.close();
+                self.registry.close();
             }
             // The kernel may still have memory of ours: it stays, for ever.
             (ring, _) => {

@@ -44,8 +44,8 @@ use crate::cancel::{
 use crate::clock::{Clock, Instant};
 use crate::error::{Cancelled, Reason};
 use crate::op::{
-    Action, Fd, Home, MESSAGE_GROUP, Pool, PoolLimits, Pools, Remains, Shelf, Slot, Sole,
-    Submission, Table,
+    Action, AlignedBuf, Fd, Home, MESSAGE_GROUP, Pool, PoolLimits, Pools, Registry, Remains, Shelf,
+    Slot, Sole, Submission, Table,
 };
 use crate::ring::{Capabilities, Descriptor, Host, Ring, Token};
 use crate::slots::Key;
@@ -89,6 +89,7 @@ pub(crate) struct Run {
     door: Door,
     pools: Pools,
     shelf: Shelf,
+    registry: Registry,
     root: Key<Node>,
     /// Of the main future, and of the attendant.
     nest: Key<Nest>,
@@ -156,6 +157,7 @@ impl Run {
     pub(crate) fn new(
         ring: Ring,
         pool: Rc<Pool>,
+        registry: Registry,
         at: Label,
         setting: Setting,
         on_abandoned: Option<OnAbandoned>,
@@ -196,6 +198,7 @@ impl Run {
             inbox,
             pools,
             shelf: Shelf::default(),
+            registry,
             root,
             nest,
             attendant: RefCell::new(None),
@@ -239,6 +242,17 @@ impl Run {
     /// Where the storage of its operations comes from.
     pub(crate) fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+
+    /// Its registered memory.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Makes a buffer for direct reads and writes.
+    pub(crate) fn direct_buf(&self, len: usize, alignment: usize) -> AlignedBuf {
+        let made = self.act(|core| Some(self.registry.buffer(len, alignment, core.ring.as_mut()?)));
+        made.unwrap_or_else(|| AlignedBuf::new(len, alignment))
     }
 
     /// The clock that it lives by.

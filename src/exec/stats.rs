@@ -48,6 +48,9 @@ pub struct Stats {
     pub pool_leased: usize,
     /// Receive buffers laid aside; they cost no memory.
     pub pool_spare: usize,
+    /// Bytes of memory for direct reads and writes that the kernel knows beforehand
+    /// ([`Builder::registered_memory`](crate::Builder::registered_memory)).
+    pub registered: usize,
 }
 
 /// Numbers about the run of this thread; all zero outside of one.
@@ -87,6 +90,7 @@ pub fn stats() -> Stats {
             pool_free,
             pool_leased,
             pool_spare,
+            registered: run.registry.bytes(),
         }
     })
 }

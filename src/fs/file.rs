@@ -401,6 +401,11 @@ impl File {
     /// ([`OpenOptions::direct`]): at least so long, a multiple of what offsets and lengths have to be
     /// multiples of, at an address that the device takes. Where the kernel does not tell, that is 4,096.
     /// It begins with a page if it is as long as that, so that the device has as few pieces as can be.
+    /// It is full of zeros.
+    ///
+    /// The kernel holds its pages, so that it need not look them up for each read and write, up to a limit
+    /// ([`Builder::registered_memory`](crate::Builder::registered_memory)); a buffer beyond it is as good, only
+    /// slower. Making one takes system calls: keep it, and read into it again.
     ///
     /// Cancel class: total. Linux 6.1.
     ///
@@ -415,7 +420,7 @@ impl File {
         let len = len.expect("a buffer of so many bytes is more than there can be");
         // What lies across two pages is two pieces to a device, which may take longer.
         let alignment = (memory as usize).max(len.min(PAGE as usize)).next_power_of_two();
-        Ok(AlignedBuf::new(len, alignment))
+        Ok(self.run.direct_buf(len, alignment))
     }
 
     /// Sets who may do what with the file (fchmod(2)), in a thread: the ring has no operation for it.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::error::Result;
-use crate::exec::{self, OneShot, Pause};
+use crate::exec::{self, OneShot, Pause, Run};
 use crate::op::{BufError, Fd, IoBuf, IoBufMut, IoBufs, IoBufsMut, Storage, Submission};
 
 use super::file::File;
@@ -26,19 +26,40 @@ pub(super) enum Transfer {
 
 impl Transfer {
     /// One operation of it, when `done` bytes were transferred.
-    fn submission(self, fd: &Fd, storage: Storage, done: usize, several: bool) -> Submission {
-        match self {
-            Transfer::Read { at } if several => {
+    fn submission(self, fd: &Fd, storage: Storage, done: usize, memory: Memory) -> Submission {
+        let submission = match self {
+            Transfer::Read { at } if memory == Memory::Several => {
                 Submission::read_several_at(fd, storage, at + done as u64)
             }
-            Transfer::Write { at } if several => {
+            Transfer::Write { at } if memory == Memory::Several => {
                 Submission::write_several_at(fd, storage, done, at + done as u64)
             }
             Transfer::Read { at } => Submission::read_at(fd, storage, at + done as u64),
             Transfer::Write { at } => Submission::write_at(fd, storage, done, at + done as u64),
             // A descriptor that appends minds no offset.
             Transfer::Append => Submission::write_at(fd, storage, done, 0),
+        };
+        match memory {
+            Memory::Registered(place) => submission.in_place(place),
+            Memory::Plain | Memory::Several => submission,
         }
+    }
+}
+
+/// What the kernel is told of the memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    /// Where it lies.
+    Plain,
+    /// And in which place it knows it already.
+    Registered(u16),
+    /// In which places it lies.
+    Several,
+}
+
+impl Memory {
+    fn of(buf: &impl IoBuf, run: &Run) -> Memory {
+        run.registry().number(buf.place()).map_or(Memory::Plain, Memory::Registered)
     }
 }
 
@@ -48,22 +69,22 @@ struct Underway<'a> {
     transfer: Transfer,
     /// The whole buffer, or what goes in one operation.
     all: bool,
-    /// It lies in several places.
-    several: bool,
+    memory: Memory,
     once: OneShot,
     done: usize,
     pause: Option<Pause>,
 }
 
 impl<'a> Underway<'a> {
-    fn new(file: &'a File, transfer: Transfer, storage: Storage, all: bool) -> Underway<'a> {
+    fn new(
+        file: &'a File,
+        transfer: Transfer,
+        storage: Storage,
+        memory: Memory,
+        all: bool,
+    ) -> Underway<'a> {
         let once = OneShot::new(Some(storage));
-        Underway { file, transfer, all, several: false, once, done: 0, pause: None }
-    }
-
-    fn of_several(mut self) -> Underway<'a> {
-        self.several = true;
-        self
+        Underway { file, transfer, all, memory, once, done: 0, pause: None }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
@@ -81,9 +102,9 @@ impl<'a> Underway<'a> {
             ready!(run.poll_budget(&mut self.pause, cx));
             return Poll::Ready(Ok(()));
         }
-        let Underway { file: File { fd, .. }, transfer, done, several, .. } = *self;
+        let Underway { file: File { fd, .. }, transfer, done, memory, .. } = *self;
         self.once.start(run, cx, |storage| {
-            transfer.submission(fd, storage.expect("looked at above"), done, several)
+            transfer.submission(fd, storage.expect("looked at above"), done, memory)
         });
         Poll::Pending
     }
@@ -140,8 +161,9 @@ pub(super) struct Reading<'a, B> {
 
 impl<'a, B: IoBufMut> Reading<'a, B> {
     pub(super) fn new(file: &'a File, buf: B, at: u64, all: bool) -> Reading<'a, B> {
+        let memory = Memory::of(&buf, &file.run);
         let storage = Storage::to_fill(buf, file.run.shelf());
-        let underway = Underway::new(file, Transfer::Read { at }, storage, all);
+        let underway = Underway::new(file, Transfer::Read { at }, storage, memory, all);
         Reading { underway, buffer: PhantomData }
     }
 }
@@ -171,8 +193,9 @@ pub(super) struct Writing<'a, B> {
 
 impl<'a, B: IoBuf> Writing<'a, B> {
     pub(super) fn new(file: &'a File, transfer: Transfer, buf: B, all: bool) -> Writing<'a, B> {
+        let memory = Memory::of(&buf, &file.run);
         let storage = Storage::to_send(buf, file.run.shelf());
-        let underway = Underway::new(file, transfer, storage, all);
+        let underway = Underway::new(file, transfer, storage, memory, all);
         Writing { underway, buffer: PhantomData }
     }
 }
@@ -201,7 +224,7 @@ pub(super) struct ReadingSeveral<'a, L> {
 impl<'a, L: IoBufsMut> ReadingSeveral<'a, L> {
     pub(super) fn new(file: &'a File, bufs: L, at: u64, all: bool) -> ReadingSeveral<'a, L> {
         let storage = Storage::several_to_fill(bufs, file.run.shelf());
-        let underway = Underway::new(file, Transfer::Read { at }, storage, all).of_several();
+        let underway = Underway::new(file, Transfer::Read { at }, storage, Memory::Several, all);
         ReadingSeveral { underway, buffers: PhantomData }
     }
 }
@@ -235,7 +258,7 @@ pub(super) struct WritingSeveral<'a, L> {
 impl<'a, L: IoBufs> WritingSeveral<'a, L> {
     pub(super) fn new(file: &'a File, bufs: L, at: u64, all: bool) -> WritingSeveral<'a, L> {
         let storage = Storage::several_to_send(bufs, file.run.shelf());
-        let underway = Underway::new(file, Transfer::Write { at }, storage, all).of_several();
+        let underway = Underway::new(file, Transfer::Write { at }, storage, Memory::Several, all);
         WritingSeveral { underway, buffers: PhantomData }
     }
 }

@@ -2,13 +2,18 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use super::buf::{IoBuf, IoBufMut};
+use super::registry::{Place, Returned};
 
 /// A buffer whose memory begins at a multiple of its alignment, as files that are opened with
 /// [`direct`](crate::fs::OpenOptions::direct) want it.
 ///
 /// It is as long as it was made until something shorter is read into it.
+///
+/// Those that [`File::direct_buf`](crate::fs::File::direct_buf) makes are known to the kernel beforehand, which
+/// makes it cheaper to read into them and to write from them in their run. Elsewhere they are as good as others.
 ///
 /// ```
 /// use trine::fs::AlignedBuf;
@@ -19,12 +24,14 @@ use super::buf::{IoBuf, IoBufMut};
 /// assert!(buf.starts_with(b"hello\0") && buf.len() == 8192);
 /// ```
 pub struct AlignedBuf {
-    /// More than is used, so that an aligned part lies in it.
+    /// More than is used by one alignment, so that an aligned part lies in it.
     memory: Box<[u8]>,
-    /// Where that part begins.
-    begin: usize,
-    capacity: usize,
     len: usize,
+    /// Of two: the alignment.
+    power: u8,
+    /// Where the memory is registered, while there is somebody to whom it returns.
+    pub(super) place: u16,
+    returned: Option<Arc<Returned>>,
 }
 
 impl AlignedBuf {
@@ -36,8 +43,28 @@ impl AlignedBuf {
         assert!(alignment.is_power_of_two(), "an alignment of {alignment} is no power of two");
         let size = len.checked_add(alignment).expect("more memory than there can be");
         let memory = vec![0; size].into_boxed_slice();
-        let begin = memory.as_ptr().addr().wrapping_neg() & (alignment - 1);
-        AlignedBuf { memory, begin, capacity: len, len }
+        let power = alignment.trailing_zeros() as u8;
+        AlignedBuf { memory, len, power, place: 0, returned: None }
+    }
+
+    /// It is registered, in its place, with the ring to whose memory it is to return.
+    pub(super) fn registered_in(mut self, returned: &Arc<Returned>) -> AlignedBuf {
+        self.returned = Some(Arc::clone(returned));
+        self
+    }
+
+    /// Whether it would be as good as a new one.
+    pub(super) fn is_like(&self, len: usize, alignment: usize) -> bool {
+        self.capacity() == len && self.alignment() == alignment
+    }
+
+    fn alignment(&self) -> usize {
+        1 << self.power
+    }
+
+    /// Where the aligned part begins.
+    fn begin(&self) -> usize {
+        self.memory.as_ptr().addr().wrapping_neg() & (self.alignment() - 1)
     }
 
     /// Makes it this long; what is new are zeros.
@@ -45,32 +72,48 @@ impl AlignedBuf {
     /// # Panics
     /// If it is more than it was made for.
     pub fn resize(&mut self, len: usize) {
-        assert!(len <= self.capacity, "{len} bytes do not fit into {}", self.capacity);
+        let capacity = self.capacity();
+        assert!(len <= capacity, "{len} bytes do not fit into {capacity}");
         let old = self.len.min(len);
         self.len = len;
         self[old..].fill(0);
     }
 }
 
+impl Drop for AlignedBuf {
+    fn drop(&mut self) {
+        let AlignedBuf { len, power, place, .. } = *self;
+        if let Some(returned) = self.returned.take() {
+            let memory = std::mem::take(&mut self.memory);
+            returned.put(AlignedBuf { memory, len, power, place, returned: None });
+        }
+    }
+}
+
 // SAFETY: the bytes are on the heap, owned by this box alone, and `begin + capacity` is within it.
 unsafe impl IoBuf for AlignedBuf {
     fn as_ptr(&self) -> *const u8 {
-        self.memory[self.begin..].as_ptr()
+        self.memory[self.begin()..].as_ptr()
     }
 
     fn len(&self) -> usize {
         self.len
+    }
+
+    fn place(&self) -> Option<Place<'_>> {
+        self.returned.as_ref().map(|returned| Place::new(returned, self.place))
     }
 }
 
 // SAFETY: as above; all of it is initialised.
 unsafe impl IoBufMut for AlignedBuf {
     fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.memory[self.begin..].as_mut_ptr()
+        let begin = self.begin();
+        self.memory[begin..].as_mut_ptr()
     }
 
     fn capacity(&self) -> usize {
-        self.capacity
+        self.memory.len() - self.alignment()
     }
 
     unsafe fn set_len(&mut self, len: usize) {
@@ -82,13 +125,14 @@ impl Deref for AlignedBuf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.memory[self.begin..][..self.len]
+        &self.memory[self.begin()..][..self.len]
     }
 }
 
 impl DerefMut for AlignedBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.begin..][..self.len]
+        let begin = self.begin();
+        &mut self.memory[begin..][..self.len]
     }
 }
 
@@ -96,7 +140,7 @@ impl fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AlignedBuf")
             .field("len", &self.len)
-            .field("capacity", &self.capacity)
+            .field("capacity", &self.capacity())
             .finish_non_exhaustive()
     }
 }

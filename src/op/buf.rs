@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::error::Error;
 
 use super::pool::Chunk;
+use super::registry::Place;
 
 /// Bytes that can be lent to the kernel for reading.
 ///
@@ -26,6 +27,12 @@ pub unsafe trait IoBuf: 'static {
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Where the kernel knows the memory beforehand, if it does.
+    #[doc(hidden)]
+    fn place(&self) -> Option<Place<'_>> {
+        None
     }
 
     /// A part of it, as a buffer of its own; [`Slice::into_inner`] gives the whole back.
@@ -180,6 +187,10 @@ unsafe impl<B: IoBuf> IoBuf for Slice<B> {
 
     fn len(&self) -> usize {
         self.end.min(self.buf.len()).saturating_sub(self.begin)
+    }
+
+    fn place(&self) -> Option<Place<'_>> {
+        self.buf.place()
     }
 }
 

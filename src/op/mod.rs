@@ -30,6 +30,7 @@ mod pool;
 mod pools;
 mod queue;
 mod raw;
+mod registry;
 mod several;
 mod shelf;
 mod state;
@@ -48,6 +49,7 @@ pub use pool::Chunk;
 pub(crate) use pool::{Pool, PoolLimits};
 pub(crate) use pools::{MESSAGE_GROUP, Pools};
 pub use raw::RawOperation;
+pub(crate) use registry::Registry;
 pub use several::{IoBufs, IoBufsMut};
 pub(crate) use shelf::Shelf;
 #[cfg(feature = "testing")]

@@ -3,7 +3,7 @@
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::ring::{HERE, Process, Request, SockAddr};
+use crate::ring::{HERE, Process, Request, SockAddr, Spot};
 
 use super::block::Storage;
 use super::fd::{Fd, Sole};
@@ -105,6 +105,20 @@ impl Submission {
     /// Writes what is in the storage from byte `done` on to byte `at` of a file on.
     pub(crate) fn write_at(fd: &Fd, storage: Storage, done: usize, at: u64) -> Submission {
         Submission { kind: &Kind::WRITE_AT, ..Submission::write(fd, storage, done, at) }
+    }
+
+    /// The same read or write, of memory that is registered in this place.
+    pub(crate) fn in_place(mut self, place: u16) -> Submission {
+        self.request = match self.request {
+            Request::Read { fd, into, at } => {
+                Request::ReadRegistered { fd, into, spot: Spot { at, place } }
+            }
+            Request::Write { fd, from, at } => {
+                Request::WriteRegistered { fd, from, spot: Spot { at, place } }
+            }
+            request => request,
+        };
+        self
     }
 
     /// Writes what is in the storage from byte `done` on.

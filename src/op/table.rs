@@ -590,7 +590,10 @@ impl Slot {
         match (&mut self.storage, &self.request) {
             (
                 Some(storage),
-                Request::Recv { .. } | Request::Read { .. } | Request::ReadPieces { .. },
+                Request::Recv { .. }
+                | Request::Read { .. }
+                | Request::ReadRegistered { .. }
+                | Request::ReadPieces { .. },
             ) => {
                 storage.fill(count);
             }

@@ -13,7 +13,7 @@ use super::bell::Bell;
 use super::buffers::BufferRing;
 use super::file;
 use super::message::{Envelope, Plain};
-use super::request::{HERE, Region, Request};
+use super::request::{HERE, Region, Request, Spot};
 use super::{Completion, Picked, RingSize, Token, TokenKind, Unavailable, refusal};
 
 pub(super) struct Kernel {
@@ -156,6 +156,20 @@ impl Kernel {
             )?;
         }
         Ok(buffers)
+    }
+
+    pub(super) fn make_places(&self, places: u16) -> io::Result<()> {
+        self.ring.submitter().register_buffers_sparse(places.into())
+    }
+
+    pub(super) fn register(&self, place: u16, memory: Option<Region>) -> io::Result<()> {
+        let nothing = (std::ptr::null_mut(), 0);
+        let (iov_base, iov_len) =
+            memory.map_or(nothing, |memory| (memory.address().cast(), memory.len() as usize));
+        let memory = libc::iovec { iov_base, iov_len };
+        // SAFETY: the kernel holds the pages for itself, and goes to them only for requests, which bring
+        // regions of their own.
+        unsafe { self.ring.submitter().register_buffers_update(place.into(), &[memory], None) }
     }
 
     /// Ends the ring's read of the bell, by ringing it, so that its memory can be freed.
@@ -375,6 +389,9 @@ fn entry_for(request: &Request) -> squeue::Entry {
         Request::Read { fd, into, at } => {
             opcode::Read::new(Fd(fd), into.address(), into.len()).offset(at).build()
         }
+        Request::ReadRegistered { fd, into, spot: Spot { at, place } } => {
+            opcode::ReadFixed::new(Fd(fd), into.address(), into.len(), place).offset(at).build()
+        }
         Request::ReadPool { fd, group, multishot: true } => {
             opcode::ReadMulti::new(Fd(fd), 0, group).offset(HERE).build()
         }
@@ -387,6 +404,9 @@ fn entry_for(request: &Request) -> squeue::Entry {
         }
         Request::Write { fd, from, at } => {
             opcode::Write::new(Fd(fd), from.address(), from.len()).offset(at).build()
+        }
+        Request::WriteRegistered { fd, from, spot: Spot { at, place } } => {
+            opcode::WriteFixed::new(Fd(fd), from.address(), from.len(), place).offset(at).build()
         }
         Request::Send { fd, from, all } => send_for(fd, from, all),
         Request::SendZeroCopy { fd, from } => {

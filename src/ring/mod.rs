@@ -67,7 +67,7 @@ pub(crate) use listing::{Listed, list_some};
 pub(crate) use message::{Envelope, Opened, PAYLOAD};
 pub(crate) use pieces::Pieces;
 pub(crate) use process::Process;
-pub(crate) use request::{HERE, Region, Request};
+pub(crate) use request::{HERE, Region, Request, Spot};
 pub(crate) use signal::{Catch, SignalReceiver, StopSignals};
 pub(crate) use socket::{OptionName, OptionValue};
 pub(crate) use unix::{FileId, PeerIds, UnixKind};
@@ -386,6 +386,17 @@ impl Ring {
                 twin.register_buffers(entries, group, incremental).map(Provided::Twin)
             }
         }
+    }
+
+    /// Makes so many places for memory that the kernel is to know beforehand.
+    pub(crate) fn make_places(&mut self, places: u16) -> io::Result<()> {
+        of!(&mut self.backend, either => either.make_places(places))
+    }
+
+    /// Has the kernel hold the pages of this memory for requests that name the place; or of none any more.
+    /// No request that does may be in flight.
+    pub(crate) fn register(&mut self, place: u16, memory: Option<Region>) -> io::Result<()> {
+        of!(&mut self.backend, either => either.register(place, memory))
     }
 
     /// Whether something may complete by itself when `in_kernel` operations are in flight.

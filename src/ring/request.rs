@@ -38,12 +38,28 @@ impl Region {
         Region { address: self.address.wrapping_add(count as usize), len: self.len - count }
     }
 
+    /// Whether another one lies in it.
+    #[cfg(feature = "testing")]
+    pub(super) fn has(self, other: Region) -> bool {
+        let (address, len) = (self.address, self.len);
+        let before = other.address().addr().checked_sub(address.addr());
+        before.is_some_and(|before| before + other.len as usize <= len as usize)
+    }
+
     /// The first `count` bytes.
     #[cfg(feature = "testing")]
     pub(super) fn first(self, count: u32) -> Region {
         assert!(count <= self.len, "{count} of {} bytes", self.len);
         Region { len: count, ..self }
     }
+}
+
+/// A byte of a file, and the place where the memory for it is registered. Packed as a region is.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed(4))]
+pub(crate) struct Spot {
+    pub(crate) at: u64,
+    pub(crate) place: u16,
 }
 
 /// The largest transfer of one operation: Linux cuts at 2 GiB less a page anyway.
@@ -67,10 +83,14 @@ pub(crate) enum Request {
     RecvPool { fd: RawFd, group: u16, multishot: bool },
     /// Read into memory, from byte `at` of a file on ([`HERE`]: from where the descriptor stands).
     Read { fd: RawFd, into: Region, at: u64 },
+    /// The same into a part of the memory that is registered in this place.
+    ReadRegistered { fd: RawFd, into: Region, spot: Spot },
     /// Read into a buffer that the kernel picks from a group; with `multishot` again and again.
     ReadPool { fd: RawFd, group: u16, multishot: bool },
     /// Write from memory, to byte `at` of a file on (or [`HERE`]).
     Write { fd: RawFd, from: Region, at: u64 },
+    /// The same from a part of the memory that is registered in this place.
+    WriteRegistered { fd: RawFd, from: Region, spot: Spot },
     /// Write what lies in several places, as [`Write`](Request::Write); the region is a list of them.
     WritePieces { fd: RawFd, list: Region, at: u64 },
     /// Read into several places, as [`Read`](Request::Read).

@@ -16,7 +16,7 @@ use crate::error::{Error, Result, Unavailable, Unwind};
 #[cfg(feature = "testing")]
 use crate::exec::Stage;
 use crate::exec::{self, Draining, Drive, Limits, Run, Setting, Strictness};
-use crate::op::{Pool, PoolLimits};
+use crate::op::{Pool, PoolLimits, Registry};
 use crate::ring::{Catch, Ring, RingSize, StopSignals};
 
 /// Runs `main` to its end on this thread, on a ring of its own.
@@ -76,6 +76,7 @@ pub(crate) mod generic {
 pub struct Builder {
     ring: RingSize,
     pool: PoolSize,
+    registered: usize,
     ctrl_c: bool,
     drain: Option<Draining>,
     deadlock: Option<Strictness>,
@@ -112,6 +113,8 @@ impl Builder {
             // So many FIFOs may be waited for. (A limit of 4 or of 256 made no difference to small files.)
             ring: RingSize { submissions: 256, completions: 8192, workers: 64 },
             pool: PoolSize { incremental: true, buffer: None, least: None, most: None },
+            // An eighth of the usual limit on locked memory, from which all rings of the user take.
+            registered: 1 << 20,
             ctrl_c: false,
             drain: None,
             deadlock: None,
@@ -176,6 +179,16 @@ impl Builder {
     /// 4,096. Rounded up to a power of two. When all are in use, a receive gets memory of its own.
     pub fn pool_most(mut self, buffers: u16) -> Builder {
         self.pool.most = Some(buffers.clamp(1, 1 << 15).next_power_of_two());
+        self
+    }
+
+    /// Bytes of buffers for direct reads and writes ([`File::direct_buf`](crate::fs::File::direct_buf)), at most,
+    /// whose pages the kernel holds, which makes each read and write cheaper; 1 MiB unless said otherwise,
+    /// and at most 1 GiB. They count towards the limit on locked memory (`ulimit -l`), from which all rings of
+    /// the user take too. What a dropped buffer leaves is kept for the next one of its size. Buffers beyond
+    /// this limit, or that of the kernel, are plain memory; with 0 all are.
+    pub fn registered_memory(mut self, bytes: usize) -> Builder {
+        self.registered = bytes.min(1 << 30);
         self
     }
 
@@ -307,7 +320,8 @@ impl Builder {
         };
         let signals = catch.map(|what| StopSignals::catch(what, ring.bell())).transpose()?;
         let label = Label { what: What::Run, at };
-        let run = Run::new(ring, pool, label, setting, self.on_abandoned);
+        let registry = Registry::new(self.registered);
+        let run = Run::new(ring, pool, registry, label, setting, self.on_abandoned);
         let (drain, deadlock, limits) = (self.drain, self.deadlock, Limits::default());
         Ok((run, Drive { signals, drain, deadlock, limits }))
     }
@@ -341,6 +355,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("ring", &self.ring)
             .field("pool", &self.pool)
+            .field("registered_memory", &self.registered)
             .field("ctrl_c", &self.ctrl_c)
             .field("drain_on_signal", &self.drain.map(|drain| drain.grace))
             .field("deadlock", &self.deadlock)

@@ -363,6 +363,26 @@ impl World {
         self.world.refuse_splice(refuse);
     }
 
+    /// So many bytes of buffers may be registered; more is refused with `ENOMEM`, as by a kernel with a
+    /// limit on locked memory ([`Builder::registered_memory`](crate::Builder::registered_memory)).
+    ///
+    /// ```
+    /// use trine::fs::File;
+    /// use trine::testing::World;
+    ///
+    /// World::tame().run(async || {
+    ///     World::current().limit_locked_memory(0);
+    ///     let file = File::create("/tmp/file").await?;
+    ///     file.write_at(file.direct_buf(1).await?, 0).await?;
+    ///     assert_eq!(trine::stats().registered, 0);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), trine::Error>(())
+    /// ```
+    pub fn limit_locked_memory(&self, most: usize) {
+        self.world.limit_locked_memory(most);
+    }
+
     /// Runs that begin from now on get no ring but this error number: `ENOSYS`, `EPERM`, `ENOMEM`.
     /// `None` ends that.
     ///

@@ -31,6 +31,7 @@ mod pool;
 mod read;
 mod recv;
 mod recv_pool;
+mod registered;
 mod ring;
 mod send;
 mod setup;

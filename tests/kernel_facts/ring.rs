@@ -74,7 +74,7 @@ pub struct Ring {
     mode: Mode,
     tokens: u64,
     /// Activations that have not had their terminal CQE. While there are any, `blocks` and `pool`
-    /// may be written by the kernel.
+    /// may be written by the kernel; so may what is registered.
     in_kernel: BTreeSet<Token>,
     /// Cancels that post a CQE only on failure.
     silent: BTreeSet<Token>,
@@ -83,6 +83,8 @@ pub struct Ring {
     /// Raw, not boxed: a box that moves would assert that nobody else writes.
     blocks: BTreeMap<Token, *mut [u8]>,
     pool: Option<Pool>,
+    /// What the kernel knows beforehand, and may write while there are any as well.
+    registered: Option<*mut [u8]>,
 }
 
 impl Ring {
@@ -105,6 +107,7 @@ impl Ring {
             reaped: VecDeque::new(),
             blocks: BTreeMap::new(),
             pool: None,
+            registered: None,
         }
     }
 
@@ -425,6 +428,50 @@ impl Ring {
     }
 }
 
+/// Reads into memory that is known beforehand.
+impl Ring {
+    /// Makes so many places, and registers `len` bytes in the first of them.
+    pub fn with_registered(mut self, places: u32, len: usize) -> Ring {
+        self.try_register(places, len).expect("sparse tables are in Linux since 5.19");
+        self
+    }
+
+    pub fn try_register(&mut self, places: u32, len: usize) -> io::Result<()> {
+        self.uring.submitter().register_buffers_sparse(places)?;
+        self.registered = Some(zeroed(len));
+        self.try_register_again()
+    }
+
+    /// Registers the memory in the first place, whatever is known there.
+    pub fn try_register_again(&mut self) -> io::Result<()> {
+        let block = self.registered.expect("a ring with registered memory");
+        let piece = libc::iovec { iov_base: block.cast(), iov_len: block.len() };
+        // SAFETY: the block lives as long as the ring.
+        unsafe { self.uring.submitter().register_buffers_update(0, &[piece], None) }
+    }
+
+    /// Nothing is known in the first place any more.
+    pub fn unregister(&mut self) {
+        let nothing = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+        // SAFETY: there is no memory.
+        unsafe { self.uring.submitter().register_buffers_update(0, &[nothing], None) }.unwrap();
+    }
+
+    /// Reads from the start of a file to byte `to` of the registered memory; the request names this place.
+    pub fn read_registered(&mut self, file: impl AsFd, place: u16, to: usize, len: u32) -> Token {
+        // Where it is outside, the kernel has to refuse it.
+        let into = self.registered.expect("registered memory").cast::<u8>().wrapping_add(to);
+        self.push(opcode::ReadFixed::new(fd(&file), into, len, place).build())
+    }
+
+    /// What is in the registered memory, with which the kernel is done.
+    pub fn registered(&self) -> Vec<u8> {
+        assert!(self.in_kernel.is_empty(), "the kernel may write to it");
+        // SAFETY: the block lives as long as the ring, and nothing is in the kernel.
+        unsafe { (*self.registered.expect("registered memory")).to_vec() }
+    }
+}
+
 /// Receives into the pool.
 impl Ring {
     /// Registers a buffer ring with `count` buffers of `size` bytes.
@@ -536,6 +583,7 @@ impl Drop for Ring {
         // Leaked, unless it turns out that the kernel has let go of everything.
         let (blocks, pool) =
             (std::mem::take(&mut self.blocks), ManuallyDrop::new(self.pool.take()));
+        let registered = self.registered.take();
         if std::thread::panicking() {
             return;
         }
@@ -544,7 +592,7 @@ impl Drop for Ring {
         assert!(self.in_kernel.is_empty(), "no terminal CQE for {:?}", self.in_kernel);
         assert!(self.reaped.is_empty(), "nobody asked for {:?}", self.reaped);
         drop(ManuallyDrop::into_inner(pool));
-        for block in blocks.into_values() {
+        for block in blocks.into_values().chain(registered) {
             // SAFETY: made by `Box::into_raw`, freed once; nothing is in the kernel.
             drop(unsafe { Box::from_raw(block) });
         }

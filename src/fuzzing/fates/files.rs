@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 use crate::fs::{self, Advice, Dir, File, OpenOptions, TempDir, TempFile};
 use crate::net::UnixStream;
+use crate::op::{AlignedBuf, IoBuf, Slice};
 
 use super::streams::received;
 use super::subject::{Done, Law, Opening, Place, Row, Subject, Whole, nothing, subject, unseen};
@@ -93,6 +94,12 @@ pub(super) fn rows() -> Vec<Row> {
             },
         ),
         row(
+            "file: read_at, into registered memory",
+            Law::Asks,
+            || 1,
+            |dir| Box::pin(read_registered(dir)),
+        ),
+        row(
             "file: write_at",
             Law::Does,
             || 3,
@@ -103,6 +110,12 @@ pub(super) fn rows() -> Vec<Row> {
             Law::Does,
             || 3,
             |dir| writes(dir, 0, async |file| Ok(file.write_all_at("new", 0).await?.len() as u64)),
+        ),
+        row(
+            "file: write_at, from registered memory",
+            Law::Does,
+            || 3,
+            |dir| Box::pin(write_registered(dir)),
         ),
         row(
             "file: append",
@@ -243,6 +256,37 @@ fn writes(dir: PathBuf, at: usize, writes: impl AsyncFn(&File) -> Done + 'static
             let there = there.iter().skip(at).zip(b"new");
             Ok(there.take_while(|(there, new)| there == new).count() as u64)
         })
+    })
+}
+
+/// A registered buffer, or a part of it. It is made before, which is more than one operation.
+type Lent = Cell<Option<Slice<AlignedBuf>>>;
+
+async fn read_registered(dir: PathBuf) -> Result<Box<dyn Subject>> {
+    let file = content(&dir.join("file")).await?;
+    let buf = file.direct_buf(1).await?.slice(1..9);
+    let read = async |(file, buf): &(File, Lent)| match buf.take() {
+        Some(buf) => {
+            let read = file.read_at(buf, 1).await?;
+            assert!(b"ontent".starts_with(&read), "a read brings what is there");
+            Ok(1)
+        }
+        None => Ok(0),
+    };
+    subject((file, Cell::new(Some(buf))), read, nothing, unseen)
+}
+
+async fn write_registered(dir: PathBuf) -> Result<Box<dyn Subject>> {
+    let file = content(&dir.join("file")).await?;
+    let mut buf = file.direct_buf(1).await?;
+    buf[..3].copy_from_slice(b"new");
+    let write = async |(file, buf): &(File, Lent)| match buf.take() {
+        Some(buf) => Ok(file.write_at(buf, 0).await?.0 as u64),
+        None => Ok(0),
+    };
+    subject((file, Cell::new(Some(buf.slice(..3)))), write, nothing, async |(file, _)| {
+        let there = file.read_exact_at(vec![0; 3], 0).await?;
+        Ok(there.iter().zip(b"new").take_while(|(there, new)| there == new).count() as u64)
     })
 }
 

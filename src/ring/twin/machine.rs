@@ -46,6 +46,9 @@ pub(super) struct Machine {
     pub(super) no_zero_copy: bool,
     /// It cannot move bytes by itself.
     pub(super) no_splice: bool,
+    /// Bytes whose pages are held for rings, and how many may be.
+    pub(super) locked_memory: usize,
+    pub(super) most_locked_memory: usize,
 }
 
 /// Something that will happen by itself.
@@ -102,6 +105,8 @@ impl Machine {
             no_multishots,
             no_zero_copy: false,
             no_splice: false,
+            locked_memory: 0,
+            most_locked_memory: usize::MAX,
         }
     }
 

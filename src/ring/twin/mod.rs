@@ -7,7 +7,7 @@
 //! everything at once and in order.
 //!
 //! It watches: a descriptor used after its close, a buffer changed or provided while the kernel has it, a
-//! token used twice, a ring closed with something in flight, a byte lost. What is wrong is kept as text
+//! token used twice, registered memory left or changed, a ring closed with something in flight, a byte lost. What is wrong is kept as text
 //! ([`World::violations`]), and what is left behind comes with [`World::finish`].
 //!
 //! An operation is one description in `operations`; a new one needs nothing else.
@@ -65,6 +65,7 @@ mod options;
 mod outside;
 mod pipe;
 mod queue;
+mod registered;
 mod rights;
 mod shrink;
 mod stream;
@@ -81,7 +82,7 @@ use crate::clock::Instant;
 use crate::slots::Key;
 
 use super::bell::Bell;
-use super::request::Request;
+use super::request::{Region, Request};
 use super::{Completion, RingSize, Token};
 
 pub(crate) use buffers::PoolQueue;
@@ -183,6 +184,14 @@ impl Twin {
             self.world.machine().register_group(self.ring, entries, group, incremental);
         registered.map_err(error)?;
         Ok(PoolQueue::new(Rc::clone(&self.world), self.ring, group))
+    }
+
+    pub(super) fn make_places(&mut self, places: u16) -> io::Result<()> {
+        self.world.machine().make_places(self.ring, places).map_err(error)
+    }
+
+    pub(super) fn register(&mut self, place: u16, memory: Option<Region>) -> io::Result<()> {
+        self.world.machine().register(self.ring, place, memory).map_err(error)
     }
 
     /// When something will happen by itself: now, if entering would bring something; `None`: never.

@@ -105,8 +105,10 @@ pub(super) fn describe(request: &Request) -> &'static Description {
         Request::Send { .. } => &SEND,
         Request::SendZeroCopy { .. } => &SEND_ZERO_COPY,
         Request::Read { .. } => &READ,
+        Request::ReadRegistered { .. } => &READ_REGISTERED,
         Request::ReadPool { .. } => &READ_POOL,
         Request::Write { .. } => &WRITE,
+        Request::WriteRegistered { .. } => &WRITE_REGISTERED,
         Request::SendPieces { .. } => &SEND_PIECES,
         Request::Splice { .. } => &SPLICE,
         Request::ReadPieces { .. } => &READ_PIECES,
@@ -133,8 +135,10 @@ pub(super) fn descriptor(request: &Request) -> Option<RawFd> {
         | Request::Recv { fd, .. }
         | Request::RecvPool { fd, .. }
         | Request::Read { fd, .. }
+        | Request::ReadRegistered { fd, .. }
         | Request::ReadPool { fd, .. }
         | Request::Write { fd, .. }
+        | Request::WriteRegistered { fd, .. }
         | Request::ReadPieces { fd, .. }
         | Request::WritePieces { fd, .. }
         | Request::SendPieces { fd, .. }
@@ -152,7 +156,9 @@ pub(super) fn descriptor(request: &Request) -> Option<RawFd> {
 /// The memory that the kernel writes, if the request names it.
 pub(super) fn written(request: &Request) -> Option<Region> {
     match *request {
-        Request::Recv { into, .. } | Request::Read { into, .. } => Some(into),
+        Request::Recv { into, .. }
+        | Request::Read { into, .. }
+        | Request::ReadRegistered { into, .. } => Some(into),
         Request::File(ref request) => disk::written(request),
         Request::RecvMsg { message, .. } => Some(memory::message_bytes(message)),
         Request::ReadPieces { list, .. } => memory::first_of(list),
@@ -165,7 +171,8 @@ pub(super) fn read_from(request: &Request) -> Option<Region> {
     match *request {
         Request::Send { from, .. }
         | Request::SendZeroCopy { from, .. }
-        | Request::Write { from, .. } => Some(from),
+        | Request::Write { from, .. }
+        | Request::WriteRegistered { from, .. } => Some(from),
         Request::SendMsg { message, .. } => Some(memory::message_bytes(message)),
         Request::WritePieces { list, .. } => memory::first_of(list),
         Request::SendPieces { header, .. } => memory::first_of(memory::list_of(header)),
@@ -386,7 +393,11 @@ static READ: Description = Description {
     class: Class::Polled,
     interrupted: Some(Interest::Read),
     attempt: |machine, op| {
-        let Request::Read { into, at, .. } = op.request else { return failed(libc::EINVAL) };
+        let (into, at) = match op.request {
+            Request::Read { into, at, .. } => (into, at),
+            Request::ReadRegistered { into, spot, .. } => (into, spot.at),
+            _ => return failed(libc::EINVAL),
+        };
         if let Some(open) = machine.node_of(op.file) {
             let room = into.len() as usize;
             return counted(
@@ -394,6 +405,16 @@ static READ: Description = Description {
             );
         }
         read(machine, op, |machine, pipe| Attempt::Done(read_into(machine, pipe, into), None))
+    },
+};
+
+static READ_REGISTERED: Description = Description {
+    name: "read into registered memory",
+    class: Class::Polled,
+    interrupted: Some(Interest::Read),
+    attempt: |machine, op| match machine.check_registered(op) {
+        Ok(()) => (READ.attempt)(machine, op),
+        Err(errno) => failed(errno),
     },
 };
 
@@ -441,11 +462,25 @@ static WRITE: Description = Description {
     class: Class::Polled,
     interrupted: Some(Interest::Write),
     attempt: |machine, op| {
-        let Request::Write { from, at, .. } = op.request else { return failed(libc::EINVAL) };
+        let (from, at) = match op.request {
+            Request::Write { from, at, .. } => (from, at),
+            Request::WriteRegistered { from, spot, .. } => (from, spot.at),
+            _ => return failed(libc::EINVAL),
+        };
         if let Some(open) = machine.node_of(op.file) {
             return counted(machine.write_node(open, memory::read(from, 0, usize::MAX), at));
         }
         write(machine, op, memory::read(from, 0, usize::MAX))
+    },
+};
+
+static WRITE_REGISTERED: Description = Description {
+    name: "write from registered memory",
+    class: Class::Polled,
+    interrupted: Some(Interest::Write),
+    attempt: |machine, op| match machine.check_registered(op) {
+        Ok(()) => (WRITE.attempt)(machine, op),
+        Err(errno) => failed(errno),
     },
 };
 

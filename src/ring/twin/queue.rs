@@ -6,7 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use crate::clock::Instant;
 use crate::slots::Key;
 
-use super::super::request::Request;
+use super::super::request::{Region, Request};
 use super::super::{Completion, RingSize, Token};
 use super::buffers::Group;
 use super::cancel::RESTART;
@@ -25,6 +25,8 @@ pub(super) struct RingState {
     /// The operations in flight.
     tokens: HashMap<u64, Key<Op>, BuildHasherDefault<TokenHasher>>,
     pub(super) groups: Vec<Group>,
+    /// The memory that is known beforehand, by its places.
+    pub(super) registered: Vec<Option<Region>>,
     /// The last enter was interrupted; the next one is not.
     was_interrupted: bool,
 }
@@ -74,6 +76,7 @@ impl RingState {
             work: VecDeque::new(),
             tokens: HashMap::default(),
             groups: Vec::new(),
+            registered: Vec::new(),
             was_interrupted: false,
         })
     }
@@ -99,6 +102,11 @@ impl RingState {
 
     pub(super) fn find(&self, token: Token) -> Option<Key<Op>> {
         self.tokens.get(&token.bits()).copied()
+    }
+
+    /// Bytes whose pages are held.
+    fn locked_memory(&self) -> usize {
+        self.registered.iter().flatten().map(|memory| memory.len() as usize).sum()
     }
 
     /// Takes out the next work, or one behind it. The completions of one token keep their order.
@@ -428,6 +436,7 @@ impl Machine {
         if left > 0 {
             self.violation(format!("a ring was closed with {left} operations in flight"));
         }
+        self.locked_memory -= ring.locked_memory();
         let mut ops: Vec<Key<Op>> = ring.tokens.into_values().collect();
         ops.sort_by_key(|key| key.to_bits());
         for key in ops {

@@ -341,6 +341,11 @@ impl World {
         self.machine().no_splice = refuse;
     }
 
+    /// So many bytes of memory may be registered; more is refused with `ENOMEM`.
+    pub(crate) fn limit_locked_memory(&self, most: usize) {
+        self.machine().most_locked_memory = most;
+    }
+
     /// Rings opened from now on are refused with this error number (`ENOSYS`, `EPERM`, `ENOMEM`).
     pub(crate) fn refuse_rings(&self, errno: Option<i32>) {
         self.machine().setup_refusal = errno;

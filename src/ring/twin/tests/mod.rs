@@ -5,6 +5,7 @@ mod faults;
 mod network;
 mod operations;
 mod pool;
+mod registered;
 mod speed;
 mod stress;
 

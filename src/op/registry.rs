@@ -1,0 +1,163 @@
+//! Memory that the kernel knows beforehand, for direct reads and writes.
+//!
+//! A device puts what is read directly into the very pages of the buffer, so the kernel looks these up and
+//! holds them, for each operation anew: an eighth of what reading 4 KiB costs, and half of what 1 MiB does
+//! (benches/NUMBERS.md). Of what is registered with the ring it holds them once and for all.
+//!
+//! Each buffer is registered by itself, in a place of its own in the kernel's table: that is one system call,
+//! and there is no memory to be shared out. What a buffer leaves behind stays registered for the next
+//! one of its size, until the room is needed for others.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use crate::primitives::{Mutex, lock};
+use crate::ring::{Region, Ring};
+
+use super::aligned::AlignedBuf;
+use super::buf::IoBufMut;
+
+/// The registered memory of one run.
+pub(crate) struct Registry {
+    returned: Arc<Returned>,
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    /// Bytes that may be registered at a time.
+    most: usize,
+    /// Those that are, in whole pages: also what has come back.
+    bytes: usize,
+    /// Places of the table that were used before.
+    vacant: Vec<u16>,
+    /// Places from here on were never used. While none was there is no table.
+    fresh: u16,
+}
+
+/// What buffers leave behind when they go, on whatever thread; `None` once the ring is closed.
+#[derive(Debug)]
+pub(super) struct Returned(Mutex<Option<Vec<AlignedBuf>>>);
+
+/// Where memory is registered.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    returned: &'a Arc<Returned>,
+    number: u16,
+}
+
+impl Registry {
+    /// `most`: bytes that may be registered at a time.
+    pub(crate) fn new(most: usize) -> Registry {
+        let inner = Inner { most, bytes: 0, vacant: Vec::new(), fresh: 0 };
+        let returned = Arc::new(Returned(Mutex::new(Some(Vec::new()))));
+        Registry { returned, inner: RefCell::new(inner) }
+    }
+
+    /// So many zeros, registered with the ring if there is room for that, and the kernel gives it.
+    pub(crate) fn buffer(&self, len: usize, alignment: usize, ring: &mut Ring) -> AlignedBuf {
+        if let Some(mut buf) = self.returned.take(|buf| buf.is_like(len, alignment)) {
+            buf.resize(0);
+            buf.resize(len);
+            return buf.registered_in(&self.returned);
+        }
+        let mut buf = AlignedBuf::new(len, alignment);
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.make_room(len, &self.returned, ring) && inner.register(&mut buf, ring) {
+            return buf.registered_in(&self.returned);
+        }
+        buf
+    }
+
+    /// The number of a place, if it is one of this run.
+    #[inline]
+    pub(crate) fn number(&self, place: Option<Place<'_>>) -> Option<u16> {
+        place.filter(|place| Arc::ptr_eq(place.returned, &self.returned)).map(|place| place.number)
+    }
+
+    /// Bytes that are registered.
+    pub(crate) fn bytes(&self) -> usize {
+        self.inner.borrow().bytes
+    }
+
+    /// The ring is closed: what comes back from now on is freed.
+    pub(crate) fn close(&self) {
+        *lock(&self.returned.0) = None;
+    }
+}
+
+impl Inner {
+    /// Makes room for one more buffer: as far as it takes, what has come back is not kept for others.
+    fn make_room(&mut self, len: usize, returned: &Returned, ring: &mut Ring) -> bool {
+        let len = in_pages(len);
+        while len <= self.most {
+            if self.bytes + len <= self.most
+                && (!self.vacant.is_empty() || self.fresh < self.places())
+            {
+                return true;
+            }
+            let Some(old) = returned.take(|_| true) else { break };
+            self.bytes -= in_pages(old.capacity());
+            self.vacant.push(old.place);
+            // Should that fail, the next one to get the place takes it over.
+            let _ = ring.register(old.place, None);
+        }
+        false
+    }
+
+    /// There is room. What the kernel refuses, for there is a limit on locked memory, is not tried again.
+    fn register(&mut self, buf: &mut AlignedBuf, ring: &mut Ring) -> bool {
+        let capacity = buf.capacity();
+        // SAFETY: the memory belongs to the buffer; requests bring regions of their own.
+        let region = unsafe { Region::new(buf.as_mut_ptr(), capacity) };
+        let place = self.vacant.last().copied().unwrap_or(self.fresh);
+        let table = if self.fresh == 0 { ring.make_places(self.places()) } else { Ok(()) };
+        if table.and_then(|()| ring.register(place, Some(region))).is_err() {
+            self.most = self.bytes;
+            return false;
+        }
+        if self.vacant.pop().is_none() {
+            self.fresh += 1;
+        }
+        buf.place = place;
+        self.bytes += in_pages(capacity);
+        true
+    }
+
+    /// As many as there can be buffers, each of which takes a page at least.
+    fn places(&self) -> u16 {
+        (self.most / PAGE).clamp(1, MOST_PLACES) as u16
+    }
+}
+
+impl Returned {
+    pub(super) fn put(&self, buf: AlignedBuf) {
+        let mut returned = lock(&self.0);
+        if let Some(returned) = &mut *returned {
+            returned.push(buf);
+        }
+    }
+
+    /// Takes out the last one that will do.
+    fn take(&self, will_do: impl Fn(&AlignedBuf) -> bool) -> Option<AlignedBuf> {
+        let mut returned = lock(&self.0);
+        let returned = returned.as_mut()?;
+        let at = returned.iter().rposition(will_do)?;
+        Some(returned.swap_remove(at))
+    }
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(returned: &'a Arc<Returned>, number: u16) -> Place<'a> {
+        Place { returned, number }
+    }
+}
+
+/// What the kernel locks are pages.
+fn in_pages(len: usize) -> usize {
+    len.next_multiple_of(PAGE)
+}
+
+const PAGE: usize = 4096;
+
+/// The largest table that the kernel makes.
+const MOST_PLACES: usize = 1 << 14;
