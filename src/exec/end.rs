@@ -25,10 +25,10 @@ impl Run {
         self.finished.set(true);
         self.inbox.close();
         match (self.act(|core| core.ring.take()), reaped) {
-            (Some(ring), Ok(())) => {
+            (Some(mut ring), Ok(())) => {
+                self.registry.close(&mut ring);
                 ring.close();
                 self.pools.close();
-                self.registry.close();
             }
             // The kernel may still have memory of ours: it stays, for ever.
             (ring, _) => {

@@ -34,7 +34,7 @@ struct Inner {
     fresh: u16,
 }
 
-/// What buffers leave behind when they go, on whatever thread; `None` once the ring is closed.
+/// What buffers leave behind when they go, on whatever thread; `None` once the run has ended.
 #[derive(Debug)]
 pub(super) struct Returned(Mutex<Option<Vec<AlignedBuf>>>);
 
@@ -79,8 +79,15 @@ impl Registry {
         self.inner.borrow().bytes
     }
 
-    /// The ring is closed: what comes back from now on is freed.
-    pub(crate) fn close(&self) {
+    /// The ring is about to be closed, which lets go of the pages only later. What comes back from now on is
+    /// freed.
+    pub(crate) fn close(&self, ring: &mut Ring) {
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.fresh > 0 {
+            // Should that fail, closing does it.
+            let _ = ring.remove_places();
+        }
+        (inner.most, inner.bytes) = (0, 0);
         *lock(&self.returned.0) = None;
     }
 }

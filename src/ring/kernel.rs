@@ -162,6 +162,10 @@ impl Kernel {
         self.ring.submitter().register_buffers_sparse(places.into())
     }
 
+    pub(super) fn remove_places(&self) -> io::Result<()> {
+        self.ring.submitter().unregister_buffers()
+    }
+
     pub(super) fn register(&self, place: u16, memory: Option<Region>) -> io::Result<()> {
         let nothing = (std::ptr::null_mut(), 0);
         let (iov_base, iov_len) =

@@ -399,6 +399,11 @@ impl Ring {
         of!(&mut self.backend, either => either.register(place, memory))
     }
 
+    /// Lets go of all that memory. Nothing may be in flight.
+    pub(crate) fn remove_places(&mut self) -> io::Result<()> {
+        of!(&mut self.backend, either => either.remove_places())
+    }
+
     /// Whether something may complete by itself when `in_kernel` operations are in flight.
     pub(crate) fn may_complete(&self, in_kernel: usize) -> bool {
         match &self.backend {

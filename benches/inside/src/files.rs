@@ -110,7 +110,7 @@ pub fn reads_by_hand<const DIRECT: bool>(times: u64) -> Duration {
     reads_by_ring::<DIRECT, false>(times)
 }
 
-/// The kernel knows the file and the buffers beforehand.
+/// The kernel knows the buffers beforehand, as it does those of trine.
 pub fn reads_registered<const DIRECT: bool>(times: u64) -> Duration {
     reads_by_ring::<DIRECT, true>(times)
 }
@@ -125,7 +125,6 @@ fn reads_by_ring<const DIRECT: bool, const REGISTERED: bool>(times: u64) -> Dura
         let start = |reader: &mut (_, _, Box<Page>)| (&raw mut *reader.2).cast();
         let pages = readers.iter_mut().map(start);
         let pages: Vec<_> = pages.map(|iov_base| libc::iovec { iov_base, iov_len: PAGE }).collect();
-        ring.io.submitter().register_files(&[fd]).expect("room for a file");
         // SAFETY: the pages live until the last completion has been seen below.
         unsafe { ring.io.submitter().register_buffers(&pages) }.expect("room for buffers");
     }
@@ -135,7 +134,7 @@ fn reads_by_ring<const DIRECT: bool, const REGISTERED: bool>(times: u64) -> Dura
         let (at, start, len) = (places.next(), page.0.as_mut_ptr(), PAGE as u32);
         let entry = if REGISTERED {
             let page = number as u16;
-            opcode::ReadFixed::new(types::Fixed(0), start, len, page).offset(at).build()
+            opcode::ReadFixed::new(types::Fd(fd), start, len, page).offset(at).build()
         } else {
             opcode::Read::new(types::Fd(fd), start, len).offset(at).build()
         };

@@ -190,6 +190,10 @@ impl Twin {
         self.world.machine().make_places(self.ring, places).map_err(error)
     }
 
+    pub(super) fn remove_places(&mut self) -> io::Result<()> {
+        self.world.machine().remove_places(self.ring).map_err(error)
+    }
+
     pub(super) fn register(&mut self, place: u16, memory: Option<Region>) -> io::Result<()> {
         self.world.machine().register(self.ring, place, memory).map_err(error)
     }

@@ -105,7 +105,7 @@ impl RingState {
     }
 
     /// Bytes whose pages are held.
-    fn locked_memory(&self) -> usize {
+    pub(super) fn locked_memory(&self) -> usize {
         self.registered.iter().flatten().map(|memory| memory.len() as usize).sum()
     }
 

@@ -20,6 +20,16 @@ impl Machine {
         Ok(())
     }
 
+    pub(super) fn remove_places(&mut self, ring: Key<RingState>) -> Result<(), i32> {
+        let state = self.rings.get_mut(ring).ok_or(libc::EBADF)?;
+        let locked = state.locked_memory();
+        if std::mem::take(&mut state.registered).is_empty() {
+            return Err(libc::ENXIO);
+        }
+        self.locked_memory -= locked;
+        Ok(())
+    }
+
     pub(super) fn register(
         &mut self,
         ring: Key<RingState>,
