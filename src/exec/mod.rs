@@ -250,9 +250,12 @@ impl Run {
     }
 
     /// Makes a buffer for direct reads and writes.
+    #[cold]
     pub(crate) fn direct_buf(&self, len: usize, alignment: usize) -> AlignedBuf {
-        let made = self.act(|core| Some(self.registry.buffer(len, alignment, core.ring.as_mut()?)));
-        made.unwrap_or_else(|| AlignedBuf::new(len, alignment))
+        match &mut self.core.borrow_mut().ring {
+            Some(ring) => self.registry.buffer(len, alignment, ring),
+            None => AlignedBuf::new(len, alignment),
+        }
     }
 
     /// The clock that it lives by.

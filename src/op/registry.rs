@@ -81,6 +81,7 @@ impl Registry {
 
     /// The ring is about to be closed, which lets go of the pages only later. What comes back from now on is
     /// freed.
+    #[cold]
     pub(crate) fn close(&self, ring: &mut Ring) {
         let inner = &mut *self.inner.borrow_mut();
         if inner.fresh > 0 {

@@ -295,6 +295,7 @@ impl Ring {
 
     /// Queues a request; `false` if the queue is full, which [`flush`](Ring::flush) cures.
     #[must_use]
+    #[inline]
     pub(crate) fn push(&mut self, token: Token, request: &Request) -> bool {
         debug_assert_eq!(token.kind(), TokenKind::Operation);
         of!(&mut self.backend, either => either.push(token, request))
@@ -352,6 +353,7 @@ impl Ring {
 
     /// Hands every completion that has arrived to `each`: those of operations, and those of cancel
     /// requests that found no operation, or one at work. Whether the bell was rung comes back.
+    #[inline]
     pub(crate) fn drain(&mut self, mut each: impl FnMut(Completion)) -> bool {
         let traffic = &mut self.traffic;
         let before = traffic.completions;
@@ -389,17 +391,20 @@ impl Ring {
     }
 
     /// Makes so many places for memory that the kernel is to know beforehand.
+    #[cold]
     pub(crate) fn make_places(&mut self, places: u16) -> io::Result<()> {
         of!(&mut self.backend, either => either.make_places(places))
     }
 
     /// Has the kernel hold the pages of this memory for requests that name the place; or of none any more.
     /// No request that does may be in flight.
+    #[cold]
     pub(crate) fn register(&mut self, place: u16, memory: Option<Region>) -> io::Result<()> {
         of!(&mut self.backend, either => either.register(place, memory))
     }
 
     /// Lets go of all that memory. Nothing may be in flight.
+    #[cold]
     pub(crate) fn remove_places(&mut self) -> io::Result<()> {
         of!(&mut self.backend, either => either.remove_places())
     }
