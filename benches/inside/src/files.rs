@@ -29,16 +29,16 @@ const PIECES: u64 = 32;
 const FILES: u64 = 1000;
 
 /// A directory of our own, which goes when this does.
-struct Place(PathBuf);
+pub struct Place(PathBuf);
 
 impl Place {
-    fn new() -> Place {
+    pub fn new() -> Place {
         let path = std::env::temp_dir().join(format!("trine-inside-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a directory for temporary files");
         Place(path)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }

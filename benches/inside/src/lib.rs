@@ -10,6 +10,8 @@ mod hand;
 pub mod measure;
 
 mod cancels;
+mod clock;
+mod copies;
 pub mod crowd;
 mod datagrams;
 mod files;

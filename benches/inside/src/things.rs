@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{cancels, datagrams, files, operations, scopes, spawning, timers, tools, wakes};
+use crate::{
+    cancels, copies, datagrams, files, operations, scopes, spawning, timers, tools, wakes,
+};
 
 /// One thing, done by several sides.
 pub struct Thing {
@@ -26,6 +28,8 @@ pub enum Side {
     /// The same, with files and buffers that the kernel knows beforehand.
     Registered,
     Trine,
+    /// The same, where the kernel is asked to move nothing by itself.
+    Plain,
     Tokio,
     Smol,
     /// Threads that block, with nothing around them.
@@ -46,7 +50,7 @@ pub enum Aim {
 }
 
 use Aim::{Gap, Look, Ratio};
-use Side::{Fio, Hand, Registered, Smol, Threads, Tokio, Trine};
+use Side::{Fio, Hand, Plain, Registered, Smol, Threads, Tokio, Trine};
 
 const fn thing(
     name: &'static str,
@@ -569,16 +573,36 @@ pub const THINGS: &[Thing] = &[
         &[(Trine, datagrams::segments_by_trine::<64>), (Tokio, datagrams::one_way_by_tokio::<64>)],
         &[Look(Trine, Tokio)],
     ),
+    thing(
+        "copy",
+        "from one TCP connection to another, with the other ends on another core: processor time of a MiB",
+        copies::MANY,
+        16,
+        &[
+            (Trine, copies::copy_by_trine),
+            (Plain, copies::copy_plainly),
+            (Tokio, copies::copy_by_tokio),
+        ],
+        &[Look(Trine, Plain), Look(Trine, Tokio), Look(Plain, Tokio)],
+    ),
+    thing(
+        "copy-to-file",
+        "from a TCP connection, with the other end on another core, into a file: processor time of a MiB",
+        copies::MANY,
+        8,
+        &[(Trine, copies::receive_by_trine), (Plain, copies::receive_plainly)],
+        &[Look(Trine, Plain)],
+    ),
 ];
 
 impl Side {
-    pub const USUAL: &[Side] = &[Hand, Registered, Trine, Tokio, Smol, Threads];
-    pub const ALL: &[Side] = &[Hand, Registered, Trine, Tokio, Smol, Threads, Fio];
+    pub const USUAL: &[Side] = &[Hand, Registered, Trine, Plain, Tokio, Smol, Threads];
+    pub const ALL: &[Side] = &[Hand, Registered, Trine, Plain, Tokio, Smol, Threads, Fio];
 
     pub fn parse_list(list: &str) -> Vec<Side> {
         let parse = |name: &str| Side::ALL.iter().copied().find(|side| side.to_string() == name);
         list.split(',')
-            .map(|name| parse(name).expect("hand, fixed, trine, tokio, smol, std or fio"))
+            .map(|name| parse(name).expect("hand, fixed, trine, plain, tokio, smol, std or fio"))
             .collect()
     }
 }
@@ -589,6 +613,7 @@ impl fmt::Display for Side {
             Hand => "hand",
             Registered => "fixed",
             Trine => "trine",
+            Plain => "plain",
             Tokio => "tokio",
             Smol => "smol",
             Threads => "std",

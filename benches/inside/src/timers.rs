@@ -7,15 +7,7 @@ use tokio::task::JoinSet;
 use trine::time::sleep;
 use trine::{Result, checkpoint, nursery};
 
-use crate::runs;
-
-/// The processor time of this thread: of something that mostly sleeps, what it costs.
-fn thread_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid place for the answer.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
+use crate::{clock, runs};
 
 /// The same time for all.
 pub fn same(_: usize) -> Duration {
@@ -43,17 +35,17 @@ pub fn fired_by_trine<const COUNT: usize>(times: u64, length: fn(usize) -> Durat
         .await
     }
     runs::trine(async || {
-        let began = thread_time();
+        let began = clock::of_thread();
         for _ in 0..times {
             once(COUNT, length).await?;
         }
-        Ok(thread_time() - began)
+        Ok(clock::of_thread() - began)
     })
 }
 
 pub fn fired_by_tokio<const COUNT: usize>(times: u64, length: fn(usize) -> Duration) -> Duration {
     runs::tokio(async {
-        let began = thread_time();
+        let began = clock::of_thread();
         for _ in 0..times {
             let mut set = JoinSet::new();
             for at in 0..COUNT {
@@ -63,14 +55,14 @@ pub fn fired_by_tokio<const COUNT: usize>(times: u64, length: fn(usize) -> Durat
                 joined.expect("a sleeping task ends well");
             }
         }
-        thread_time() - began
+        clock::of_thread() - began
     })
 }
 
 /// smol's timers fire on a thread of their own, which is not counted here.
 pub fn fired_by_smol<const COUNT: usize>(times: u64, length: fn(usize) -> Duration) -> Duration {
     runs::smol(async |executor| {
-        let began = thread_time();
+        let began = clock::of_thread();
         for _ in 0..times {
             let sleep = |at| Timer::after(length(at));
             let tasks: Vec<_> = (0..COUNT).map(|at| executor.spawn(sleep(at))).collect();
@@ -78,14 +70,14 @@ pub fn fired_by_smol<const COUNT: usize>(times: u64, length: fn(usize) -> Durati
                 task.await;
             }
         }
-        thread_time() - began
+        clock::of_thread() - began
     })
 }
 
 /// Asleep at once, and cancelled all together.
 pub fn cancelled_by_trine<const COUNT: usize>(times: u64) -> Duration {
     runs::trine(async || {
-        let began = thread_time();
+        let began = clock::of_thread();
         for _ in 0..times {
             let cancelled = nursery(async |n| {
                 for _ in 0..COUNT {
@@ -101,13 +93,13 @@ pub fn cancelled_by_trine<const COUNT: usize>(times: u64) -> Duration {
                 _ => {}
             }
         }
-        Ok(thread_time() - began)
+        Ok(clock::of_thread() - began)
     })
 }
 
 pub fn cancelled_by_tokio<const COUNT: usize>(times: u64) -> Duration {
     runs::tokio(async {
-        let began = thread_time();
+        let began = clock::of_thread();
         for _ in 0..times {
             let mut set = JoinSet::new();
             for _ in 0..COUNT {
@@ -117,6 +109,6 @@ pub fn cancelled_by_tokio<const COUNT: usize>(times: u64) -> Duration {
             tokio::task::yield_now().await;
             set.shutdown().await;
         }
-        thread_time() - began
+        clock::of_thread() - began
     })
 }
