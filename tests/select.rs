@@ -219,7 +219,7 @@ async fn a_futures_unordered_that_is_thrown_away_loses_nothing() -> Result {
             streams.push(listener.accept().await?.0);
         }
         let mut bytes = vec![Vec::new(); PEERS];
-        let mut ended = vec![false; PEERS];
+        let mut ended = [false].repeat(PEERS);
         while ended.contains(&false) {
             let open = (0..PEERS).filter(|&at| !ended[at]);
             let mut receives: FuturesUnordered<_> =

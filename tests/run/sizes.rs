@@ -43,7 +43,7 @@ async fn work() -> Result {
     assert!(left.await?.is_none());
     assert_eq!(stats().in_kernel, 0);
     for (_, peer) in &streams {
-        peer.write_all(&vec![7; LEN]).await?;
+        peer.write_all(&[7].repeat(LEN)).await?;
     }
     let received = streams.iter().map(async |(stream, _)| {
         let mut received = 0;

@@ -33,7 +33,7 @@ async fn tasks_go_round_by_round_and_each_round_has_one_leader() -> Result {
         Ok(())
     })
     .await?;
-    assert_eq!(*leaders.borrow(), vec![1; ROUNDS]);
+    assert_eq!(*leaders.borrow(), [1].repeat(ROUNDS));
     assert_eq!(barrier.statistics().waiting, 0);
     Ok(())
 }
