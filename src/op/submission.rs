@@ -3,7 +3,7 @@
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::ring::{HERE, Process, Request, SockAddr, Spot};
+use crate::ring::{Course, HERE, Process, Request, SockAddr, Spot};
 
 use super::block::Storage;
 use super::fd::{Fd, Sole};
@@ -172,30 +172,29 @@ impl Submission {
     /// Moves at most so many bytes from byte `at` of a file on into a pipe.
     pub(crate) fn splice_in(fd: &Fd, at: u64, pipe: &Fd, len: u32) -> Submission {
         let (from, to) = (fd.as_raw_fd(), pipe.as_raw_fd());
-        let request = Request::Splice { from, at, to, to_at: HERE, len, waits: true };
+        let request = Request::Splice { from, to, at, len, course: Course::In };
         Submission::with_memory(&Kind::SPLICE, request, fd, Storage::keep(pipe.clone()))
     }
 
     /// Moves at most so many bytes of what waits in a stream into a pipe.
     pub(crate) fn divert(fd: &Fd, pipe: &Fd, len: u32) -> Submission {
         let (from, to) = (fd.as_raw_fd(), pipe.as_raw_fd());
-        let request = Request::Splice { from, at: HERE, to, to_at: HERE, len, waits: false };
+        let request = Request::Splice { from, to, at: HERE, len, course: Course::InAtOnce };
         Submission::with_memory(&Kind::SPLICE, request, fd, Storage::keep(pipe.clone()))
     }
 
     /// Moves what is left behind the first `done` bytes out of a pipe, which is kept in the storage.
     pub(crate) fn splice_out(pipe: RawFd, storage: Storage, done: usize, to: &Fd) -> Submission {
         let len = (storage.len() - done) as u32;
-        let to_raw = to.as_raw_fd();
         let request =
-            Request::Splice { from: pipe, at: HERE, to: to_raw, to_at: HERE, len, waits: true };
+            Request::Splice { from: pipe, to: to.as_raw_fd(), at: HERE, len, course: Course::Out };
         Submission::with_memory(&Kind::SPLICE, request, to, storage)
     }
 
     /// Moves at most so many bytes out of a pipe to byte `at` of a file on.
     pub(crate) fn splice_at(pipe: &Fd, len: u32, to: &Fd, at: u64) -> Submission {
         let (from, to_raw) = (pipe.as_raw_fd(), to.as_raw_fd());
-        let request = Request::Splice { from, at: HERE, to: to_raw, to_at: at, len, waits: true };
+        let request = Request::Splice { from, to: to_raw, at, len, course: Course::Out };
         Submission::with_memory(&Kind::SPLICE_AT, request, to, Storage::keep(pipe.clone()))
     }
 

@@ -13,7 +13,7 @@ use super::bell::Bell;
 use super::buffers::BufferRing;
 use super::file;
 use super::message::{Envelope, Plain};
-use super::request::{HERE, Region, Request, Spot};
+use super::request::{Course, HERE, Region, Request, Spot};
 use super::{Completion, Picked, RingSize, Token, TokenKind, Unavailable, refusal};
 
 pub(super) struct Kernel {
@@ -427,11 +427,7 @@ fn entry_for(request: &Request) -> squeue::Entry {
         Request::SendPieces { fd, header } => opcode::SendMsg::new(Fd(fd), header.address().cast())
             .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32)
             .build(),
-        Request::Splice { from, at, to, to_at, len, waits } => {
-            let flags = if waits { 0 } else { libc::SPLICE_F_NONBLOCK };
-            let splice = opcode::Splice::new(Fd(from), at as i64, Fd(to), to_at as i64, len);
-            splice.flags(flags).build()
-        }
+        Request::Splice { from, to, at, len, course } => splice_for(from, to, at, len, course),
         Request::File(request) => file::entry_for(&request),
         Request::Poll { fd, events } => opcode::PollAdd::new(Fd(fd), events).build(),
         Request::SendMsg { fd, message } => message_for(fd, message),
@@ -471,6 +467,12 @@ fn message_for(fd: RawFd, message: Region) -> squeue::Entry {
             .flags(libc::MSG_NOSIGNAL as u32)
             .build(),
     }
+}
+
+fn splice_for(from: RawFd, to: RawFd, at: u64, len: u32, course: Course) -> squeue::Entry {
+    let (from_at, to_at) = if course == Course::Out { (HERE, at) } else { (at, HERE) };
+    let flags = if course == Course::InAtOnce { libc::SPLICE_F_NONBLOCK } else { 0 };
+    opcode::Splice::new(Fd(from), from_at as i64, Fd(to), to_at as i64, len).flags(flags).build()
 }
 
 /// How many pieces of memory a list names.

@@ -67,7 +67,7 @@ pub(crate) use listing::{Listed, list_some};
 pub(crate) use message::{Envelope, Opened, PAYLOAD};
 pub(crate) use pieces::Pieces;
 pub(crate) use process::Process;
-pub(crate) use request::{HERE, Region, Request, Spot};
+pub(crate) use request::{Course, HERE, Region, Request, Spot};
 pub(crate) use signal::{Catch, SignalReceiver, StopSignals};
 pub(crate) use socket::{OptionName, OptionValue};
 pub(crate) use unix::{FileId, PeerIds, UnixKind};

@@ -62,6 +62,18 @@ pub(crate) struct Spot {
     pub(crate) place: u16,
 }
 
+/// Which way bytes are moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Course {
+    /// Into a pipe.
+    In,
+    /// Into a pipe. A Unix socket and a pipe of which nothing can be moved now are refused with `EAGAIN`; TCP
+    /// waits.
+    InAtOnce,
+    /// Out of a pipe.
+    Out,
+}
+
 /// The largest transfer of one operation: Linux cuts at 2 GiB less a page anyway.
 const MAX_LEN: usize = 0x7fff_f000;
 
@@ -102,10 +114,9 @@ pub(crate) enum Request {
     /// Send all of the memory from where it is. The first completion says what was sent, with more to
     /// follow: the one that says that the memory is not used any more.
     SendZeroCopy { fd: RawFd, from: Region },
-    /// Move at most so many bytes between a pipe and something else, without copying them: from the one's byte
-    /// `at` on to the other's byte `to_at` on (or [`HERE`]). Without
-    /// `waits` a Unix socket and a pipe of which nothing can be moved now are refused with `EAGAIN`; TCP waits.
-    Splice { from: RawFd, at: u64, to: RawFd, to_at: u64, len: u32, waits: bool },
+    /// Move at most so many bytes between a pipe and something else, without copying them: `at` is where
+    /// in a file, on either end (or [`HERE`]).
+    Splice { from: RawFd, to: RawFd, at: u64, len: u32, course: Course },
     /// Wait until one of these events is there (`POLLIN`, `POLLOUT`), or an error or a hang-up.
     Poll { fd: RawFd, events: u32 },
     /// Send a message, all of it; its `msghdr` lies in the region.

@@ -59,7 +59,7 @@ pub(super) static SPLICE: Description = Description {
     class: Class::Polled,
     interrupted: Some(Interest::Write),
     attempt: |machine, op| {
-        let Request::Splice { from, at, to_at, len, .. } = op.request else {
+        let Request::Splice { from, at, len, .. } = op.request else {
             return failed(libc::EINVAL);
         };
         if machine.no_splice {
@@ -74,7 +74,7 @@ pub(super) static SPLICE: Description = Description {
                 splice_stream(machine, op, (conn, side), len as usize)
             }
             Some(&mut Object::Pipe { pipe, end: PipeEnd::Reader }) => {
-                splice_pipe(machine, op, pipe, to_at, len as usize)
+                splice_pipe(machine, op, pipe, at, len as usize)
             }
             _ => failed(libc::EINVAL),
         }
@@ -117,7 +117,7 @@ fn splice_pipe(
     machine: &mut Machine,
     op: &mut Op,
     pipe: Key<Pipe>,
-    to_at: u64,
+    at: u64,
     len: usize,
 ) -> Attempt {
     let bytes = machine.peek_pipe(pipe, len);
@@ -128,11 +128,7 @@ fn splice_pipe(
         };
     }
     let moved = if let Some(to) = machine.node_of(op.file) {
-        if to.appends {
-            failed(libc::EINVAL)
-        } else {
-            counted(machine.write_node(to, &bytes, to_at))
-        }
+        if to.appends { failed(libc::EINVAL) } else { counted(machine.write_node(to, &bytes, at)) }
     } else if let Ok((conn, side)) = op.conn(machine) {
         match machine.send(conn, side, &bytes) {
             None => Attempt::Blocked(Interest::Write),
