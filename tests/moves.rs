@@ -4,13 +4,14 @@ mod common;
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures::poll;
 use trine::fs::{self, File};
 use trine::io::{self, BufReader, BufWriter, Read, Write};
-use trine::net::{TcpStream, UnixStream, option};
+use trine::net::{TcpListener, TcpStream, UnixStream, option};
 use trine::pipe::{self, PipeReader, PipeWriter};
 use trine::testing::{World, wait_all_tasks_blocked};
 use trine::time::sleep;
@@ -276,10 +277,59 @@ async fn streams_of_another_kind_are_copied_too() -> Result {
     what_is_moved((a, b), (c, d)).await?;
     let ((a, b), (c, d)) = (io::duplex(10_000), tcp().await?);
     what_is_moved((a, b), (c, d)).await?;
-    let ((a, b), (c, d), (_e, f)) = (tcp().await?, tcp().await?, io::duplex(9));
-    what_is_moved((a, io::join(b, f)), (c, d)).await?;
     assert!(World::try_current().is_none() || !has_moved());
     Ok(())
+}
+
+// Joined ones are those that they were made of.
+#[trine::test(kernel = "both", runs = 3)]
+async fn joined_streams_are_moved_too() -> Result {
+    let ((a, b), (c, d), (_e, f)) = (tcp().await?, tcp().await?, io::duplex(9));
+    what_is_moved((a, io::join(b, f)), (c, d)).await?;
+    assert!(World::try_current().is_none() || has_moved());
+    Ok(())
+}
+
+// Linux moves nothing from behind urgent data on, and says so with the 0 that means the end elsewhere.
+#[test]
+fn urgent_data_in_the_way_is_neither_an_end_nor_waited_for() {
+    const MUCH: usize = 600_000;
+    within(20, || {
+        trine::run(async || {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let near = TcpStream::connect_addr(listener.local_addr()?).await?;
+            let (far, _) = listener.accept().await?;
+            far.set_option(option::RECEIVE_BUFFER, 4 << 20)?;
+            set_urgent_inline(&far);
+            send_urgently(&near, b'!');
+            near.write_all(vec![b'.'; MUCH]).await?;
+            near.finish().await?;
+            let dir = fs::TempDir::new().await?;
+            let path = dir.path().join("file");
+            let file = File::create(&path).await?;
+            assert_eq!(file.receive_from(&far, 0..1 << 30).await?, MUCH as u64 + 1);
+            let written = fs::read(&path).await?;
+            assert!(written[0] == b'!' && written[1..] == [b'.'].repeat(MUCH));
+            dir.close().await
+        })
+    })
+    .expect("main succeeds");
+}
+
+fn set_urgent_inline(stream: &TcpStream) {
+    let (on, size) = (1_i32, size_of::<i32>() as u32);
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_OOBINLINE);
+    // SAFETY: the value is of the length that is said.
+    let set =
+        unsafe { libc::setsockopt(stream.as_raw_fd(), level, name, (&raw const on).cast(), size) };
+    assert_eq!(set, 0);
+}
+
+fn send_urgently(stream: &TcpStream, byte: u8) {
+    // SAFETY: one byte is there.
+    let sent =
+        unsafe { libc::send(stream.as_raw_fd(), (&raw const byte).cast(), 1, libc::MSG_OOB) };
+    assert_eq!(sent, 1);
 }
 
 #[trine::test(kernel = "both", runs = 5, faults = "lossless")]

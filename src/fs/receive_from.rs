@@ -58,12 +58,19 @@ impl File {
     /// Takes off the range what was written.
     async fn receive(&self, from: &impl Read, rest: &mut Range<u64>) -> Result<(), Failed> {
         exec::check_run(&self.run)?;
-        exec::checkpoint_if_cancelled().await?;
+        self.run.answer_at_once().await.map_err(Error::from)?;
         let mut piece = Vec::with_capacity(PIECE.min(left(rest)) as usize);
-        let (mut moves, mut passage) = (true, None::<Passage>);
+        // From where on it is looked again whether moving pays, while the file takes it.
+        let (mut look, mut moves) = (rest.start, true);
+        let mut passage = None::<Passage>;
         while rest.start < rest.end {
             let source = from.source().filter(|_| moves);
-            passage = passage.or_else(|| source.as_ref()?.passage());
+            if let Some(source) = source.as_ref().filter(|_| passage.is_none()) {
+                if rest.start >= look {
+                    look = rest.start + source.stride() as u64;
+                    passage = source.passage(left(rest));
+                }
+            }
             if let (Some(source), Some(open)) = (source, &passage) {
                 match source.divert(open, left(rest)).await? {
                     Came::Moved(len) => {
@@ -94,7 +101,7 @@ impl File {
     ) -> Result<bool, Failed> {
         let mut left = len;
         while left > 0 {
-            let (pipe, at) = (passage.reader(), rest.start);
+            let (pipe, at) = (passage.ends(), rest.start);
             let splice = || Submission::splice_at(pipe, left as u32, &self.fd, at);
             match exec::submit(splice).await {
                 Ok((count @ 1.., _)) => {
@@ -102,10 +109,10 @@ impl File {
                     rest.start += u64::from(count);
                 }
                 Err(error) if !is_refusal(&error) => {
-                    return Err(Failed { error, left: passage.drain(left) });
+                    return Err(Failed { error, left: passage.drain(left)? });
                 }
                 Ok(_) | Err(_) => {
-                    self.put(passage.drain(left), rest).await?;
+                    self.put(passage.drain(left)?, rest).await?;
                     return Ok(false);
                 }
             }

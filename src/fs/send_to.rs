@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::error::Result;
 use crate::exec;
 use crate::io::{Direct, Passage, Write, is_refusal};
-use crate::op::{BufError, Fd, IoBuf, Submission};
+use crate::op::{BufError, Ends, IoBuf, Submission};
 
 use super::file::File;
 
@@ -45,7 +45,7 @@ impl File {
         let mut rest = range.clone();
         let outcome = async {
             exec::check_run(&self.run)?;
-            exec::checkpoint_if_cancelled().await?;
+            self.run.answer_at_once().await?;
             let is_long = range.end.saturating_sub(range.start) >= LEAST;
             if let Some(to) = to.direct().filter(|_| is_long) {
                 match self.splice_to(to, &mut rest).await {
@@ -65,11 +65,11 @@ impl File {
         let passage = Passage::open(&self.run)?;
         while rest.start < rest.end {
             let most = (rest.end - rest.start).min(passage.room().into()) as u32;
-            let len = self.splice_into(passage.writer(), rest.start, most).await?;
+            let len = self.splice_into(passage.ends(), rest.start, most).await?;
             if len == 0 {
                 break;
             }
-            let written = to.splice(passage.reader(), len as usize).await;
+            let written = to.splice(passage.ends(), len as usize).await;
             rest.start +=
                 written.as_ref().map_or_else(|failed| failed.done as u64, |()| len.into());
             written?;
@@ -78,7 +78,7 @@ impl File {
     }
 
     /// Has the kernel put bytes into a pipe, and says how many.
-    async fn splice_into(&self, pipe: &Fd, at: u64, most: u32) -> Result<u32> {
+    async fn splice_into(&self, pipe: &Ends, at: u64, most: u32) -> Result<u32> {
         let splice = || Submission::splice_in(&self.fd, at, pipe, most);
         Ok(exec::submit(splice).await?.0)
     }

@@ -13,8 +13,9 @@ use super::{Came, Passage, Read, Write, is_refusal};
 ///
 /// Nothing is copied in memory: what is written is the buffer into which the kernel has put it. Between sockets
 /// and pipes of trine the kernel moves the bytes by itself (splice(2)) while so many wait in `from` that it
-/// pays: 256 KiB, after the first MiB. What is idle or slow costs neither the pipe that this takes nor one of
-/// the kernel's threads, and in a run at most 16 copies do it at a time.
+/// pays: 256 KiB, after the first MiB. What is idle costs neither the pipe that this takes nor one of the
+/// kernel's threads. Where `to` is slow one of them waits with the bytes, and in a run at most 16 copies do this
+/// at a time. (Of a file as standard input a part that somebody changes meanwhile may go out changed.)
 ///
 /// Cancel class: partial: [`done`](BufError::done) says how many bytes were written, and
 /// [`buf`](BufError::buf) has those that were read and not written, so that no byte is lost. Dropping it is
@@ -52,7 +53,7 @@ pub async fn copy(from: &impl Read, to: &impl Write) -> Result<u64, BufError<Opt
         let (Some(at), Some(source)) = (look, from.source()) else { continue };
         if done >= at + source.stride() {
             look = Some(done);
-            if let Some(passage) = source.passage().filter(|_| to.direct().is_some()) {
+            if let Some(passage) = source.passage(u64::MAX).filter(|_| to.direct().is_some()) {
                 // Boxed, because most copies never come here, and those that are idle are to be small.
                 let moved = Box::pin(move_on(from, &passage, to, &mut done)).await?;
                 look = moved.then_some(done);
@@ -78,12 +79,13 @@ async fn move_on(
                 Err(error) => return Err(nothing_left(error, *done)),
             },
             Came::Moved(len) => {
-                let Err(failed) = direct.splice(passage.reader(), len).await else {
+                let Err(failed) = direct.splice(passage.ends(), len).await else {
                     *done += len;
                     continue;
                 };
                 *done += failed.done;
-                let rest = Chunk::from_vec(passage.drain(len - failed.done));
+                let rest = passage.drain(len - failed.done);
+                let rest = Chunk::from_vec(rest.map_err(|error| nothing_left(error, *done))?);
                 if !is_refusal(&failed.error) {
                     return Err(BufError::new(failed.error, *done, Some(rest)));
                 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::os::fd::AsRawFd;
 
 use crate::error::Result;
-use crate::op::{BufError, Fd};
+use crate::op::{BufError, Ends};
 
 use super::halves::Halves;
 use super::passage::{self, Passage};
@@ -25,7 +25,7 @@ impl<'a> Direct<'a> {
     /// Has the kernel move so many bytes there, which are in a pipe.
     pub(crate) fn splice(
         &self,
-        pipe: &Fd,
+        pipe: &Ends,
         len: usize,
     ) -> impl Future<Output = Result<(), BufError<()>>> {
         Splice::new(self.halves, pipe, len)
@@ -47,10 +47,12 @@ impl<'a> Source<'a> {
         passage::stride(&self.halves.run) as usize
     }
 
-    /// A passage for what waits there, if it is so much that moving it pays.
-    pub(crate) fn passage(&self) -> Option<Passage> {
+    /// A passage for what waits there, of which at most so many bytes are wanted, if that is so much that
+    /// moving it pays.
+    pub(crate) fn passage(&self, most: u64) -> Option<Passage> {
         let run = &self.halves.run;
-        Passage::open_for(run, run.host().unread(self.halves.as_raw_fd()))
+        let waiting = run.host().unread(self.halves.as_raw_fd());
+        Passage::open_for(run, most.min(waiting.into()) as u32)
     }
 
     /// Has the kernel move what waits into a passage, at most so many bytes.

@@ -5,7 +5,7 @@ use std::future::Future;
 use crate::error::Result;
 use crate::op::{BufError, Chunk, IoBuf, IoBufMut};
 
-use super::{Close, Direct, Read, Write, worse};
+use super::{Close, Direct, Read, Source, Write, worse};
 
 /// Makes one stream of something to read and something to write: of the two pipes of a child process, say.
 ///
@@ -58,6 +58,10 @@ impl<R: Read, W> Read for Joined<R, W> {
 
     fn read_exact<B: IoBufMut>(&self, buf: B) -> impl Future<Output = Result<B, BufError<B>>> {
         self.read.read_exact(buf)
+    }
+
+    fn source(&self) -> Option<Source<'_>> {
+        self.read.source()
     }
 }
 

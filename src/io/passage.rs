@@ -8,14 +8,13 @@ use std::rc::Rc;
 use crate::error::{Error, Result};
 use crate::exec::Run;
 use crate::local::RunLocal;
-use crate::op::Fd;
+use crate::op::Ends;
 
 /// Bytes that go through it are not copied to our memory and back (splice(2)). But each move takes a worker of
 /// the kernel, and whoever wakes that: it pays only for much at once.
 pub(crate) struct Passage {
     run: Rc<Run>,
-    reader: Fd,
-    writer: Fd,
+    ends: Ends,
     room: u32,
     _turn: Option<Turn>,
 }
@@ -26,8 +25,8 @@ impl Passage {
         let host = run.host();
         let (reader, writer) = host.pipe()?;
         let room = host.widen_pipe(writer.as_raw_fd(), host.widest_pipe()).max(1);
-        let (reader, writer) = (run.adopt(reader), run.adopt(writer));
-        Ok(Passage { run: Rc::clone(run), reader, writer, room, _turn: None })
+        let ends = Ends { reader: run.adopt(reader), writer: run.adopt(writer) };
+        Ok(Passage { run: Rc::clone(run), ends, room, _turn: None })
     }
 
     /// Makes one for what comes from a stream, if so many bytes wait there that it pays, there is room for
@@ -41,12 +40,8 @@ impl Passage {
         (passage.room >= stride(run)).then(|| Passage { _turn: Some(turn), ..passage })
     }
 
-    pub(crate) fn reader(&self) -> &Fd {
-        &self.reader
-    }
-
-    pub(crate) fn writer(&self) -> &Fd {
-        &self.writer
+    pub(crate) fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// What it holds.
@@ -60,8 +55,8 @@ impl Passage {
     }
 
     /// Takes out what lies in it: so many bytes.
-    pub(crate) fn drain(&self, len: usize) -> Vec<u8> {
-        self.run.host().drain(self.reader.as_raw_fd(), len)
+    pub(crate) fn drain(&self, len: usize) -> Result<Vec<u8>> {
+        Ok(self.run.host().drain(self.ends.reader.as_raw_fd(), len)?)
     }
 }
 

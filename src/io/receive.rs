@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use crate::error::Result;
 use crate::exec::{self, OneShot, Operation, Pause, Run, Verdict, judge};
 use crate::op::{
-    BufError, Chunk, Fd, Finished, IoBufMut, Kind, Remains, Storage, Submission, Taken, Through,
+    BufError, Chunk, Ends, Finished, IoBufMut, Kind, Remains, Storage, Submission, Taken, Through,
 };
 use crate::ring::{Descriptor, Descriptors, HERE};
 use crate::runtime::POOL_GROUP;
@@ -56,8 +56,7 @@ enum Active {
 /// A move into a pipe whose future was dropped.
 struct Diverted {
     operation: Operation,
-    /// What is read of the pipe.
-    pipe: Fd,
+    pipe: Ends,
 }
 
 impl Active {
@@ -142,12 +141,12 @@ impl Receiving {
         let Active::Diverted(diverted) = &mut self.active else { return Poll::Ready(Ok(None)) };
         let Finished { result, .. } = ready!(diverted.operation.poll(cx));
         let moved = usize::try_from(result).unwrap_or(0);
-        let bytes = (moved > 0).then(|| run.host().drain(diverted.pipe.as_raw_fd(), moved));
+        let bytes = run.host().drain(diverted.pipe.reader.as_raw_fd(), moved);
         self.active = Active::Nothing;
-        if is_left(result) {
-            return Poll::Ready(Ok(None));
+        match is_left(result) {
+            true => Poll::Ready(Ok(None)),
+            false => self.take_in(run, result, Some(Chunk::from_vec(bytes?)), attempts),
         }
-        self.take_in(run, result, bytes.map(Chunk::from_vec), attempts)
     }
 
     /// A receive into memory of its own has ended: puts what came on the stash, and says whether anything
@@ -585,26 +584,26 @@ impl<'a> Divert<'a> {
             if once.is_in_flight() {
                 let (kind, result) = ready!(once.poll_result(cx));
                 if is_left(result) {
-                    let gone = result == -libc::EAGAIN;
-                    return Poll::Ready(Ok(if gone { Came::TooLittle } else { Came::Refused }));
+                    let none = matches!(-result, 0 | libc::EAGAIN);
+                    return Poll::Ready(Ok(if none { Came::TooLittle } else { Came::Refused }));
                 }
                 if let Some(count) = ready!(once.judge(run, kind, result))? {
                     return Poll::Ready(Ok(Came::Moved(count as usize)));
                 }
             }
             ready!(run.cancel_point())?;
+            if stream.receiving.with(|half| !half.stash.is_empty()) {
+                return Poll::Ready(Ok(Came::Before));
+            }
             let attempts = once.attempts();
             if ready!(stream.receiving.with(|half| half.poll_former(stream, attempts, cx)))? {
                 continue;
             }
-            if stream.receiving.with(|half| !half.stash.is_empty()) {
-                return Poll::Ready(Ok(Came::Before));
-            }
             // More than nothing also because a move would wait for it in a worker.
-            if run.host().unread(stream.fd.as_raw_fd()) < pipe.least() {
+            if run.host().unread(stream.fd.as_raw_fd()).min(*most) < pipe.least() {
                 return Poll::Ready(Ok(Came::TooLittle));
             }
-            once.start(run, cx, |_| Submission::divert(&stream.fd, pipe.writer(), *most));
+            once.start(run, cx, |_| Submission::divert(&stream.fd, pipe.ends(), *most));
             return Poll::Pending;
         }
     }
@@ -616,7 +615,7 @@ impl<'a> Divert<'a> {
         self.stream.receiving.with(|half| {
             if let Some(operation) = self.once.take_operation() {
                 operation.cancel();
-                let pipe = self.pipe.reader().clone();
+                let pipe = self.pipe.ends().clone();
                 half.active = Active::Diverted(Box::new(Diverted { operation, pipe }));
             }
             half.rest();
@@ -641,7 +640,8 @@ impl Drop for Divert<'_> {
     }
 }
 
-/// Whether everything is where it was, and can be received.
+/// Whether everything is where it was, and can be received. That nothing was moved does not mean that the stream
+/// has ended: Linux stops before urgent data, which a receive passes over.
 fn is_left(result: i32) -> bool {
-    matches!(-result, libc::EAGAIN | libc::EINVAL | libc::EOPNOTSUPP)
+    matches!(-result, 0 | libc::EAGAIN | libc::EINVAL | libc::EOPNOTSUPP)
 }

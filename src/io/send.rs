@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result};
 use crate::exec::{self, OneShot, Operation, Pause, Run};
-use crate::op::{BufError, Fd, Finished, IoBuf, IoBufs, Storage, Submission, Through};
+use crate::op::{BufError, Ends, Finished, IoBuf, IoBufs, Storage, Submission, Through};
 use crate::ring::{Descriptor, HERE};
 
 use super::halves::Halves;
@@ -214,9 +214,9 @@ pub(super) struct Splice<'a> {
 }
 
 impl<'a> Splice<'a> {
-    pub(super) fn new(stream: &'a Halves, pipe: &Fd, len: usize) -> Self {
+    pub(super) fn new(stream: &'a Halves, pipe: &Ends, len: usize) -> Self {
         let writer = Writer::new(stream, Some(Storage::piped(pipe.clone(), len)));
-        Splice { writer, pipe: pipe.as_raw_fd() }
+        Splice { writer, pipe: pipe.reader.as_raw_fd() }
     }
 }
 

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use crate::ring::{Descriptors, Entry, Envelope, Host, Pieces, Region, SockAddr};
 
 use super::buf::{IoBuf, IoBufMut};
-use super::fd::Fd;
+use super::fd::Ends;
 use super::names::Names;
 use super::shelf::Shelf;
 
@@ -77,7 +77,7 @@ impl Storage {
     }
 
     /// A pipe that is kept, and how many bytes are to be moved out of it.
-    pub(crate) fn piped(pipe: Fd, len: usize) -> Storage {
+    pub(crate) fn piped(pipe: Ends, len: usize) -> Storage {
         Storage::new(pipe, &Shelf::default(), |_| (std::ptr::null_mut(), len))
     }
 

@@ -37,6 +37,14 @@ pub(crate) enum Through {
     Pipe,
 }
 
+/// The two ends of a pipe through which the kernel moves bytes. Whoever has it move some keeps both: to close
+/// one while a worker of the kernel moves bytes would wait for that, in the run's thread.
+#[derive(Clone)]
+pub(crate) struct Ends {
+    pub(crate) reader: Fd,
+    pub(crate) writer: Fd,
+}
+
 struct Shared {
     /// Negative: taken by [`Fd::into_sole`].
     raw: Cell<RawFd>,

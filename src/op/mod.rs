@@ -42,7 +42,7 @@ pub use aligned::AlignedBuf;
 pub(crate) use block::Storage;
 pub use buf::{BufError, IoBuf, IoBufMut, Slice};
 pub(crate) use carry::{Carry, lend};
-pub(crate) use fd::{Fd, Home, Sole, Through};
+pub(crate) use fd::{Ends, Fd, Home, Sole, Through};
 pub(crate) use kind::{CancelClass, Kind};
 pub(crate) use message::Message;
 pub use pool::Chunk;

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use crate::ring::{Course, HERE, Process, Request, SockAddr, Spot};
 
 use super::block::Storage;
-use super::fd::{Fd, Sole};
+use super::fd::{Ends, Fd, Sole};
 use super::kind::Kind;
 
 /// What [`Table::submit`](super::Table::submit) takes. The memory that the request names lies in the
@@ -170,15 +170,15 @@ impl Submission {
     }
 
     /// Moves at most so many bytes from byte `at` of a file on into a pipe.
-    pub(crate) fn splice_in(fd: &Fd, at: u64, pipe: &Fd, len: u32) -> Submission {
-        let (from, to) = (fd.as_raw_fd(), pipe.as_raw_fd());
+    pub(crate) fn splice_in(fd: &Fd, at: u64, pipe: &Ends, len: u32) -> Submission {
+        let (from, to) = (fd.as_raw_fd(), pipe.writer.as_raw_fd());
         let request = Request::Splice { from, to, at, len, course: Course::In };
         Submission::with_memory(&Kind::SPLICE, request, fd, Storage::keep(pipe.clone()))
     }
 
     /// Moves at most so many bytes of what waits in a stream into a pipe.
-    pub(crate) fn divert(fd: &Fd, pipe: &Fd, len: u32) -> Submission {
-        let (from, to) = (fd.as_raw_fd(), pipe.as_raw_fd());
+    pub(crate) fn divert(fd: &Fd, pipe: &Ends, len: u32) -> Submission {
+        let (from, to) = (fd.as_raw_fd(), pipe.writer.as_raw_fd());
         let request = Request::Splice { from, to, at: HERE, len, course: Course::InAtOnce };
         Submission::with_memory(&Kind::SPLICE, request, fd, Storage::keep(pipe.clone()))
     }
@@ -192,8 +192,8 @@ impl Submission {
     }
 
     /// Moves at most so many bytes out of a pipe to byte `at` of a file on.
-    pub(crate) fn splice_at(pipe: &Fd, len: u32, to: &Fd, at: u64) -> Submission {
-        let (from, to_raw) = (pipe.as_raw_fd(), to.as_raw_fd());
+    pub(crate) fn splice_at(pipe: &Ends, len: u32, to: &Fd, at: u64) -> Submission {
+        let (from, to_raw) = (pipe.reader.as_raw_fd(), to.as_raw_fd());
         let request = Request::Splice { from, to: to_raw, at, len, course: Course::Out };
         Submission::with_memory(&Kind::SPLICE_AT, request, to, Storage::keep(pipe.clone()))
     }

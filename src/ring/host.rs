@@ -86,7 +86,7 @@ impl Host {
     }
 
     /// Takes so many bytes out of a pipe in which they lie: it does not wait.
-    pub(crate) fn drain(&self, pipe: RawFd, len: usize) -> Vec<u8> {
+    pub(crate) fn drain(&self, pipe: RawFd, len: usize) -> io::Result<Vec<u8>> {
         of!(self, either => either.drain(pipe, len))
     }
 

@@ -36,18 +36,26 @@ impl Linux {
         if told < 0 { 0 } else { u32::try_from(bytes).unwrap_or(0) }
     }
 
-    /// Takes so many bytes out of a pipe in which they lie.
-    pub(super) fn drain(self, fd: RawFd, len: usize) -> Vec<u8> {
+    /// Takes so many bytes out of a pipe in which they lie. Should there be fewer it does not wait for more.
+    pub(super) fn drain(self, fd: RawFd, len: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(len);
         while bytes.len() < len {
+            if self.unread(fd) == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             let room = bytes.spare_capacity_mut();
             // SAFETY: it writes at most as much as there is room for.
             let count = unsafe { libc::read(fd, room.as_mut_ptr().cast(), len - bytes.len()) };
-            let Some(count @ 1..) = usize::try_from(count).ok() else { break };
-            // SAFETY: so many were written.
-            unsafe { bytes.set_len(bytes.len() + count) };
+            match usize::try_from(count) {
+                // SAFETY: so many were written.
+                Ok(count) => unsafe { bytes.set_len(bytes.len() + count) },
+                Err(_) => match io::Error::last_os_error() {
+                    error if error.kind() == io::ErrorKind::Interrupted => {}
+                    error => return Err(error),
+                },
+            }
         }
-        bytes
+        Ok(bytes)
     }
 
     /// A descriptor for the standard input, output or error: a duplicate. But with a non-blocking one the

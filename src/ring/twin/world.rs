@@ -96,13 +96,18 @@ impl World {
     }
 
     /// Takes bytes out of a pipe.
-    pub(crate) fn drain(&self, fd: RawFd, len: usize) -> Vec<u8> {
+    pub(crate) fn drain(&self, fd: RawFd, len: usize) -> io::Result<Vec<u8>> {
         let machine = &mut *self.machine();
         let file = machine.files.find(fd).and_then(|file| machine.object(file));
-        let Some(&mut Object::Pipe { pipe, .. }) = file else { return Vec::new() };
+        let Some(&mut Object::Pipe { pipe, .. }) = file else {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        };
         let bytes = machine.peek_pipe(pipe, len);
         machine.drain_pipe(pipe, bytes.len());
-        bytes
+        match bytes.len() == len {
+            true => Ok(bytes),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 
     /// The two ends of a pipe: what is read, and what is written to.
