@@ -116,7 +116,10 @@ impl Submission {
             Request::Write { fd, from, at } => {
                 Request::WriteRegistered { fd, from, spot: Spot { at, place } }
             }
-            request => request,
+            other => {
+                debug_assert!(false, "only reads and writes name a place, {other:?} does not");
+                other
+            }
         };
         self
     }
