@@ -185,8 +185,10 @@ impl Builder {
     /// Bytes of buffers for direct reads and writes ([`File::direct_buf`](crate::fs::File::direct_buf)), at most,
     /// whose pages the kernel holds, which makes each read and write cheaper; 1 MiB unless said otherwise,
     /// and at most 1 GiB. They count towards the limit on locked memory (`ulimit -l`), from which all rings of
-    /// the user take too. What a dropped buffer leaves is kept for the next one of its size. Buffers beyond
-    /// this limit, or that of the kernel, are plain memory; with 0 all are.
+    /// the user take too; older kernels (Linux 6.1) may hold what was let go of up to a second longer. What a
+    /// dropped buffer leaves is kept for the next one of its size, until others need the room. Buffers beyond
+    /// this limit, or that of the kernel, are plain memory; with 0 all are. What the kernel has refused is
+    /// tried again when some more buffers were made.
     pub fn registered_memory(mut self, bytes: usize) -> Builder {
         self.registered = bytes.min(1 << 30);
         self

@@ -116,6 +116,62 @@ fn what_the_kernel_refuses_is_plain_memory() {
     });
 }
 
+#[trine::test]
+fn a_refusal_that_has_passed_is_forgotten_in_time() {
+    for given in [0, 1] {
+        run(async |dir| {
+            World::current().limit_locked_memory(given * PAGE);
+            let file = large_file(dir).await?;
+            let mut bufs = Vec::new();
+            for _ in 0..given + 1 {
+                bufs.push(file.direct_buf(PAGE).await?);
+            }
+            assert!(has_registered(given));
+            World::current().limit_locked_memory(usize::MAX);
+            let made = bufs.len();
+            while has_registered(given) {
+                bufs.push(file.read_at(file.direct_buf(PAGE).await?, 0).await?);
+                assert!(bufs.len() < made + 100, "it is not tried again");
+            }
+            assert!(bufs.len() > made + 10, "each buffer asks the kernel");
+            bufs.push(file.direct_buf(PAGE).await?);
+            assert!(has_registered(given + 2));
+            file.close().await
+        });
+    }
+}
+
+#[trine::test(kernel = "both")]
+fn what_came_back_first_makes_room_first() {
+    run_with(Builder::new().registered_memory(7 * PAGE), async |dir| {
+        let file = large_file(dir).await?;
+        let small = file.direct_buf(PAGE).await?;
+        let large = file.direct_buf(4 * PAGE).await?;
+        let middling = file.direct_buf(2 * PAGE).await?;
+        assert!(has_registered(7));
+        drop(small);
+        drop(large);
+        drop(middling);
+        // That one leaves does not change the order of the others.
+        let _small = file.direct_buf(PAGE).await?;
+        let _other = file.direct_buf(3 * PAGE).await?;
+        assert!(has_registered(6), "the large one was enough");
+        Ok(())
+    });
+}
+
+#[trine::test(kernel = "both")]
+fn what_came_back_stays_if_it_would_not_be_room_enough() {
+    run_with(Builder::new().registered_memory(4 * PAGE), async |dir| {
+        let file = large_file(dir).await?;
+        let _lent = file.direct_buf(2 * PAGE).await?;
+        drop(file.direct_buf(PAGE).await?);
+        let plain = file.read_at(file.direct_buf(3 * PAGE).await?, 0).await?;
+        assert!(plain.starts_with(b"0123456789\0") && has_registered(3));
+        Ok(())
+    });
+}
+
 /// Its memory is known to another kernel, or was.
 #[trine::test(kernel = "both")]
 fn a_buffer_outlives_its_run_and_is_as_good_in_another_one() {
