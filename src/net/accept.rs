@@ -24,8 +24,9 @@ pub(super) struct Acceptor {
 struct Accepting {
     /// The accept that the kernel has.
     active: Option<Operation>,
-    /// Connections that came when the listener was to be given away.
-    stash: VecDeque<Descriptor>,
+    /// Connections that came when the listener was to be given away. They may linger: whom nobody takes the
+    /// run closes.
+    stash: VecDeque<Fd>,
 }
 
 impl Acceptor {
@@ -60,7 +61,13 @@ impl Acceptor {
     async fn settle(&self) -> Result {
         exec::check_run(&self.run)?;
         self.run.answer_at_once().await?;
-        poll_fn(|cx| self.accepting.with(|half| half.poll_nothing(cx))).await
+        poll_fn(|cx| self.accepting.with(|half| half.poll_nothing(self, cx))).await
+    }
+
+    fn adopt(&self, socket: Descriptor) -> Fd {
+        let fd = self.run.adopt(socket);
+        fd.set_lingers(self.fd.lingers());
+        fd
     }
 
     pub(super) async fn close(self) -> Result {
@@ -71,11 +78,11 @@ impl Acceptor {
 
 impl Accepting {
     /// Ends what the kernel does; an error if there are connections that nobody has taken.
-    fn poll_nothing(&mut self, cx: &mut Context<'_>) -> Poll<Result> {
+    fn poll_nothing(&mut self, of: &Acceptor, cx: &mut Context<'_>) -> Poll<Result> {
         while let Some(operation) = &mut self.active {
             operation.cancel();
             let Taken { value, more, .. } = ready!(operation.poll_descriptor(cx));
-            self.stash.extend(value);
+            self.stash.extend(value.map(|socket| of.adopt(socket)));
             if !more {
                 self.active = None;
             }
@@ -143,6 +150,8 @@ impl AcceptSocket<'_> {
         let Acceptor { run, fd, .. } = self.acceptor;
         let Accepting { active, stash } = half;
         while let Some(socket) = stash.pop_front() {
+            // Nobody else has a share in it.
+            let Ok(socket) = socket.into_descriptor() else { continue };
             if let Ok(accepted) = make(run, socket) {
                 return Poll::Ready(Ok(accepted));
             }

@@ -290,7 +290,7 @@ impl Table {
                 Action::Wake { waiter: slot.waiter, last: event == Event::Terminal }
             }
             step => {
-                dispose(answer, slot.kind, &self.pools, &self.host);
+                slot.dispose(answer, &self.pools, &self.host);
                 if step == Step::Dispose && slot.request.answers_early() {
                     slot.answered = true;
                     slot.break_off(&self.host);
@@ -454,11 +454,11 @@ impl Table {
     /// the storage, which is other people's to drop.
     pub(crate) fn take_nothing(&mut self, key: Key<Slot>) -> Option<Taken<Storage>> {
         let slot = self.slots.get_mut(key)?;
-        let (kind, more) = (slot.kind, slot.answer?.more);
-        let value = slot.storage.take_if(|_| !more);
-        let answer = self.next_answer(key)?;
-        dispose(answer, kind, &self.pools, &self.host);
-        Some(Taken { result: answer.result, value, more })
+        let answer = slot.answer?;
+        slot.dispose(answer, &self.pools, &self.host);
+        let value = slot.storage.take_if(|_| !answer.more);
+        let Answer { result, more, .. } = self.next_answer(key)?;
+        Some(Taken { result, value, more })
     }
 
     /// The next result. With the last one the slot is free.
@@ -621,7 +621,22 @@ impl Slot {
     fn dispose_of_answers(&mut self, pools: &Pools, host: &Host) {
         let later = self.later.take().map(|later| *later).unwrap_or_default();
         for answer in self.answer.take().into_iter().chain(later) {
-            dispose(answer, self.kind, pools, host);
+            self.dispose(answer, pools, host);
+        }
+    }
+
+    /// Rule D7: a descriptor is closed, a buffer goes back to the pool.
+    fn dispose(&self, answer: Answer, pools: &Pools, host: &Host) {
+        let Answer { result, buffer, begin, .. } = answer;
+        if self.kind.disposer == Disposer::CloseDescriptor {
+            let untaken = own(result, host);
+            if self.fd.as_ref().is_some_and(Fd::lingers) {
+                // It would stop this thread.
+                untaken.iter().for_each(|socket| host.end_linger(socket.as_raw_fd()));
+            }
+        }
+        if let Some(id) = buffer {
+            drop(pools.chunk(self.kind, id, begin, result));
         }
     }
 
@@ -632,17 +647,6 @@ impl Slot {
         let Kind { unread, unread_bytes, .. } = *self.kind;
         let is_too_much = self.unread() >= unread || self.unread_bytes() >= unread_bytes;
         is_too_much && self.state.step(Event::Cancel) == Step::QueueCancel
-    }
-}
-
-/// Rule D7: a descriptor is closed, a buffer goes back to the pool.
-fn dispose(answer: Answer, kind: &Kind, pools: &Pools, host: &Host) {
-    let Answer { result, buffer, begin, .. } = answer;
-    if kind.disposer == Disposer::CloseDescriptor {
-        drop(own(result, host));
-    }
-    if let Some(id) = buffer {
-        drop(pools.chunk(kind, id, begin, result));
     }
 }
 

@@ -181,6 +181,14 @@ impl Host {
         of!(self, either => either.set_option(fd, of, value))
     }
 
+    /// Has closing wait for nobody: what is to be sent goes out all the same.
+    #[cold]
+    pub(crate) fn end_linger(&self, fd: RawFd) {
+        let linger = OptionName { level: libc::SOL_SOCKET, name: libc::SO_LINGER };
+        // What is no socket does not linger.
+        let _ = self.set_option(fd, linger, OptionValue::pair([0, 0]));
+    }
+
     /// The addresses behind a name, where that takes no waiting: a simulated world knows its names.
     /// `None`: it has to be looked up in a thread.
     pub(crate) fn known_addresses(

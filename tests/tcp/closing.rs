@@ -3,10 +3,11 @@
 use std::fs;
 use std::future::Future;
 use std::io;
-use std::net::{self, Shutdown};
+use std::net::{self, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::pin::{Pin, pin};
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use futures::poll;
 use trine::net::{TcpListener, TcpStream};
@@ -387,17 +388,37 @@ fn closing_does_not_wait_for_a_peer_that_does_not_read() {
     });
 }
 
+fn lingering(time: Duration) -> libc::linger {
+    libc::linger { l_onoff: 1, l_linger: time.as_secs() as i32 }
+}
+
+/// Sets what the standard library does not.
+fn set<T: Copy>(socket: &impl AsRawFd, name: i32, value: T) {
+    let (fd, size) = (socket.as_raw_fd(), size_of::<T>() as u32);
+    // SAFETY: the value is of the length that is said, and what it points to is still there.
+    let set =
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, name, (&raw const value).cast(), size) };
+    assert_eq!(set, 0, "{}", io::Error::last_os_error());
+}
+
+/// A client that answers nothing any more once it is connected, and so keeps whoever lingers waiting.
+fn mute_client(at: SocketAddr) -> io::Result<net::TcpStream> {
+    let client = net::TcpStream::connect(at)?;
+    let mut nothing =
+        libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
+    let filter = libc::sock_fprog { len: 1, filter: &raw mut nothing };
+    set(&client, libc::SO_ATTACH_FILTER, filter);
+    // It ends with a reset, so that nobody lingers longer than it is there.
+    set(&client, libc::SO_LINGER, lingering(Duration::ZERO));
+    Ok(client)
+}
+
 // The same of a connection that inherits it of a listener from elsewhere.
 #[test]
 fn what_a_lingering_listener_accepts_holds_nobody_up() {
     run(async || {
         let inherited = net::TcpListener::bind(HERE)?;
-        let lingering = libc::linger { l_onoff: 1, l_linger: LONG.as_secs() as i32 };
-        let (value, size) = ((&raw const lingering).cast(), size_of::<libc::linger>() as u32);
-        let (level, fd) = (libc::SOL_SOCKET, inherited.as_raw_fd());
-        // SAFETY: the value is of the length that is said.
-        let set = unsafe { libc::setsockopt(fd, level, libc::SO_LINGER, value, size) };
-        assert_eq!(set, 0, "{}", io::Error::last_os_error());
+        set(&inherited, libc::SO_LINGER, lingering(LONG));
         let listener = TcpListener::from_fd(OwnedFd::from(inherited))?;
         let client = TcpStream::connect_addr(listener.local_addr()?).await?;
         let (stream, _) = listener.accept().await?;
@@ -409,6 +430,32 @@ fn what_a_lingering_listener_accepts_holds_nobody_up() {
         turns(2).await;
         assert!(began.elapsed() < LONG / 2, "it lingered here");
         assert!(!client.recv().await?.expect("what went out before arrives").is_empty());
+        Ok(())
+    });
+}
+
+// The same of connections that nobody has taken when the listener goes.
+#[test]
+fn what_nobody_takes_of_a_lingering_listener_holds_nobody_up() {
+    run(async || {
+        for way in ["drop", "close", "into_fd"] {
+            let inherited = net::TcpListener::bind(HERE)?;
+            set(&inherited, libc::SO_LINGER, lingering(LONG));
+            let at = inherited.local_addr()?;
+            let clients: Vec<_> = (0..3).map(|_| mute_client(at)).collect::<io::Result<_>>()?;
+            let listener = TcpListener::from_fd(OwnedFd::from(inherited))?;
+            begin(listener.accept()).await;
+            turns(1).await;
+            let began = Instant::now();
+            match way {
+                "drop" => drop(listener),
+                "close" => listener.close().await?,
+                _ => drop(listener.into_fd().await.expect_err("there are connections")),
+            }
+            turns(2).await;
+            assert!(began.elapsed() < LONG / 2, "{way}: it lingered here");
+            drop(clients);
+        }
         Ok(())
     });
 }
