@@ -160,6 +160,7 @@ pub(super) struct Reading<'a, B> {
 }
 
 impl<'a, B: IoBufMut> Reading<'a, B> {
+    #[inline(always)] // 50 instructions of a read's 1,600.
     pub(super) fn new(file: &'a File, buf: B, at: u64, all: bool) -> Reading<'a, B> {
         let memory = Memory::of(&buf, &file.run);
         let storage = Storage::to_fill(buf, file.run.shelf());

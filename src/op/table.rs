@@ -576,8 +576,9 @@ impl Slot {
     }
 
     fn unread_bytes(&self) -> usize {
-        let answers = self.answer.iter().chain(self.later.iter().flat_map(|later| later.iter()));
-        answers.map(|answer| usize::try_from(answer.result).unwrap_or(0)).sum()
+        let bytes = |answer: &Answer| usize::try_from(answer.result).unwrap_or(0);
+        let later = self.later.as_ref().map_or(0, |later| later.iter().map(bytes).sum());
+        self.answer.as_ref().map_or(0, bytes) + later
     }
 
     /// Reads a completion: from now on the pool knows that the kernel has picked the buffer, and the
