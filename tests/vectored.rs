@@ -5,17 +5,14 @@ mod common;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::pin::pin;
-use std::time::Duration;
 
 use futures::poll;
 use trine::fs::{self, File};
 use trine::io::Read;
 use trine::testing::World;
-use trine::{CancelScope, Error, IoBuf, Result, move_on_after, nursery};
+use trine::{CancelScope, Error, IoBuf, Result, nursery};
 
 use common::{bytes, fewer, turns, within};
-
-const MOMENT: Duration = Duration::from_millis(2);
 
 /// More than a stream holds.
 fn much() -> usize {
@@ -108,15 +105,26 @@ macro_rules! on_stream {
             fn a_cancelled_one_says_how_much_went_out() {
                 run(async || {
                     let (writer, reader) = $pair;
-                    let (mut said, sent) = (None, [bytes(5), bytes(much()), bytes(5)]);
-                    move_on_after(MOMENT, async |_| {
-                        let failed = writer.write_all_vectored(sent).await.unwrap_err();
-                        assert_eq!(failed.buf.each_ref().map(Vec::len), [5, much(), 5]);
-                        said = Some(failed.done);
-                        Err::<(), _>(failed.into())
+                    let scope = &CancelScope::new();
+                    let sent = [bytes(5), bytes(much()), bytes(5)];
+                    let (said, first) = nursery(async |n| {
+                        let writing = n.fork(async {
+                            let mut said = 0;
+                            let cancelled = scope.run(async |_| {
+                                let failed = writer.write_all_vectored(sent).await.unwrap_err();
+                                assert_eq!(failed.buf.each_ref().map(Vec::len), [5, much(), 5]);
+                                said = failed.done;
+                                Err::<(), _>(failed.into())
+                            });
+                            cancelled.await?;
+                            Ok(said)
+                        });
+                        // By now something went out.
+                        let first = reader.read_exact(vec![9]).await?;
+                        scope.cancel();
+                        Ok((writing.await?, first))
                     })
                     .await?;
-                    let said = said.expect("it was cancelled");
                     assert!((1..much() + 10).contains(&said), "{said}");
                     let received = nursery(async |n| {
                         n.spawn(async {
@@ -125,7 +133,7 @@ macro_rules! on_stream {
                         });
                         read_all(&reader).await
                     });
-                    let received = received.await?;
+                    let received = [first, received.await?].concat();
                     let expected = [bytes(5), bytes(much()), bytes(5)].concat();
                     assert!(received[..said] == expected[..said], "{said} bytes were promised");
                     assert_eq!(&received[said..], b"more");
