@@ -6,6 +6,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::pin::pin;
 
+use std::time::Duration;
+
 use futures::poll;
 use trine::fs::{self, File};
 use trine::io::Read;
