@@ -5,7 +5,6 @@ mod common;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::pin::pin;
-
 use std::time::Duration;
 
 use futures::poll;
