@@ -42,6 +42,18 @@ async fn watched() -> Result<(UnixStream, Descriptor)> {
     Ok((watch, end.into_fd().await?))
 }
 
+/// Sends a descriptor to a receive that is dropped then; the stream that ends when nobody has it any more.
+async fn send_to_dropped(client: &UnixDatagram, server: &UnixDatagram) -> Result<UnixStream> {
+    let (watch, fd) = watched().await?;
+    let mut receive = Box::pin(server.recv_fds(room()));
+    assert!(poll!(&mut receive).is_pending());
+    in_kernel(1).await?;
+    client.send_fds("late", [fd]).await?;
+    turns(3).await;
+    drop(receive);
+    Ok(watch)
+}
+
 /// Waits until nobody has it any more.
 async fn closed(watch: UnixStream) -> Result {
     assert_eq!(watch.read(Vec::with_capacity(1)).await?, b"");
@@ -387,26 +399,14 @@ fn datagrams_bring_descriptors_too() {
         let (bytes, none, _) = server.recv_fds(room()).await?;
         assert_eq!((&bytes[..], none.len()), (&b"none"[..], 0));
         client.connect_addr(&name).await?;
-        // Dropped: what came is what the next one returns.
-        let (watch, fd) = watched().await?;
-        let mut receive = Box::pin(server.recv_fds(room()));
-        assert!(poll!(&mut receive).is_pending());
-        in_kernel(1).await?;
-        client.send_fds("late", [fd]).await?;
-        turns(3).await;
-        drop(receive);
+        // What came for a dropped one is what the next one returns.
+        let watch = send_to_dropped(&client, &server).await?;
         let (bytes, fds, _) = server.recv_fds(room()).await?;
         assert_eq!((&bytes[..], fds.len()), (&b"late"[..], 1));
         drop(fds);
         closed(watch).await?;
-        // Dropped, and the next one has not asked for them.
-        let (watch, fd) = watched().await?;
-        let mut receive = Box::pin(server.recv_fds(room()));
-        assert!(poll!(&mut receive).is_pending());
-        in_kernel(1).await?;
-        client.send_fds("late", [fd]).await?;
-        turns(3).await;
-        drop(receive);
+        // Which may not have asked for them.
+        let watch = send_to_dropped(&client, &server).await?;
         assert_eq!(server.recv_into(room()).await?.0, b"late");
         closed(watch).await?;
         // Nobody takes them: other receives, one for too few bytes, and the end of the socket.
