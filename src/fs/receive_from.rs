@@ -73,8 +73,8 @@ impl File {
             }
             if let (Some(source), Some(open)) = (source, &passage) {
                 match source.divert(open, left(rest)).await? {
-                    Came::Moved(len) => {
-                        moves = self.splice_from(open, len, rest).await?;
+                    Came::Moved => {
+                        moves = self.splice_from(open, rest).await?;
                         continue;
                     }
                     Came::Before => {}
@@ -92,27 +92,21 @@ impl File {
         Ok(())
     }
 
-    /// Has the kernel write what lies in a pipe. `false`: it cannot, and it was written in another way.
-    async fn splice_from(
-        &self,
-        passage: &Passage,
-        len: usize,
-        rest: &mut Range<u64>,
-    ) -> Result<bool, Failed> {
-        let mut left = len;
-        while left > 0 {
-            let (pipe, at) = (passage.ends(), rest.start);
-            let splice = || Submission::splice_at(pipe, left as u32, &self.fd, at);
+    /// Has the kernel write what lies in a passage. `false`: it cannot, and it was written in another way.
+    async fn splice_from(&self, passage: &Passage, rest: &mut Range<u64>) -> Result<bool, Failed> {
+        while passage.filled() > 0 {
+            let (len, at) = (passage.filled() as u32, rest.start);
+            let splice = || Submission::splice_at(passage.ends(), len, &self.fd, at);
             match exec::submit(splice).await {
                 Ok((count @ 1.., _)) => {
-                    left -= count as usize;
+                    passage.empty(count as usize);
                     rest.start += u64::from(count);
                 }
                 Err(error) if !is_refusal(&error) => {
-                    return Err(Failed { error, left: passage.drain(left)? });
+                    return Err(Failed { error, left: passage.drain()? });
                 }
                 Ok(_) | Err(_) => {
-                    self.put(passage.drain(left)?, rest).await?;
+                    self.put(passage.drain()?, rest).await?;
                     return Ok(false);
                 }
             }

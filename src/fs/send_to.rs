@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::error::Result;
 use crate::exec;
 use crate::io::{Direct, Passage, Write, is_refusal};
-use crate::op::{BufError, Ends, IoBuf, Submission};
+use crate::op::{BufError, IoBuf, Submission};
 
 use super::file::File;
 
@@ -65,22 +65,22 @@ impl File {
         let passage = Passage::open(&self.run)?;
         while rest.start < rest.end {
             let most = (rest.end - rest.start).min(passage.room().into()) as u32;
-            let len = self.splice_into(passage.ends(), rest.start, most).await?;
-            if len == 0 {
+            if self.splice_into(&passage, rest.start, most).await? == 0 {
                 break;
             }
-            let written = to.splice(passage.ends(), len as usize).await;
-            rest.start +=
-                written.as_ref().map_or_else(|failed| failed.done as u64, |()| len.into());
+            let written = to.splice(&passage).await;
+            rest.start += written.as_ref().map_or_else(|failed| failed.done, |&len| len) as u64;
             written?;
         }
         Ok(())
     }
 
-    /// Has the kernel put bytes into a pipe, and says how many.
-    async fn splice_into(&self, pipe: &Ends, at: u64, most: u32) -> Result<u32> {
-        let splice = || Submission::splice_in(&self.fd, at, pipe, most);
-        Ok(exec::submit(splice).await?.0)
+    /// Has the kernel put bytes into a passage, and says how many.
+    async fn splice_into(&self, passage: &Passage, at: u64, most: u32) -> Result<u32> {
+        let splice = || Submission::splice_in(&self.fd, at, passage.ends(), most);
+        let (count, _) = exec::submit(splice).await?;
+        passage.fill(count as usize);
+        Ok(count)
     }
 
     /// Reads and writes it, and takes off the range what was written.

@@ -78,20 +78,19 @@ async fn move_on(
                 Ok(None) => {}
                 Err(error) => return Err(nothing_left(error, *done)),
             },
-            Came::Moved(len) => {
-                let Err(failed) = direct.splice(passage.ends(), len).await else {
-                    *done += len;
-                    continue;
-                };
-                *done += failed.done;
-                let rest = passage.drain(len - failed.done);
-                let rest = Chunk::from_vec(rest.map_err(|error| nothing_left(error, *done))?);
-                if !is_refusal(&failed.error) {
-                    return Err(BufError::new(failed.error, *done, Some(rest)));
+            Came::Moved => match direct.splice(passage).await {
+                Ok(len) => *done += len,
+                Err(failed) => {
+                    *done += failed.done;
+                    let rest = passage.drain().map_err(|error| nothing_left(error, *done))?;
+                    let rest = Chunk::from_vec(rest);
+                    if !is_refusal(&failed.error) {
+                        return Err(BufError::new(failed.error, *done, Some(rest)));
+                    }
+                    write(to, rest, done).await?;
+                    return Ok(false);
                 }
-                write(to, rest, done).await?;
-                return Ok(false);
-            }
+            },
             Came::TooLittle => return Ok(true),
             Came::Refused => return Ok(false),
         }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::os::fd::AsRawFd;
 
 use crate::error::Result;
-use crate::op::{BufError, Ends};
+use crate::op::BufError;
 
 use super::halves::Halves;
 use super::passage::{self, Passage};
@@ -22,13 +22,12 @@ impl<'a> Direct<'a> {
         Direct { halves }
     }
 
-    /// Has the kernel move so many bytes there, which are in a pipe.
-    pub(crate) fn splice(
-        &self,
-        pipe: &Ends,
-        len: usize,
-    ) -> impl Future<Output = Result<(), BufError<()>>> {
-        Splice::new(self.halves, pipe, len)
+    /// Has the kernel move all that lies in a passage there, and says how many bytes that were.
+    pub(crate) async fn splice(&self, passage: &Passage) -> Result<usize, BufError<()>> {
+        let len = passage.filled();
+        let moved = Splice::new(self.halves, passage.ends(), len).await.map(|()| len);
+        passage.empty(moved.as_ref().map_or_else(|failed| failed.done, |&len| len));
+        moved
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Passage {
     run: Rc<Run>,
     ends: Ends,
     room: u32,
+    /// Bytes that lie in it.
+    filled: Cell<usize>,
     _turn: Option<Turn>,
 }
 
@@ -26,7 +28,8 @@ impl Passage {
         let (reader, writer) = host.pipe()?;
         let room = host.widen_pipe(writer.as_raw_fd(), host.widest_pipe()).max(1);
         let ends = Ends { reader: run.adopt(reader), writer: run.adopt(writer) };
-        Ok(Passage { run: Rc::clone(run), ends, room, _turn: None })
+        let (run, filled) = (Rc::clone(run), Cell::new(0));
+        Ok(Passage { run, ends, room, filled, _turn: None })
     }
 
     /// Makes one for what comes from a stream, if so many bytes wait there that it pays, there is room for
@@ -54,9 +57,24 @@ impl Passage {
         least(&self.run)
     }
 
-    /// Takes out what lies in it: so many bytes.
-    pub(crate) fn drain(&self, len: usize) -> Result<Vec<u8>> {
-        Ok(self.run.host().drain(self.ends.reader.as_raw_fd(), len)?)
+    /// Bytes that lie in it.
+    pub(crate) fn filled(&self) -> usize {
+        self.filled.get()
+    }
+
+    /// So many have come.
+    pub(crate) fn fill(&self, count: usize) {
+        self.filled.set(self.filled.get() + count);
+    }
+
+    /// So many have gone out.
+    pub(crate) fn empty(&self, count: usize) {
+        self.filled.set(self.filled.get() - count);
+    }
+
+    /// Takes out what lies in it.
+    pub(crate) fn drain(&self) -> Result<Vec<u8>> {
+        Ok(self.run.host().drain(self.ends.reader.as_raw_fd(), self.filled.take())?)
     }
 }
 

@@ -555,8 +555,8 @@ pub(super) struct Divert<'a> {
 
 /// What came of it.
 pub(crate) enum Came {
-    /// So many bytes lie in the pipe.
-    Moved(usize),
+    /// There are bytes in the passage.
+    Moved,
     /// The stream itself has bytes, which are to be received before.
     Before,
     /// It is not enough, and left to be received.
@@ -588,7 +588,8 @@ impl<'a> Divert<'a> {
                     return Poll::Ready(Ok(if none { Came::TooLittle } else { Came::Refused }));
                 }
                 if let Some(count) = ready!(once.judge(run, kind, result))? {
-                    return Poll::Ready(Ok(Came::Moved(count as usize)));
+                    pipe.fill(count as usize);
+                    return Poll::Ready(Ok(Came::Moved));
                 }
             }
             ready!(run.cancel_point())?;
