@@ -15,10 +15,10 @@ use trine::net::{TcpListener, TcpStream, UnixStream, option};
 use trine::pipe::{self, PipeReader, PipeWriter};
 use trine::testing::{World, wait_all_tasks_blocked};
 use trine::time::sleep;
-use trine::{CancelScope, Chunk, Error, Result, move_on_after, nursery};
+use trine::{CancelScope, Chunk, Error, Result, checkpoint, move_on_after, nursery};
 
 use common::random::Random;
-use common::{descriptors, fewer, turns, within};
+use common::{BUDGET, descriptors, fewer, turns, within};
 
 /// More than streams and pipes hold, and than has to go by before anything is moved.
 fn much() -> usize {
@@ -279,6 +279,35 @@ async fn streams_of_another_kind_are_copied_too() -> Result {
     what_is_moved((a, b), (c, d)).await?;
     assert!(World::try_current().is_none() || !has_moved());
     Ok(())
+}
+
+// A2: what is done at once lets others run now and then, also if it is nothing.
+#[trine::test(kernel = "both")]
+async fn nothing_to_receive_or_send_lets_others_run() -> Result {
+    let dir = fs::TempDir::new().await?;
+    let file = File::create(dir.path().join("file")).await?;
+    let (_near, far) = &tcp().await?;
+    let others = &Cell::new(0);
+    nursery(async |n| {
+        n.spawn_daemon(async {
+            loop {
+                others.set(others.get() + 1);
+                checkpoint().await?;
+            }
+        });
+        for _ in 0..4 * BUDGET {
+            assert_eq!(file.receive_from(far, 9..9).await?, 0);
+        }
+        let before = others.get();
+        assert!(before > 0, "receiving");
+        for _ in 0..4 * BUDGET {
+            assert_eq!(file.send_to(far, 9..9).await?, 0);
+        }
+        assert!(others.get() > before, "sending");
+        Ok(())
+    })
+    .await?;
+    dir.close().await
 }
 
 // Joined ones are those that they were made of.

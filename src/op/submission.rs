@@ -238,3 +238,51 @@ impl Submission {
         Submission { kind, request, fd: Some(fd.clone()), storage: Some(storage) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    use std::rc::{Rc, Weak};
+
+    use crate::op::fd::Home;
+
+    use super::*;
+
+    /// Forgets what it is to close.
+    struct Closed;
+
+    impl Home for Closed {
+        fn close(&self, _: Sole) -> Result<(), Sole> {
+            Ok(())
+        }
+    }
+
+    /// To close one of them meanwhile would wait for the move.
+    #[test]
+    fn a_move_keeps_both_ends_of_its_pipe_open() {
+        let moves: [fn(&Fd, &Ends) -> Submission; 4] = [
+            |other, pipe| Submission::splice_in(other, 0, pipe, 1),
+            |other, pipe| Submission::divert(other, pipe, 1),
+            |other, pipe| Submission::splice_at(pipe, 1, other, 0),
+            |other, pipe| {
+                let storage = Storage::piped(pipe.clone(), 1);
+                Submission::splice_out(pipe.reader.as_raw_fd(), storage, 0, other)
+            },
+        ];
+        let closed = Rc::new(Closed);
+        let fd = |number| {
+            let home = Rc::downgrade(&closed) as Weak<dyn Home>;
+            // SAFETY: the number is only stored, and given back to `Closed`, which forgets it.
+            Fd::new(unsafe { OwnedFd::from_raw_fd(number) }.into(), home)
+        };
+        for moves in moves {
+            let (other, ends) = (fd(1000), Ends { reader: fd(1001), writer: fd(1002) });
+            let Ends { reader, writer } = ends.clone();
+            let submission = moves(&other, &ends);
+            drop(ends);
+            assert!(reader.take_sole().is_none() && writer.take_sole().is_none());
+            drop(submission);
+            assert!(reader.take_sole().is_some() && writer.take_sole().is_some());
+        }
+    }
+}
