@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::hint;
 use std::io::{self, BufRead, BufReader};
 use std::ops::AsyncFnOnce;
 use std::os::unix::process::ExitStatusExt;
@@ -19,7 +20,7 @@ use futures::poll;
 use trine::io::Readiness;
 use trine::signal::{Signal, Signals, ctrl_c};
 use trine::testing::World;
-use trine::time::sleep_forever;
+use trine::time::{sleep, sleep_forever};
 use trine::{
     Builder, CancelScope, Error, Reason, Result, checkpoint, move_on_after, nursery, shield,
 };
@@ -188,6 +189,43 @@ fn what_nobody_has_received_goes_to_the_former_handler() {
     set_handler(Signal::USER_2, libc::SIG_DFL);
 }
 
+/// The thread that a signal has interrupted is not the one that drops the receiver: its handler may have begun
+/// and noted nothing yet.
+#[test]
+fn none_is_lost_that_comes_while_the_last_receiver_leaves() {
+    const ROUNDS: u32 = 2000;
+    let _alone = alone();
+    set_handler(Signal::USER_2, count as extern "C" fn(_) as usize);
+    let round = AtomicU32::new(0);
+    let reaches = |number| {
+        while round.load(Ordering::SeqCst) < number {
+            hint::spin_loop()
+        }
+    };
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            for number in 1..=ROUNDS {
+                reaches(number);
+                raise(Signal::USER_2);
+            }
+        });
+        run(async || {
+            for number in 1..=ROUNDS {
+                let signals = Signals::new([Signal::USER_2])?;
+                round.store(number, Ordering::SeqCst);
+                (0..number % 200).for_each(|_| hint::spin_loop());
+                drop(signals);
+                while HANDLED.load(Ordering::SeqCst) < number {
+                    thread::yield_now();
+                }
+            }
+            Ok(())
+        });
+    });
+    assert_eq!(HANDLED.swap(0, Ordering::SeqCst), ROUNDS);
+    set_handler(Signal::USER_2, libc::SIG_DFL);
+}
+
 #[test]
 fn what_cannot_be_caught_is_refused_with_the_reason() {
     let _alone = alone();
@@ -303,6 +341,8 @@ fn be(role: &str) -> Result {
             Readiness::new(0)?.readable().await?;
             say("dropping");
             drop(signals);
+            // The thread that is to handle it may not have got round to it.
+            sleep(Duration::from_secs(20)).await?;
             say("still there");
             Ok(())
         }),

@@ -34,6 +34,9 @@ static SEATS: [Seat; MOST] = [const { Seat::free() }; MOST];
 /// Signals that have come and that nobody has taken.
 static UNHEARD: AtomicU64 = AtomicU64::new(0);
 
+/// Signals that a handler has handed on since somebody took a seat for them.
+static HANDED_ON: AtomicU64 = AtomicU64::new(0);
+
 /// Those of the run that counts them down, and how many it still bears.
 static COUNTED: AtomicU64 = AtomicU64::new(0);
 static LEFT: AtomicU32 = AtomicU32::new(0);
@@ -59,15 +62,17 @@ impl Seat {
         }
     }
 
-    /// Called by the handler.
-    fn hear(&self, bit: u64) {
+    /// Called by the handler; whether somebody sits there who wants the signal.
+    fn hear(&self, bit: u64) -> bool {
         self.inside.fetch_add(1, Ordering::SeqCst);
-        if self.wanted.load(Ordering::SeqCst) & bit != 0 {
+        let wants = self.wanted.load(Ordering::SeqCst) & bit != 0;
+        if wants {
             self.came.fetch_or(bit, Ordering::SeqCst);
             self.count.fetch_add(1, Ordering::SeqCst);
             bell::ring(self.event.load(Ordering::SeqCst));
         }
         self.inside.fetch_sub(1, Ordering::SeqCst);
+        wants
     }
 }
 
@@ -92,6 +97,7 @@ impl Taken {
         seat.came.store(0, Ordering::SeqCst);
         seat.count.store(0, Ordering::SeqCst);
         seat.wanted.store(signals, Ordering::SeqCst);
+        HANDED_ON.fetch_and(!signals, Ordering::SeqCst);
         // Left again if a handler is refused.
         let mut taken = Taken { seat, signals: 0, raises };
         for signal in numbers(signals) {
@@ -333,10 +339,29 @@ extern "C" fn heard(signal: libc::c_int) {
     let errno = unsafe { *libc::__errno_location() };
     if COUNTED.load(Ordering::SeqCst) & bit(signal) == 0 || count_down(signal) {
         UNHEARD.fetch_or(bit(signal), Ordering::SeqCst);
-        SEATS.iter().for_each(|seat| seat.hear(bit(signal)));
+        let heard = SEATS.iter().fold(false, |heard, seat| seat.hear(bit(signal)) || heard);
+        if !heard {
+            hand_on(signal);
+        }
     }
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };
+}
+
+/// Raises again, for the former handler, what came while the last one who wanted it was leaving, on another
+/// thread. As long as the handler is still ours, it is left to them: they put back the former one, and look
+/// into `UNHEARD` only then.
+///
+/// Once only: a handler of somebody else's may have been set over ours and call it for ever.
+fn hand_on(signal: libc::c_int) {
+    let bit = bit(signal);
+    if !is_ours(signal)
+        && UNHEARD.fetch_and(!bit, Ordering::SeqCst) & bit != 0
+        && HANDED_ON.fetch_or(bit, Ordering::SeqCst) & bit == 0
+    {
+        // SAFETY: allowed in a handler; it is delivered when this one has returned.
+        unsafe { libc::raise(signal) };
+    }
 }
 
 /// After the last one that is borne, the next one kills, whichever it is. `false`: this is it.
