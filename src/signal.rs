@@ -92,9 +92,9 @@ impl fmt::Debug for Signal {
 /// What comes of some signals, one after another.
 ///
 /// While it lives, none of them does what it would do otherwise; with the last one that wants a signal, the
-/// former handler is back. Whatever number of receivers there are in a process, in one run or in several,
-/// each hears every signal it wants, and a run that [catches Ctrl-C](crate::Builder::ctrl_c) does too. A
-/// process has at most 64 of them all.
+/// former handler is back, unless somebody has set another one meanwhile. Whatever number of receivers there
+/// are in a process, in one run or in several, each hears every signal it wants, and a run that [catches
+/// Ctrl-C](crate::Builder::ctrl_c) does too. A process has at most 64 of them all.
 ///
 /// A signal that comes again before it was received is received once. One that no receiver has received
 /// when the last one is dropped is raised again, and does what it would have done: without a handler of

@@ -4,14 +4,16 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::fs;
 use std::hint;
 use std::io::{self, BufRead, BufReader};
-use std::ops::AsyncFnOnce;
+use std::mem;
+use std::ops::{AsyncFnMut, AsyncFnOnce};
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
 use std::process::{self, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,7 +27,7 @@ use trine::{
     Builder, CancelScope, Error, Reason, Result, checkpoint, move_on_after, nursery, shield,
 };
 
-use common::{in_kernel, turns};
+use common::{in_kernel, turns, within};
 
 /// Handlers are the whole process's: one test at a time.
 fn alone() -> MutexGuard<'static, ()> {
@@ -189,43 +191,194 @@ fn what_nobody_has_received_goes_to_the_former_handler() {
     set_handler(Signal::USER_2, libc::SIG_DFL);
 }
 
+/// Raises a signal in a thread of its own, again and again: each time that `round`, which is given the number
+/// of the round, has called what it is given, and so many moments later at most. For so long, not so often: on a busy machine
+/// a round takes milliseconds.
+fn raise_while(
+    signal: Signal,
+    late: u32,
+    mut round: impl AsyncFnMut(u32, &(dyn Fn() + Sync)) -> Result,
+) {
+    const OVER: u32 = u32::MAX;
+    let (number, raised) = (AtomicU32::new(0), AtomicU32::new(0));
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            loop {
+                match number.load(Ordering::SeqCst) {
+                    OVER => break,
+                    wanted if wanted == raised.load(Ordering::SeqCst) => hint::spin_loop(),
+                    wanted => {
+                        dawdle(wanted % late);
+                        raise(signal);
+                        raised.store(wanted, Ordering::SeqCst);
+                    }
+                }
+            }
+        });
+        let begun = Instant::now();
+        run(async || {
+            for now in (1..OVER).take_while(|_| begun.elapsed() < Duration::from_millis(500)) {
+                round(now, &|| number.store(now, Ordering::SeqCst)).await?;
+                while raised.load(Ordering::SeqCst) < now {
+                    thread::yield_now();
+                }
+            }
+            number.store(OVER, Ordering::SeqCst);
+            Ok(())
+        });
+    });
+}
+
+fn dawdle(moments: u32) {
+    (0..moments).for_each(|_| hint::spin_loop());
+}
+
 /// The thread that a signal has interrupted is not the one that drops the receiver: its handler may have begun
 /// and noted nothing yet.
 #[test]
 fn none_is_lost_that_comes_while_the_last_receiver_leaves() {
-    const OVER: u32 = u32::MAX;
     let _alone = alone();
     set_handler(Signal::USER_2, count as extern "C" fn(_) as usize);
-    let round = AtomicU32::new(0);
-    thread::scope(|threads| {
-        threads.spawn(|| {
-            let mut raised = 0;
-            while round.load(Ordering::SeqCst) < OVER {
-                if round.load(Ordering::SeqCst) == raised {
-                    hint::spin_loop();
-                } else {
-                    raised += 1;
-                    raise(Signal::USER_2);
-                }
-            }
-        });
-        run(async || {
-            let begun = Instant::now();
-            // So long, not so often: on a busy machine a round takes milliseconds.
-            for number in (1..OVER).take_while(|_| begun.elapsed() < Duration::from_millis(300)) {
-                let signals = Signals::new([Signal::USER_2])?;
-                round.store(number, Ordering::SeqCst);
-                (0..number % 200).for_each(|_| hint::spin_loop());
-                drop(signals);
-                while HANDLED.load(Ordering::SeqCst) < number {
-                    thread::yield_now();
-                }
-            }
-            round.store(OVER, Ordering::SeqCst);
-            Ok(())
-        });
+    raise_while(Signal::USER_2, 100, async |round, raise| {
+        let signals = Signals::new([Signal::USER_2])?;
+        raise();
+        dawdle(round % 200);
+        drop(signals);
+        while HANDLED.load(Ordering::SeqCst) < round {
+            thread::yield_now();
+        }
+        Ok(())
     });
     HANDLED.store(0, Ordering::SeqCst);
+    set_handler(Signal::USER_2, libc::SIG_DFL);
+}
+
+#[test]
+fn none_is_withheld_that_comes_between_the_last_receiver_and_the_next_one() {
+    let _alone = alone();
+    set_handler(Signal::USER_2, count as extern "C" fn(_) as usize);
+    raise_while(Signal::USER_2, 100, async |round, raise| {
+        let handled = HANDLED.load(Ordering::SeqCst);
+        let signals = Signals::new([Signal::USER_2])?;
+        raise();
+        dawdle(round % 400);
+        drop(signals);
+        let next = Signals::new([Signal::USER_2])?;
+        while HANDLED.load(Ordering::SeqCst) == handled {
+            if move_on_after(Duration::from_millis(1), async |_| next.next().await).await?.is_some()
+            {
+                break;
+            }
+        }
+        Ok(())
+    });
+    HANDLED.store(0, Ordering::SeqCst);
+    set_handler(Signal::USER_2, libc::SIG_DFL);
+}
+
+/// The run has ended, and so has its count (rule P5): whoever else receives it does so still.
+#[test]
+fn a_run_that_ends_while_ctrl_c_comes_leaves_it_to_the_other_receivers() {
+    let _alone = alone();
+    set_handler(Signal::INTERRUPT, libc::SIG_IGN);
+    let others = RefCell::new(None);
+    raise_while(Signal::INTERRUPT, 4000, async |_, raise| {
+        let other = Signals::new([Signal::INTERRUPT])?;
+        let ends = || {
+            let _ = Builder::new().ctrl_c(true).submissions(8).pool_most(1).run(async || {
+                raise();
+                Ok(())
+            });
+        };
+        thread::scope(|threads| _ = threads.spawn(ends));
+        assert_ne!(handler_of(Signal::INTERRUPT), libc::SIG_DFL, "the next one would kill");
+        // It is to be there when the last signal comes.
+        others.replace(Some(other));
+        Ok(())
+    });
+    drop(others);
+    set_handler(Signal::INTERRUPT, libc::SIG_DFL);
+}
+
+/// Signal-hook, for instance, and with it tokio, sets its handler once and for all. (It is remembered, so the other tests have other
+/// signals.)
+#[test]
+fn a_handler_that_somebody_has_set_meanwhile_stays() {
+    let _alone = alone();
+    run(async || {
+        for receivers in [1, 2] {
+            set_handler(Signal::ALARM, libc::SIG_DFL);
+            let make = || Signals::new([Signal::ALARM]);
+            let mut all: Vec<_> = (0..receivers).map(|_| make()).collect::<Result<_>>()?;
+            let theirs = count as extern "C" fn(_) as usize;
+            set_handler(Signal::ALARM, theirs);
+            drop(all.pop());
+            assert_eq!(handler_of(Signal::ALARM), theirs, "{receivers} receivers, one has gone");
+        }
+        Ok(())
+    });
+    set_handler(Signal::ALARM, libc::SIG_DFL);
+}
+
+static OURS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts, and calls the one that was there before.
+extern "C" fn count_and_call(signal: i32) {
+    HANDLED.fetch_add(1, Ordering::SeqCst);
+    // SAFETY: what was a handler.
+    let former: extern "C" fn(i32) = unsafe { mem::transmute(OURS.load(Ordering::SeqCst)) };
+    former(signal);
+}
+
+#[test]
+fn a_handler_that_calls_ours_hears_each_signal_once() {
+    let _alone = alone();
+    run(async || {
+        let first = Signals::new([Signal::WINDOW])?;
+        OURS.store(handler_of(Signal::WINDOW), Ordering::SeqCst);
+        set_handler(Signal::WINDOW, count_and_call as extern "C" fn(_) as usize);
+        raise(Signal::WINDOW);
+        assert_eq!(first.next().await?, Signal::WINDOW);
+        raise(Signal::WINDOW);
+        drop(first);
+        assert_eq!(HANDLED.swap(0, Ordering::SeqCst), 2);
+        raise(Signal::WINDOW);
+        assert_eq!(HANDLED.swap(0, Ordering::SeqCst), 1, "nobody receives it");
+        drop(Signals::new([Signal::WINDOW])?);
+        raise(Signal::WINDOW);
+        assert_eq!(HANDLED.swap(0, Ordering::SeqCst), 1, "nobody receives it any more");
+        Ok(())
+    });
+    set_handler(Signal::WINDOW, libc::SIG_DFL);
+}
+
+#[test]
+fn what_nobody_has_received_is_not_kept_by_a_thread_that_blocks_it() {
+    let _alone = alone();
+    set_handler(Signal::USER_2, count as extern "C" fn(_) as usize);
+    let blocks = || {
+        // SAFETY: all zeros is an empty mask, and it is this thread's own.
+        unsafe {
+            let mut mask = mem::zeroed();
+            libc::sigaddset(&mut mask, libc::SIGUSR2);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &mask, std::ptr::null_mut());
+        }
+        run(async || {
+            let signals = Signals::new([Signal::USER_2])?;
+            trine::thread::run(|| raise(Signal::USER_2)).await?;
+            drop(signals);
+            Ok(())
+        });
+    };
+    // A thread that a run has made blocks what it blocks, so somebody else is to make one first.
+    run(async || trine::thread::run(|| ()).await);
+    thread::scope(|threads| _ = threads.spawn(blocks));
+    within(20, || {
+        while HANDLED.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+    });
+    assert_eq!(HANDLED.swap(0, Ordering::SeqCst), 1);
     set_handler(Signal::USER_2, libc::SIG_DFL);
 }
 

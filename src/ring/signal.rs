@@ -5,6 +5,7 @@
 //! back.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,12 +35,13 @@ static SEATS: [Seat; MOST] = [const { Seat::free() }; MOST];
 /// Signals that have come and that nobody has taken.
 static UNHEARD: AtomicU64 = AtomicU64::new(0);
 
-/// Signals that a handler has handed on since somebody took a seat for them.
-static HANDED_ON: AtomicU64 = AtomicU64::new(0);
+/// Signals for which somebody else's handler was found in the place of ours, which perhaps calls ours.
+static CHAINED: AtomicU64 = AtomicU64::new(0);
 
-/// Those of the run that counts them down, and how many it still bears.
-static COUNTED: AtomicU64 = AtomicU64::new(0);
-static LEFT: AtomicU32 = AtomicU32::new(0);
+/// What one run counts down, and how many it still bears: a [`Claim`]. Handlers see both or neither.
+static CLAIM: AtomicU32 = AtomicU32::new(0);
+/// Handlers that are counting down.
+static COUNTING: AtomicU32 = AtomicU32::new(0);
 
 /// Whose handlers were replaced. Whoever takes or leaves a seat holds it.
 static REPLACED: Mutex<Vec<Replaced>> = Mutex::new(Vec::new());
@@ -97,7 +99,6 @@ impl Taken {
         seat.came.store(0, Ordering::SeqCst);
         seat.count.store(0, Ordering::SeqCst);
         seat.wanted.store(signals, Ordering::SeqCst);
-        HANDED_ON.fetch_and(!signals, Ordering::SeqCst);
         // Left again if a handler is refused.
         let mut taken = Taken { seat, signals: 0, raises };
         for signal in numbers(signals) {
@@ -117,31 +118,34 @@ impl Taken {
     }
 
     fn leave(&mut self, replaced: &mut Vec<Replaced>) {
+        let signals = std::mem::take(&mut self.signals);
+        // Whoever has set a handler since then has done so for good, and hears all by it.
+        let others = numbers(signals).filter(|&signal| Handler::of(signal).is_none());
+        let others = others.fold(0, |others, signal| others | bit(signal));
+        CHAINED.fetch_or(others, Ordering::SeqCst);
         self.seat.wanted.store(0, Ordering::SeqCst);
         while self.seat.inside.load(Ordering::SeqCst) > 0 {
             thread::yield_now();
         }
-        let signals = std::mem::take(&mut self.signals);
         let mut last = 0;
-        // There is nothing to do about a failure: it was accepted once, so it is valid.
         replaced.retain_mut(|Replaced { signal, former, seats }| {
             if signals & bit(*signal) == 0 {
                 return true;
             }
             *seats -= 1;
-            if *seats > 0 {
-                // A run that has counted down may have taken it away.
-                let _ = replace_handler(*signal, &action(Handler::Ours));
-                return true;
+            let is_last = *seats == 0;
+            if others & bit(*signal) == 0 {
+                // Ours, if a run that has counted down has taken it away. There is nothing to do about a
+                // failure: it was accepted once, so it is valid.
+                let back = if is_last { former } else { &mut action(Handler::Ours) };
+                let _ = replace_handler(*signal, back);
             }
-            last |= bit(*signal);
-            let _ = replace_handler(*signal, former);
-            false
+            last |= if is_last { bit(*signal) } else { 0 };
+            !is_last
         });
         let unheard = UNHEARD.fetch_and(!last, Ordering::SeqCst) & last;
         if self.raises {
-            // SAFETY: no memory is involved.
-            numbers(unheard).for_each(|signal| _ = unsafe { libc::raise(signal) });
+            numbers(unheard & !others).for_each(raise);
         }
     }
 }
@@ -204,8 +208,9 @@ impl AsRawFd for SignalReceiver {
 
 /// Ctrl-C and termination: so many signals ring the bell of a run, the next one kills (rule P5).
 pub(crate) struct StopSignals {
-    taken: Taken,
+    /// Gone before the seat is left: who sits on has our handler back then, and nobody takes it away.
     _claim: Claim,
+    taken: Taken,
     /// Keeps the descriptor open that the handler writes to.
     _bell: Arc<Bell>,
 }
@@ -242,10 +247,11 @@ impl StopSignals {
             let text = "signals are of the real world, and a simulated kernel has none";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         };
-        let claim = Claim::make(what)?;
         // What comes at the end concerns a run that has ended anyway.
         let taken = Taken::take(what.signals(), event, false)?;
-        Ok(StopSignals { taken, _claim: claim, _bell: bell })
+        // Behind it, so that nothing is counted that this does not hear.
+        let claim = Claim::make(what)?;
+        Ok(StopSignals { _claim: claim, taken, _bell: bell })
     }
 
     /// How many have come since the last call.
@@ -254,8 +260,9 @@ impl StopSignals {
         if seat.count.load(Ordering::Relaxed) == 0 {
             return 0;
         }
+        let count = seat.count.swap(0, Ordering::SeqCst);
         UNHEARD.fetch_and(!signals, Ordering::SeqCst);
-        seat.count.swap(0, Ordering::SeqCst)
+        count
     }
 }
 
@@ -264,20 +271,40 @@ struct Claim;
 
 impl Claim {
     fn make(what: Catch) -> io::Result<Claim> {
-        let claimed =
-            COUNTED.compare_exchange(0, what.signals(), Ordering::SeqCst, Ordering::SeqCst);
-        if claimed.is_err() {
+        let claim = Claim::number(what, what.count());
+        if CLAIM.compare_exchange(0, claim, Ordering::SeqCst, Ordering::SeqCst).is_err() {
             let text = "another run of this process catches Ctrl-C already; let only one do so";
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
         }
-        LEFT.store(what.count(), Ordering::SeqCst);
         Ok(Claim)
+    }
+
+    /// As it is in `CLAIM`, where zero is none.
+    fn number(what: Catch, left: u32) -> u32 {
+        let what = match what {
+            Catch::Interrupt => 1,
+            Catch::Termination => 2,
+        };
+        what << 8 | left
+    }
+
+    /// What is counted, and how many more are borne.
+    fn of_number(number: u32) -> Option<(Catch, u32)> {
+        let what = match number >> 8 {
+            0 => return None,
+            1 => Catch::Interrupt,
+            _ => Catch::Termination,
+        };
+        Some((what, number & 0xff))
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        COUNTED.store(0, Ordering::SeqCst);
+        CLAIM.store(0, Ordering::SeqCst);
+        while COUNTING.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
     }
 }
 
@@ -308,19 +335,33 @@ fn may_be_caught(signal: i32) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Handler {
     Ours,
     Default,
 }
 
+impl Handler {
+    /// Which one is there for a signal; `None`: somebody else's.
+    fn of(signal: libc::c_int) -> Option<Handler> {
+        let mut now = action(Handler::Default);
+        // SAFETY: it only reads what is set, into a valid place.
+        unsafe { libc::sigaction(signal, std::ptr::null(), &mut now) };
+        [Handler::Ours, Handler::Default].into_iter().find(|one| one.address() == now.sa_sigaction)
+    }
+
+    fn address(self) -> libc::sighandler_t {
+        match self {
+            Handler::Ours => heard as extern "C" fn(_) as usize,
+            Handler::Default => libc::SIG_DFL,
+        }
+    }
+}
+
 fn action(handler: Handler) -> libc::sigaction {
     // SAFETY: all zeros is a valid sigaction: default handler, empty mask, no flags.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = match handler {
-        Handler::Ours => heard as extern "C" fn(_) as usize,
-        Handler::Default => libc::SIG_DFL,
-    };
+    action.sa_sigaction = handler.address();
     // What blocks in another thread need not hear of it: the eventfd wakes whoever wants to.
     action.sa_flags = libc::SA_RESTART;
     action
@@ -333,59 +374,108 @@ fn replace_handler(signal: libc::c_int, action: &libc::sigaction) -> io::Result<
     Ok(former)
 }
 
+/// Raises a signal again: in this thread, which handles it at once, or, where that would only keep it, in
+/// whichever thread does not block it.
+fn raise(signal: libc::c_int) {
+    let mut blocked = MaybeUninit::uninit();
+    // SAFETY: a valid place for this thread's mask, which is written to before it is looked at; signals
+    // concern no memory.
+    unsafe {
+        let asked = libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), blocked.as_mut_ptr());
+        if asked == 0 && libc::sigismember(blocked.as_ptr(), signal) == 1 {
+            libc::kill(libc::getpid(), signal);
+        } else {
+            libc::raise(signal);
+        }
+    }
+}
+
 /// The handler. Only atomics and system calls that are allowed in one.
 extern "C" fn heard(signal: libc::c_int) {
     // SAFETY: the errno of the interrupted thread is its own place; it is put back.
     let errno = unsafe { *libc::__errno_location() };
-    if COUNTED.load(Ordering::SeqCst) & bit(signal) == 0 || count_down(signal) {
+    if is_borne(signal) {
         UNHEARD.fetch_or(bit(signal), Ordering::SeqCst);
-        let heard = SEATS.iter().fold(false, |heard, seat| seat.hear(bit(signal)) || heard);
-        if !heard {
-            hand_on(signal);
+        if !tell(signal) {
+            tell_nobody(signal);
         }
+    } else if Handler::of(signal).is_some() {
+        // It came while the handlers were being taken away. (Somebody else's would only call this one again.)
+        // SAFETY: allowed in a handler; it is delivered when this one has returned.
+        unsafe { libc::raise(signal) };
     }
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };
 }
 
-/// Raises again, for the former handler, what came while the last one who wanted it was leaving, on another
-/// thread. As long as the handler is still ours, it is left to them: they put back the former one, and look
-/// into `UNHEARD` only then.
-///
-/// Once only: a handler of somebody else's may have been set over ours and call it for ever.
-fn hand_on(signal: libc::c_int) {
+/// Tells all who want to hear of a signal; whether there is anybody.
+fn tell(signal: libc::c_int) -> bool {
+    SEATS.iter().filter(|seat| seat.hear(bit(signal))).count() > 0
+}
+
+/// What came while the last one who wanted it was leaving, on another thread, is for the former handler.
+fn tell_nobody(signal: libc::c_int) {
     let bit = bit(signal);
-    if !is_ours(signal)
-        && UNHEARD.fetch_and(!bit, Ordering::SeqCst) & bit != 0
-        && HANDED_ON.fetch_or(bit, Ordering::SeqCst) & bit == 0
+    if Handler::of(signal) == Some(Handler::Ours) {
+        // Whoever leaves puts the former one back first, and looks into `UNHEARD` only then. If they have
+        // not, they will, or the handler is ours again, because somebody has come.
+        if UNHEARD.load(Ordering::SeqCst) & bit != 0 {
+            tell(signal);
+        }
+    } else if UNHEARD.fetch_and(!bit, Ordering::SeqCst) & bit != 0
+        && CHAINED.load(Ordering::SeqCst) & bit == 0
     {
         // SAFETY: allowed in a handler; it is delivered when this one has returned.
         unsafe { libc::raise(signal) };
     }
 }
 
-/// After the last one that is borne, the next one kills, whichever it is. `false`: this is it.
-fn count_down(signal: libc::c_int) -> bool {
-    let counted = LEFT.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-    let left = counted.unwrap_or(0);
-    if left <= 1 {
-        let counted = numbers(COUNTED.load(Ordering::SeqCst));
-        for signal in counted.filter(|signal| is_ours(*signal)) {
+/// Counts it down, if a run does that. After the last one that is borne, the next one kills, whichever it
+/// is; `false`: this is it.
+fn is_borne(signal: libc::c_int) -> bool {
+    COUNTING.fetch_add(1, Ordering::SeqCst);
+    let one_less = |claim| match Claim::of_number(claim) {
+        Some((what, left)) if what.signals() & bit(signal) != 0 => {
+            Some(Claim::number(what, left.saturating_sub(1)))
+        }
+        _ => None,
+    };
+    let counted = CLAIM.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+    let counted = counted.ok().and_then(Claim::of_number);
+    if let Some((what, 0 | 1)) = counted {
+        let is_ours = |signal: &i32| Handler::of(*signal) == Some(Handler::Ours);
+        for signal in numbers(what.signals()).filter(is_ours) {
             let _ = replace_handler(signal, &action(Handler::Default));
         }
     }
-    if left == 0 {
-        // It came while the handlers were being taken away.
-        // SAFETY: allowed in a handler; it is delivered when this one has returned.
-        unsafe { libc::raise(signal) };
-    }
-    left > 0
+    COUNTING.fetch_sub(1, Ordering::SeqCst);
+    !matches!(counted, Some((_, 0)))
 }
 
-/// Whether our handler is there for a signal.
-fn is_ours(signal: libc::c_int) -> bool {
-    let mut now = action(Handler::Default);
-    // SAFETY: it only reads what is set, into a valid place.
-    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &mut now) };
-    asked == 0 && now.sa_sigaction == heard as extern "C" fn(_) as usize
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_has_ended_when_no_handler_counts_any_more() {
+        let claim = Claim::make(Catch::Termination).unwrap();
+        COUNTING.fetch_add(1, Ordering::SeqCst);
+        let ends = thread::spawn(|| drop(claim));
+        while CLAIM.load(Ordering::SeqCst) != 0 {
+            thread::yield_now();
+        }
+        (0..100).for_each(|_| thread::yield_now());
+        assert!(!ends.is_finished(), "a handler may take ours away");
+        COUNTING.fetch_sub(1, Ordering::SeqCst);
+        ends.join().unwrap();
+    }
+
+    #[test]
+    fn a_claim_says_what_it_counts() {
+        assert_eq!(Claim::of_number(0), None);
+        for (what, left) in [(Catch::Interrupt, 0), (Catch::Interrupt, 1), (Catch::Termination, 2)]
+        {
+            assert_eq!(Claim::of_number(Claim::number(what, left)), Some((what, left)));
+        }
+    }
 }
