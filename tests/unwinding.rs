@@ -13,9 +13,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{FutureExt, poll, select};
 use trine::net::TcpListener;
+use trine::sync::Event;
 use trine::time::{sleep, sleep_forever};
 use trine::{
     Builder, CancelScope, Result, checkpoint, checkpoint_if_cancelled, is_cancelled, move_on_after,
@@ -224,6 +226,26 @@ fn a_child_that_gets_something_done_between_cancellations_is_left_alone() {
         let _ = sleep_forever().await;
     });
     assert_eq!(rounds, ROUNDS);
+}
+
+// F14: many waits of one task are not one that is swallowed again and again, even if each goes on a little.
+#[trine::test(kernel = "both")]
+fn a_task_with_many_waits_unwinds_all_of_them() {
+    const MANY: u32 = PATIENCE + PATIENCE / 2;
+    let unwound = steps_to_the_end(async |unwound| {
+        let event = Event::new();
+        let one = async |number: u32| {
+            for _ in 0..2 {
+                let wait = async {
+                    if number % 2 == 0 { event.wait().await } else { sleep_forever().await }
+                };
+                assert!(wait.await.unwrap_err().is_cancelled());
+            }
+            unwound.set(unwound.get() + 1);
+        };
+        join_all((0..MANY).map(one)).await;
+    });
+    assert_eq!(unwound, MANY);
 }
 
 // F14, M2: `close` does not count.

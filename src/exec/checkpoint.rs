@@ -41,6 +41,18 @@ impl Run {
         Poll::Ready(Err(Cancelled::new(reason)))
     }
 
+    /// The cancel point of a wait that a cancellation has ended. It began before that, so it is not the
+    /// doing of a task that swallows one `Cancelled` after another, and sets the count back: a task may
+    /// have any number of waits at a time (rule F14). But one that makes and ends them all in one turn, by
+    /// switching a shield, say, is to end, too.
+    #[cold]
+    pub(crate) fn wait_cancelled(&self) -> Poll<Result<(), Cancelled>> {
+        if self.context.pardon(self.turn_number()) {
+            self.progress();
+        }
+        self.cancel_point()
+    }
+
     /// The cancel point after a close, whose delivery does not count (rule F14).
     pub(crate) fn closing_point(&self) -> Result<(), Cancelled> {
         #[cfg(feature = "testing")]

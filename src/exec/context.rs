@@ -109,6 +109,8 @@ pub(crate) struct TaskContext {
     budget: Cell<u32>,
     /// How often `Cancelled` was delivered without anything in between (rule F14).
     strikes: Cell<u16>,
+    /// Waits that were ended by a cancellation in which turn, by any task.
+    pardons: Cell<(u64, u32)>,
     /// Values that a task was given since its poll began, and that task: any other one has those of its
     /// birth.
     given: RefCell<(Bindings, Option<Key<Task>>)>,
@@ -118,6 +120,9 @@ pub(crate) struct TaskContext {
     #[cfg(feature = "testing")]
     points: Cell<(u64, u64)>,
 }
+
+/// So many waits that are ended in one turn set the counts of their tasks back (rule F14).
+const PARDONS: u32 = if cfg!(miri) { 1 << 10 } else { 1 << 20 };
 
 /// Operations a task may finish in one poll without yielding (rule A2). Few under Miri, where each of
 /// them takes a millisecond.
@@ -132,6 +137,7 @@ impl TaskContext {
             waker: Cell::new(ptr::null()),
             budget: Cell::new(BUDGET),
             strikes: Cell::new(0),
+            pardons: Cell::new((0, 0)),
             given: RefCell::default(),
             is_used: Cell::new(false),
             #[cfg(feature = "testing")]
@@ -241,6 +247,14 @@ impl TaskContext {
 
     pub(crate) fn strikes(&self) -> u16 {
         self.strikes.get()
+    }
+
+    /// Whether the end of one more wait, in this turn, sets the count back.
+    pub(super) fn pardon(&self, turn: u64) -> bool {
+        let (of, pardons) = self.pardons.get();
+        let pardons = if of == turn { pardons.saturating_add(1) } else { 1 };
+        self.pardons.set((turn, pardons));
+        pardons <= PARDONS
     }
 
     pub(super) fn set_strikes(&self, strikes: u16) {

@@ -216,7 +216,7 @@ fn judge_failure(run: &Run, kind: &Kind, result: i32, attempts: &mut u8) -> Poll
     if let Err(finished) = check_running(run) {
         return Poll::Ready(Verdict::Result(Err(finished)));
     }
-    match run.cancel_point() {
+    match run.wait_cancelled() {
         Poll::Pending => Poll::Pending,
         Poll::Ready(Err(cancelled)) => Poll::Ready(Verdict::Cancelled(cancelled)),
         Poll::Ready(Ok(())) if kind.repeatable && *attempts < ATTEMPTS => {

@@ -53,7 +53,7 @@ impl Park {
     pub(crate) fn poll_cancellable(&self, cx: &mut Context<'_>) -> Poll<Option<Result>> {
         check_running(&self.run)?;
         match std::task::ready!(self.poll(cx)) {
-            Outcome::Cancelled => match std::task::ready!(self.run.cancel_point()) {
+            Outcome::Cancelled => match std::task::ready!(self.run.wait_cancelled()) {
                 Ok(()) => Poll::Ready(None),
                 Err(cancelled) => Poll::Ready(Some(Err(cancelled.into()))),
             },

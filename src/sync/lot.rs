@@ -464,7 +464,7 @@ impl<S: Resource + ?Sized> WaitFor<'_, S> {
         let error = match exec::check_running(run) {
             Err(finished) => Some(finished),
             Ok(()) => match ready!(park.poll(cx)) {
-                Outcome::Cancelled => ready!(run.cancel_point()).err().map(Error::from),
+                Outcome::Cancelled => ready!(run.wait_cancelled()).err().map(Error::from),
                 _ => {
                     run.progress();
                     None
