@@ -496,6 +496,50 @@ fn somebody_who_waits_for_all_children_is_noticed() {
     });
 }
 
+/// Starts something that does nothing, under this number; `None` where that is not allowed.
+fn start_as(id: i32) -> Option<i32> {
+    // A `clone_args` up to `set_tid_size`: with the signal of its end, and one number that it is to have.
+    let mut args = [0, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0, &raw const id as u64, 1];
+    let size = size_of_val(&args);
+    // SAFETY: it is told how long `args` is, and the number outlives the call.
+    let started = unsafe { libc::syscall(libc::SYS_clone3, args.as_mut_ptr(), size) } as i32;
+    if started == 0 {
+        // SAFETY: a child of a process with threads may do this, and does nothing else.
+        unsafe {
+            libc::pause();
+            libc::_exit(0);
+        }
+    }
+    (started == id).then_some(id)
+}
+
+#[test]
+fn a_stranger_that_has_got_its_number_gets_no_signal_and_is_not_waited_for() {
+    run_alone(async || {
+        let child = shell("exit").process_group(0).spawn().await?;
+        let id = child.id() as i32;
+        // SAFETY: no memory is involved.
+        unsafe { libc::waitpid(id, std::ptr::null_mut(), 0) };
+        let Some(stranger) = start_as(id) else {
+            eprintln!("not tested: numbers are not to be chosen");
+            return Ok(());
+        };
+        // SAFETY: no memory is involved.
+        unsafe { libc::setpgid(stranger, stranger) };
+        child.kill()?;
+        drop(child);
+        trine::checkpoint().await?;
+        let mut status = 0;
+        // SAFETY: `status` outlives the calls. What it is killed with first is what it ends with.
+        let waited = unsafe {
+            libc::kill(stranger, libc::SIGTERM);
+            libc::waitpid(stranger, &mut status, 0)
+        };
+        assert_eq!((waited, status), (stranger, libc::SIGTERM));
+        Ok(())
+    });
+}
+
 #[test]
 fn the_tree_shows_what_is_waited_for() {
     run(async || {
