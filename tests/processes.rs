@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::ops::AsyncFnOnce;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::pin::pin;
 use std::process::Command as StdCommand;
 use std::sync::{PoisonError, RwLock};
@@ -536,6 +536,27 @@ fn a_stranger_that_has_got_its_number_gets_no_signal_and_is_not_waited_for() {
             libc::waitpid(stranger, &mut status, 0)
         };
         assert_eq!((waited, status), (stranger, libc::SIGTERM));
+        Ok(())
+    });
+}
+
+// What ends at once is gone before anybody could ask for its end.
+#[test]
+fn where_the_process_ignores_its_children_they_are_started_and_nobody_knows_how_they_end() {
+    run_alone(async || {
+        // SAFETY: nobody else has children meanwhile.
+        let former = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        for _ in 0..100 {
+            let mut command = shell("true").process_group(0);
+            // SAFETY: this may be done there.
+            unsafe { command.as_std_mut().pre_exec(|| libc::_exit(0)) };
+            let child = command.spawn().await?;
+            child.kill()?;
+            let error = child.wait().await.unwrap_err();
+            assert!(error.to_string().contains("ignores SIGCHLD"), "{error}");
+        }
+        // SAFETY: as before.
+        unsafe { libc::signal(libc::SIGCHLD, former) };
         Ok(())
     });
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::ptr;
+use std::thread;
 
 use super::socket::check;
 
@@ -16,8 +17,9 @@ use super::socket::check;
 /// by its descriptor, which nobody else gets.
 pub(crate) struct Process {
     child: Child,
-    /// Can be read when the process has ended (`pidfd_open(2)`).
-    pidfd: OwnedFd,
+    /// Can be read when the process has ended (`pidfd_open(2)`). There is none if the kernel has waited for
+    /// it before we could ask.
+    pidfd: Option<OwnedFd>,
     /// Signals go to its whole group.
     leads_group: bool,
     /// Nobody has to wait for it any more.
@@ -27,21 +29,24 @@ pub(crate) struct Process {
 impl Process {
     /// Starts one, and returns when it runs its program, which may take a moment.
     pub(crate) fn spawn(command: &mut Command) -> io::Result<Process> {
-        let mut child = command.spawn()?;
+        let child = command.spawn()?;
         let id = child.id() as libc::pid_t;
         // SAFETY: no memory is involved.
-        let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, id, 0) };
-        if pidfd < 0 {
-            let error = io::Error::last_os_error();
-            child.kill()?;
-            child.wait()?;
-            return Err(error);
-        }
-        // SAFETY: just made, and nobody else has it.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd as RawFd) };
+        let pidfd = match check(unsafe { libc::syscall(libc::SYS_pidfd_open, id, 0) } as RawFd) {
+            // SAFETY: just made, and nobody else has it.
+            Ok(pidfd) => Some(unsafe { OwnedFd::from_raw_fd(pidfd) }),
+            Err(error) if is_gone(&error) => None,
+            Err(error) => {
+                give_up(child);
+                return Err(error);
+            }
+        };
         // SAFETY: no memory is involved.
         let leads_group = unsafe { libc::getpgid(id) } == id;
-        Ok(Process { child, pidfd, leads_group, reaped: false })
+        let mut process = Process { child, pidfd, leads_group, reaped: false };
+        // Of what the kernel has waited for at once the number may be somebody else's already.
+        process.reaped = process.peek().is_err();
+        Ok(process)
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -56,9 +61,14 @@ impl Process {
 
     /// What it has ended with, if it has ended. Then its number is free.
     pub(crate) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        let ended = wait(&self.pidfd, libc::WNOHANG);
+        let ended = self.ask(libc::WNOHANG);
         self.reaped = !matches!(ended, Ok(None));
         ended
+    }
+
+    /// What it has ended with, if it has ended. Its number stays.
+    pub(crate) fn peek(&self) -> io::Result<Option<ExitStatus>> {
+        self.ask(libc::WNOHANG | libc::WNOWAIT)
     }
 
     pub(crate) fn is_reaped(&self) -> bool {
@@ -82,8 +92,8 @@ impl Process {
             _ => self.send_by_descriptor(signal, 0),
         };
         match sent {
-            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
-            _ => Ok(()),
+            Err(error) if is_gone(&error) => Ok(()),
+            sent => sent,
         }
     }
 
@@ -93,7 +103,7 @@ impl Process {
             // Before Linux 6.9 a group has but its number. It keeps that while its leader is there.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                 let is_there = self.send_by_descriptor(0, 0);
-                if is_there.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH)) {
+                if is_there.as_ref().is_err_and(is_gone) {
                     return is_there;
                 }
                 // SAFETY: no memory is involved.
@@ -104,46 +114,66 @@ impl Process {
     }
 
     fn send_by_descriptor(&self, signal: i32, flags: libc::c_uint) -> io::Result<()> {
-        let (pidfd, nothing) = (self.pidfd.as_raw_fd(), ptr::null::<libc::siginfo_t>());
+        let (pidfd, nothing) = (self.as_raw_fd(), ptr::null::<libc::siginfo_t>());
         // SAFETY: without a `siginfo_t` the kernel makes one.
         let sent =
             unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, nothing, flags) };
         check(sent as libc::c_int).map(drop)
     }
+
+    /// What it has ended with. It fails if nobody can wait for it any more.
+    fn ask(&self, options: libc::c_int) -> io::Result<Option<ExitStatus>> {
+        // SAFETY: it consists of numbers and of pointers that may be null.
+        let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+        let (id, options) = (self.as_raw_fd() as libc::id_t, libc::WEXITED | options);
+        // SAFETY: `info` is there to be written to until this returns.
+        check(unsafe { libc::waitid(libc::P_PIDFD, id, &mut info, options) }).map_err(|_gone| {
+            let text = "somebody else has waited for this child, or the process ignores SIGCHLD";
+            io::Error::new(io::Error::from_raw_os_error(libc::ECHILD).kind(), text)
+        })?;
+        // SAFETY: these are filled in for a child, and zero if there is nothing to tell.
+        let (id, told) = unsafe { (info.si_pid(), info.si_status()) };
+        let status = match info.si_code {
+            libc::CLD_EXITED => (told & 0xff) << 8,
+            libc::CLD_DUMPED => told | 0x80,
+            _killed => told,
+        };
+        Ok((id != 0).then(|| ExitStatus::from_raw(status)))
+    }
 }
 
-/// What a process has ended with. It fails if nobody can wait for it any more.
-fn wait(pidfd: &OwnedFd, options: libc::c_int) -> io::Result<Option<ExitStatus>> {
-    // SAFETY: it consists of numbers and of pointers that may be null.
-    let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
-    let (id, options) = (pidfd.as_raw_fd() as libc::id_t, libc::WEXITED | options);
-    // SAFETY: `info` is there to be written to until this returns.
-    check(unsafe { libc::waitid(libc::P_PIDFD, id, &mut info, options) }).map_err(|error| {
-        let text = "somebody else has waited for this child, or this process ignores SIGCHLD";
-        io::Error::new(error.kind(), text)
-    })?;
-    // SAFETY: these are filled in for a child, and zero if there is nothing to tell.
-    let (id, told) = unsafe { (info.si_pid(), info.si_status()) };
-    let status = match info.si_code {
-        libc::CLD_EXITED => (told & 0xff) << 8,
-        libc::CLD_DUMPED => told | 0x80,
-        _killed => told,
-    };
-    Ok((id != 0).then(|| ExitStatus::from_raw(status)))
+fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ESRCH)
+}
+
+/// Ends one that has no descriptor. Whoever must not kill it waits for it elsewhere.
+fn give_up(mut child: Child) {
+    if child.kill().is_ok() {
+        let _ = child.wait();
+    } else {
+        wait_elsewhere(move || child.wait());
+    }
+}
+
+/// Waits in a thread of its own, which nobody waits for. If there is none to be had, nothing is left to be
+/// done.
+fn wait_elsewhere<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) {
+    let thread = thread::Builder::new().name("trine-reaper".to_owned());
+    drop(thread.spawn(wait));
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         if matches!(self.try_wait(), Ok(None)) && self.send(libc::SIGKILL).is_ok() {
             // It is dying: this takes no time worth mentioning. A failure leaves nothing to be done.
-            let _ = wait(&self.pidfd, 0);
+            let _ = self.ask(0);
         }
     }
 }
 
 impl AsRawFd for Process {
     fn as_raw_fd(&self) -> RawFd {
-        self.pidfd.as_raw_fd()
+        self.pidfd.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 }
 
