@@ -561,6 +561,67 @@ fn where_the_process_ignores_its_children_they_are_started_and_nobody_knows_how_
     });
 }
 
+// E11: the scope waits for it, and the thread of the run does not.
+#[test]
+fn what_a_spawn_has_started_before_it_was_dropped_is_reaped() {
+    run_alone(async || {
+        nursery(async |_| {
+            let mut spawning = Box::pin(shell("exec sleep 1000").spawn());
+            assert!(poll!(spawning.as_mut()).is_pending());
+            while stats().threads > 0 {
+                turns(1).await;
+            }
+            drop(spawning);
+            assert!(tree().contains("reap"), "{}", tree());
+            Ok(())
+        })
+        .await?;
+        assert_no_children();
+        Ok(())
+    });
+}
+
+/// Traces a process until its input ends.
+const TRACE: &str = "import ctypes, os, sys
+PTRACE_SEIZE = 0x4206
+libc = ctypes.CDLL(None)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+if libc.ptrace(PTRACE_SEIZE, int(sys.argv[1]), None, None) == 0:
+    os.write(1, b'x')
+    sys.stdin.read()";
+
+/// Something that does nothing, and whoever traces it as `gdb` and `strace` do; nothing where that cannot
+/// be had.
+async fn traced() -> Result<Option<(Child, Child)>> {
+    let child = shell("exec sleep 1000").spawn().await?;
+    let tracer = Command::new("python3").args(["-c", TRACE, &child.id().to_string()]);
+    let tracer = tracer.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().await;
+    if let Ok(tracer) = tracer {
+        if tracer.stdout.as_ref().expect("it is piped").recv().await?.is_some() {
+            return Ok(Some((child, tracer)));
+        }
+    }
+    eprintln!("not tested: nobody may trace it");
+    Ok(None)
+}
+
+// E11: it is dead when the scope is left. It is a zombie for as long as its tracer likes.
+#[test]
+fn a_traced_child_that_is_dropped_holds_nobody_up() {
+    run_alone(async || {
+        let Some((child, tracer)) = traced().await? else { return Ok(()) };
+        let stat = format!("/proc/{}/stat", child.id());
+        nursery(async |_| {
+            drop(child);
+            Ok(())
+        })
+        .await?;
+        assert!(fs::read_to_string(stat)?.contains(") Z"));
+        tracer.kill()?;
+        tracer.wait().await.map(drop)
+    });
+}
+
 #[test]
 fn the_tree_shows_what_is_waited_for() {
     run(async || {

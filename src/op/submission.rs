@@ -46,7 +46,7 @@ impl Submission {
         Submission { kind: &Kind::POLL, request, fd: None, storage: None }
     }
 
-    /// Waits for the end of a process, and drops it then, which reaps it.
+    /// Waits for the end of a process, and drops it then, which reaps it or has it reaped.
     pub(crate) fn reap(process: Process) -> Submission {
         let request = Request::Poll { fd: process.as_raw_fd(), events: libc::POLLIN as u32 };
         let storage = Some(Storage::keep(process));

@@ -12,9 +12,10 @@ use crate::error::Result;
 use crate::exec::{self, Run};
 use crate::op::Submission;
 use crate::pipe::{PipeReader, PipeWriter};
-use crate::ring::Process;
 use crate::scope::{move_on_after, shield};
 use crate::signal::Signal;
+
+use super::ward::Ward;
 
 /// A child process that was started by [`Command::spawn`](super::Command::spawn).
 ///
@@ -26,6 +27,8 @@ use crate::signal::Signal;
 /// A child that leads a process group of its own
 /// ([`process_group(0)`](super::Command::process_group)) gets signals together with its group.
 pub struct Child {
+    /// Dropped first: it is killed before it could see its pipes closed.
+    process: RefCell<Ward>,
     /// What it reads as its standard input, if that was to be a pipe. Close it, or drop it, to have it see
     /// the end.
     pub stdin: Option<PipeWriter>,
@@ -34,15 +37,13 @@ pub struct Child {
     /// What it writes to its standard error, if that was to be a pipe.
     pub stderr: Option<PipeReader>,
     run: Rc<Run>,
-    /// Taken out by whoever drops this, and not before.
-    process: RefCell<Option<Process>>,
     status: Cell<Option<ExitStatus>>,
     grace: Duration,
     id: u32,
 }
 
 impl Child {
-    pub(super) fn new(run: Rc<Run>, mut process: Process, grace: Duration) -> Result<Child> {
+    pub(super) fn new(run: Rc<Run>, mut process: Ward, grace: Duration) -> Result<Child> {
         let [stdin, stdout, stderr] = process.take_pipes();
         Ok(Child {
             stdin: stdin.map(PipeWriter::from_fd).transpose()?,
@@ -50,7 +51,7 @@ impl Child {
             stderr: stderr.map(PipeReader::from_fd).transpose()?,
             run,
             id: process.id(),
-            process: RefCell::new(Some(process)),
+            process: RefCell::new(process),
             status: Cell::new(None),
             grace,
         })
@@ -100,15 +101,14 @@ impl Child {
     /// As [`wait`](Child::wait).
     pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
         if self.status.get().is_none() {
-            let ended = self.process.borrow_mut().as_mut().map(Process::try_wait).transpose()?;
-            self.status.set(ended.flatten());
+            self.status.set(self.process.borrow_mut().try_wait()?);
         }
         Ok(self.status.get())
     }
 
     /// Waits until it has ended; its status and its number stay.
     async fn ended(&self) -> Result {
-        let fd = self.process.borrow().as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let fd = self.process.borrow().as_raw_fd();
         exec::submit_plain(|| Submission::poll(fd, libc::POLLIN as u32)).await
     }
 
@@ -117,7 +117,7 @@ impl Child {
     /// # Errors
     /// `EPERM` if it has become another user; `EINVAL` for what is no signal.
     pub fn send_signal(&self, signal: Signal) -> io::Result<()> {
-        self.process.borrow().as_ref().map_or(Ok(()), |process| process.send(signal.as_raw()))
+        self.process.borrow().send(signal.as_raw())
     }
 
     /// Asks it to end (`SIGTERM`), which it may take its time for, or ignore.
@@ -159,7 +159,7 @@ impl Child {
     pub async fn stop(&self) -> Result<ExitStatus> {
         exec::check_run(&self.run)?;
         let stopped = shield(async {
-            if !self.is_reaped() {
+            if !self.process.borrow().is_reaped() {
                 self.terminate()?;
                 move_on_after(self.grace, async |_| self.ended().await).await?;
                 // Its number is its group's for as long as nobody has asked for its status.
@@ -170,21 +170,6 @@ impl Child {
         let status = stopped.await?;
         self.run.closing_point()?;
         Ok(status)
-    }
-
-    fn is_reaped(&self) -> bool {
-        self.process.borrow().as_ref().is_none_or(Process::is_reaped)
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        let process = self.process.take().filter(|process| !process.is_reaped());
-        let Some(process) = process else { return };
-        // One that must not be killed is not waited for either.
-        if process.send(libc::SIGKILL).is_ok() && !self.run.is_finished() {
-            self.run.leave_behind(Submission::reap(process));
-        }
     }
 }
 

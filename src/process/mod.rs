@@ -1,6 +1,7 @@
 //! Child processes, which do not outlive the scope that they were started in.
 
 mod child;
+mod ward;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -20,6 +21,8 @@ use crate::thread;
 
 pub use child::Child;
 pub use std::process::{ExitStatus, Output, Stdio};
+
+use ward::Ward;
 
 /// How a child process is to be started: [`std::process::Command`], whose other settings are to be had with
 /// [`as_std_mut`](Command::as_std_mut).
@@ -175,7 +178,7 @@ impl Command {
         let run = exec::current()?;
         run.host().check_linux("a process")?;
         let spawned = thread::run(move || {
-            Process::spawn(&mut std).map_err(|error| {
+            Process::spawn(&mut std).map(Ward::new).map_err(|error| {
                 let text =
                     format!("{} cannot be started: {error}", std.get_program().to_string_lossy());
                 io::Error::new(error.kind(), text)

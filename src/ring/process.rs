@@ -61,14 +61,14 @@ impl Process {
 
     /// What it has ended with, if it has ended. Then its number is free.
     pub(crate) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        let ended = self.ask(libc::WNOHANG);
+        let ended = ask(self.pidfd.as_ref(), libc::WNOHANG);
         self.reaped = !matches!(ended, Ok(None));
         ended
     }
 
     /// What it has ended with, if it has ended. Its number stays.
     pub(crate) fn peek(&self) -> io::Result<Option<ExitStatus>> {
-        self.ask(libc::WNOHANG | libc::WNOWAIT)
+        ask(self.pidfd.as_ref(), libc::WNOHANG | libc::WNOWAIT)
     }
 
     pub(crate) fn is_reaped(&self) -> bool {
@@ -121,25 +121,39 @@ impl Process {
         check(sent as libc::c_int).map(drop)
     }
 
-    /// What it has ended with. It fails if nobody can wait for it any more.
-    fn ask(&self, options: libc::c_int) -> io::Result<Option<ExitStatus>> {
-        // SAFETY: it consists of numbers and of pointers that may be null.
-        let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
-        let (id, options) = (self.as_raw_fd() as libc::id_t, libc::WEXITED | options);
-        // SAFETY: `info` is there to be written to until this returns.
-        check(unsafe { libc::waitid(libc::P_PIDFD, id, &mut info, options) }).map_err(|_gone| {
-            let text = "somebody else has waited for this child, or the process ignores SIGCHLD";
-            io::Error::new(io::Error::from_raw_os_error(libc::ECHILD).kind(), text)
-        })?;
-        // SAFETY: these are filled in for a child, and zero if there is nothing to tell.
-        let (id, told) = unsafe { (info.si_pid(), info.si_status()) };
-        let status = match info.si_code {
-            libc::CLD_EXITED => (told & 0xff) << 8,
-            libc::CLD_DUMPED => told | 0x80,
-            _killed => told,
-        };
-        Ok((id != 0).then(|| ExitStatus::from_raw(status)))
+    /// Whether somebody has to wait for it.
+    fn is_left(&mut self) -> bool {
+        !self.reaped && matches!(self.try_wait(), Ok(None))
     }
+
+    /// Waits until it has ended, which is before whoever traces it has looked.
+    fn await_end(&self) {
+        let mut end = libc::pollfd { fd: self.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let is_interrupted = || io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
+        // SAFETY: `end` is one entry, and outlives the call.
+        while unsafe { libc::poll(&mut end, 1, -1) } < 0 && is_interrupted() {}
+    }
+}
+
+/// What a process has ended with, if it has ended. It fails if nobody can wait for it any more.
+fn ask(pidfd: Option<&OwnedFd>, options: libc::c_int) -> io::Result<Option<ExitStatus>> {
+    // SAFETY: it consists of numbers and of pointers that may be null.
+    let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+    let id = pidfd.map_or(-1, AsRawFd::as_raw_fd) as libc::id_t;
+    // SAFETY: `info` is there to be written to until this returns.
+    let asked = unsafe { libc::waitid(libc::P_PIDFD, id, &mut info, libc::WEXITED | options) };
+    check(asked).map_err(|_gone| {
+        let text = "somebody else has waited for this child, or the process ignores SIGCHLD";
+        io::Error::new(io::Error::from_raw_os_error(libc::ECHILD).kind(), text)
+    })?;
+    // SAFETY: these are filled in for a child, and zero if there is nothing to tell.
+    let (id, told) = unsafe { (info.si_pid(), info.si_status()) };
+    let status = match info.si_code {
+        libc::CLD_EXITED => (told & 0xff) << 8,
+        libc::CLD_DUMPED => told | 0x80,
+        _killed => told,
+    };
+    Ok((id != 0).then(|| ExitStatus::from_raw(status)))
 }
 
 fn is_gone(error: &io::Error) -> bool {
@@ -164,9 +178,14 @@ fn wait_elsewhere<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) 
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if matches!(self.try_wait(), Ok(None)) && self.send(libc::SIGKILL).is_ok() {
-            // It is dying: this takes no time worth mentioning. A failure leaves nothing to be done.
-            let _ = self.ask(0);
+        if self.is_left() && self.send(libc::SIGKILL).is_ok() {
+            // It is dying: this takes no time worth mentioning.
+            self.await_end();
+        }
+        if self.is_left() {
+            // It must not be killed, or whoever traces it has not looked yet: that takes as long as they like.
+            let pidfd = self.pidfd.take();
+            wait_elsewhere(move || ask(pidfd.as_ref(), 0));
         }
     }
 }
