@@ -566,8 +566,11 @@ fn where_the_process_ignores_its_children_they_are_started_and_nobody_knows_how_
 fn what_a_spawn_has_started_before_it_was_dropped_is_reaped() {
     run_alone(async || {
         nursery(async |_| {
-            let mut spawning = Box::pin(shell("exec sleep 1000").spawn());
-            assert!(poll!(spawning.as_mut()).is_pending());
+            let spawn = || shell("exec sleep 1000").spawn();
+            let mut spawning = Box::pin(spawn());
+            while poll!(spawning.as_mut()).is_ready() {
+                spawning.set(spawn());
+            }
             while stats().threads > 0 {
                 turns(1).await;
             }
@@ -618,6 +621,20 @@ fn a_traced_child_that_is_dropped_holds_nobody_up() {
         .await?;
         assert!(fs::read_to_string(stat)?.contains(") Z"));
         tracer.kill()?;
+        tracer.wait().await.map(drop)
+    });
+}
+
+#[test]
+fn to_wait_for_a_traced_child_takes_few_turns() {
+    run_alone(async || {
+        let Some((child, tracer)) = traced().await? else { return Ok(()) };
+        child.kill()?;
+        let before = stats().turns;
+        assert!(move_on_after(20 * MOMENT, async |_| child.wait().await).await?.is_none());
+        assert!(stats().turns - before < 50, "{}", stats().turns - before);
+        tracer.kill()?;
+        assert_eq!(child.wait().await?.signal(), Some(libc::SIGKILL));
         tracer.wait().await.map(drop)
     });
 }

@@ -14,8 +14,13 @@ use crate::op::Submission;
 use crate::pipe::{PipeReader, PipeWriter};
 use crate::scope::{move_on_after, shield};
 use crate::signal::Signal;
+use crate::time::sleep;
 
 use super::ward::Ward;
+
+/// How long it takes to ask again for a status that nobody tells of.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A child process that was started by [`Command::spawn`](super::Command::spawn).
 ///
@@ -66,7 +71,8 @@ impl Child {
     ///
     /// The child is not told: one that is cancelled or dropped here lives on for as long as this handle does,
     /// so that `move_on_after(time, async |_| child.wait().await)` is a wait with a limit. A child that fills
-    /// a pipe that nobody reads does not end.
+    /// a pipe that nobody reads does not end. Whoever traces it (`gdb`, `strace`) is told first how it has
+    /// ended.
     ///
     /// Cancel class: total. Linux 6.1.
     ///
@@ -86,12 +92,18 @@ impl Child {
     pub async fn wait(&self) -> Result<ExitStatus> {
         exec::check_run(&self.run)?;
         self.run.answer_at_once().await?;
+        let mut pause = FIRST_PAUSE;
         loop {
             if let Some(status) = self.try_wait()? {
                 self.run.progress();
                 return Ok(status);
             }
             self.ended().await?;
+            // Whoever traces it is told first, and nobody tells when that was.
+            if self.try_wait()?.is_none() {
+                sleep(pause).await?;
+                pause = (2 * pause).min(LONGEST_PAUSE);
+            }
         }
     }
 
