@@ -447,6 +447,31 @@ fn what_is_left_of_a_group_is_killed_with_its_leader() {
 }
 
 #[test]
+fn what_is_left_of_a_group_is_killed_whoever_else_asks_for_the_status_of_its_leader() {
+    run_alone(async || {
+        let script = "(trap '' TERM; echo ready; while kill -0 $PPID; do sleep 0.01; done) & wait";
+        let mut child = shell(script).stdout(Stdio::piped()).process_group(0).spawn().await?;
+        first_line(&mut child).await?;
+        nursery(async |n| {
+            let asking = n.fork(async {
+                while child.try_wait()?.is_none() {
+                    trine::checkpoint().await?;
+                }
+                child.wait().await
+            });
+            trine::checkpoint().await?;
+            let stopped = child.stop().await?;
+            assert_eq!((asking.await?, stopped.signal()), (stopped, Some(libc::SIGTERM)));
+            Ok(())
+        })
+        .await?;
+        assert_no_children();
+        assert!(child.stdout.as_ref().expect("piped").recv().await?.is_none());
+        Ok(())
+    });
+}
+
+#[test]
 fn many_short_ones_leave_nothing() {
     run_alone(async || {
         let before = descriptors();

@@ -42,6 +42,8 @@ pub struct Child {
     /// What it writes to its standard error, if that was to be a pipe.
     pub stderr: Option<PipeReader>,
     run: Rc<Run>,
+    /// Whoever stops it has a share: meanwhile it is not reaped.
+    stops: Rc<()>,
     status: Cell<Option<ExitStatus>>,
     grace: Duration,
     id: u32,
@@ -55,6 +57,7 @@ impl Child {
             stdout: stdout.map(PipeReader::from_fd).transpose()?,
             stderr: stderr.map(PipeReader::from_fd).transpose()?,
             run,
+            stops: Rc::default(),
             id: process.id(),
             process: RefCell::new(process),
             status: Cell::new(None),
@@ -113,6 +116,10 @@ impl Child {
     /// As [`wait`](Child::wait).
     pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
         if self.status.get().is_none() {
+            // Its number is its group's, and there may be something to be sent to that.
+            if Rc::strong_count(&self.stops) > 1 {
+                return self.process.borrow().peek();
+            }
             self.status.set(self.process.borrow_mut().try_wait()?);
         }
         Ok(self.status.get())
@@ -172,9 +179,9 @@ impl Child {
         exec::check_run(&self.run)?;
         let stopped = shield(async {
             if !self.process.borrow().is_reaped() {
+                let _stop = Rc::clone(&self.stops);
                 self.terminate()?;
                 move_on_after(self.grace, async |_| self.ended().await).await?;
-                // Its number is its group's for as long as nobody has asked for its status.
                 self.kill()?;
             }
             self.wait().await
