@@ -3,6 +3,11 @@
 //! [`run`](run()) is for what cannot be asked of the ring: a computation, a library that blocks.
 //! [`Remote`] is for the other direction: any thread may have a closure called, or a future run, on the
 //! thread of a run.
+//!
+//! The threads are those of the process, and any of its runs gets any of them. What a thread inherits (the cores
+//! that it may run on, its nice value, its signal mask), it has from the run that it was made for, and not from
+//! the one that it works for. Where runs are pinned to cores of their own, set the mask at the start of `work`:
+//! it stays with the thread, for the next one who gets it.
 
 mod cache;
 mod remote;
