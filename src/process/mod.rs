@@ -148,12 +148,21 @@ impl Command {
     /// A child that is dropped is killed; see [`Child`]. What it needs to end by itself it gets in
     /// [`spawn_with`](Command::spawn_with).
     ///
+    /// To Linux its parent is that thread, which is one of [those that are kept](crate::thread):
+    ///
+    /// - `PR_SET_PDEATHSIG` tells of the end of the thread, not of the process: the child gets its signal when
+    ///   the thread has had nothing to do for ten seconds. Give the child a pipe to read instead, whose other
+    ///   end you keep: it sees the end of that when this process ends, however it does.
+    /// - It inherits the cores and the nice value of the thread, not those of the caller. Set them in `pre_exec`
+    ///   (of the [standard command](Command::as_std_mut)) where they matter.
+    ///
     /// Cancel class: total: one that was dropped or cancelled has left no child. Linux 6.1; not on a
     /// simulated kernel.
     ///
     /// # Errors
     /// `NotFound` if there is no such program, `PermissionDenied`, and whatever else the operating system
-    /// says; `Unsupported` on a simulated kernel; `Cancelled`; [`Error::NoRun`].
+    /// says; `Unsupported` on a simulated kernel; `Cancelled`; [`Error::NoRun`]. Where the process ignores
+    /// SIGCHLD a child is started all the same; how it ends is not to be had.
     ///
     /// ```
     /// use trine::process::{Command, Stdio};
