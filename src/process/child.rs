@@ -27,7 +27,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// It is never left alone, and never a zombie: dropped before it was waited for, it is killed (`SIGKILL`),
 /// and the enclosing scope waits until it is dead. To have it end by itself first, call
 /// [`stop`](Child::stop); [`Command::spawn_with`](super::Command::spawn_with) does so by itself. If this very
-/// process is killed, its children live on.
+/// process is killed, its children live on. One that is traced when it dies is a zombie until its tracer has
+/// looked, and nothing here waits for that.
 ///
 /// A child that leads a process group of its own
 /// ([`process_group(0)`](super::Command::process_group)) gets signals together with its group.
