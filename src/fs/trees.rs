@@ -16,8 +16,8 @@ use super::names::{remove_dir, remove_file, symlink_metadata};
 use super::open::open_dir;
 use super::path::terminated;
 
-/// Removes a directory with all that is in it. A symbolic link is removed, not what it leads to, also one
-/// that takes a directory's place in the middle of it.
+/// Removes a directory with all that is in it. A symbolic link is removed, not what it leads to, also if there is a
+/// slash behind its name, and also one that takes a directory's place in the middle of it.
 ///
 /// What others remove meanwhile is no error. Each level of the tree takes a descriptor while it is at work.
 ///
@@ -41,7 +41,8 @@ use super::path::terminated;
 /// # Ok::<(), trine::Error>(())
 /// ```
 pub async fn remove_dir_all(path: impl AsRef<Path>) -> Result {
-    let (run, path) = (exec::current()?, path.as_ref());
+    // Without a slash or a dot at the end, for the sake of which the kernel would follow a symbolic link.
+    let (run, path) = (exec::current()?, path.as_ref().components().as_path());
     if symlink_metadata(path).await?.is_symlink() {
         return remove_file(path).await;
     }

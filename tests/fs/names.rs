@@ -147,9 +147,20 @@ fn a_large_directory_is_listed_completely_and_removed() {
         assert_eq!(read(dir.join("kept")).await?, "kept", "links are not followed");
         assert_kind(fs::remove_dir_all(dir.join("kept")).await, ErrorKind::NotADirectory);
         fs::create_dir(&tree).await?;
-        fs::symlink(&tree, dir.join("link")).await?;
-        fs::remove_dir_all(dir.join("link")).await?;
-        assert!(fs::try_exists(&tree).await?, "a link goes, and not what it leads to");
+        fs::write(tree.join("file"), "precious").await?;
+        // The kernel follows a link with a slash behind it.
+        for link in ["link", "link/", "link//", "link/.", "link/./"] {
+            fs::symlink(&tree, dir.join("link")).await?;
+            fs::remove_dir_all(dir.join(link)).await?;
+            assert_kind(fs::symlink_metadata(dir.join("link")).await, ErrorKind::NotFound);
+            assert_eq!(
+                read(tree.join("file")).await?,
+                "precious",
+                "a link goes, not what it leads to"
+            );
+        }
+        fs::remove_dir_all(dir.join("tree/./")).await?;
+        assert!(!fs::try_exists(&tree).await?);
         Ok(())
     });
 }
