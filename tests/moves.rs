@@ -581,6 +581,18 @@ fn the_kernel_moves_it_into_a_file_or_it_is_read_and_written() {
 }
 
 #[trine::test(kernel = "both")]
+fn a_range_that_no_file_has_gives_back_what_was_read() {
+    with_file(async |file| {
+        let (feeder, from) = &tcp().await?;
+        feeder.write_all("hello").await?;
+        let failed = file.receive_from(from, u64::MAX - 10..u64::MAX).await.unwrap_err();
+        assert_eq!((failed.done, &failed.buf[..]), (0, &b"hello"[..]));
+        assert_eq!(failed.error.io_kind(), Some(ErrorKind::InvalidInput));
+        Ok(())
+    });
+}
+
+#[trine::test(kernel = "both")]
 fn a_file_that_cannot_be_written_gives_back_what_was_read() {
     within(60, || {
         trine::run(async || {

@@ -67,7 +67,7 @@ impl File {
             let source = from.source().filter(|_| moves);
             if let Some(source) = source.as_ref().filter(|_| passage.is_none()) {
                 if rest.start >= look {
-                    look = rest.start + source.stride() as u64;
+                    look = rest.start.saturating_add(source.stride() as u64);
                     passage = source.passage(left(rest));
                 }
             }
