@@ -16,7 +16,8 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use futures::poll;
-use trine::net::{TcpListener, TcpStream};
+use trine::io::Write;
+use trine::net::{Address, TcpListener, TcpStream};
 use trine::time::{Instant, sleep, sleep_forever, sleep_until};
 use trine::{
     Builder, CancelScope, Error, Nursery, Result, checkpoint, checkpoint_if_cancelled,
@@ -108,6 +109,28 @@ fn operations_that_need_not_wait_are_budgeted() {
             client.write_all("").await?;
         }
         assert!(stats().turns >= turn + u64::from(ROUNDS), "which begins anew with every turn");
+        Ok(())
+    });
+}
+
+// A2: also where there is nothing to be done.
+#[trine::test(kernel = "both")]
+fn resolving_what_is_known_and_flushing_what_is_not_kept_lets_others_run() {
+    run(async || {
+        let (client, _server) = pair().await?;
+        let turn = stats().turns;
+        for _ in 0..=BUDGET {
+            Address::from("127.0.0.1:80").resolve().await?;
+        }
+        assert!(stats().turns > turn);
+        let turn = stats().turns;
+        for _ in 0..=BUDGET {
+            client.flush().await?;
+        }
+        assert!(stats().turns > turn);
+        let scope = CancelScope::new();
+        scope.cancel();
+        assert!(scope.run(async |_| client.flush().await).await?.is_none());
         Ok(())
     });
 }

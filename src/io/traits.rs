@@ -4,6 +4,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use crate::error::Result;
+use crate::exec;
 use crate::op::{BufError, Chunk, IoBuf, IoBufMut};
 
 use super::direct::{Direct, Source};
@@ -102,7 +103,7 @@ pub trait Write {
     /// # Errors
     /// As [`write`](Write::write).
     fn flush(&self) -> impl Future<Output = Result> {
-        std::future::ready(Ok(()))
+        async { Ok(exec::current()?.answer_at_once().await?) }
     }
 
     /// Ends what is written: the other end sees the end of the stream, and what comes from there can

@@ -1,7 +1,6 @@
 //! Addresses as a user writes them.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -139,8 +138,7 @@ impl Address {
     /// # Ok::<(), trine::Error>(())
     /// ```
     pub async fn resolve(self) -> Result<Vec<SocketAddr>> {
-        let run = exec::current()?;
-        poll_fn(|_| run.cancel_point()).await?;
+        exec::current()?.answer_at_once().await?;
         let found = match &self.form {
             Form::Known(address) => vec![*address],
             Form::Several(addresses) => addresses.clone(),

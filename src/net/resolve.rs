@@ -9,6 +9,7 @@ use std::pin::Pin;
 use crate::error::{Error, Result};
 use crate::exec;
 use crate::local::RunLocal;
+use crate::sync::CapacityLimiter;
 use crate::thread;
 
 /// Has `resolver` look names up from now on, in this run, in place of [`look_up`]: for tests, for a cache,
@@ -61,7 +62,7 @@ pub fn set_resolver(
 pub async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
     let run = exec::current()?;
     if let Some(known) = run.host().known_addresses(host, port) {
-        std::future::poll_fn(|_| run.cancel_point()).await?;
+        run.answer_at_once().await?;
         return known.map_err(|error| not_found(host, error));
     }
     let name = (host.to_owned(), port);
