@@ -43,8 +43,9 @@ pub fn set_resolver(
 /// Asks the system for the addresses of a host, in the order in which they are best tried (`getaddrinfo`,
 /// RFC 6724).
 ///
-/// A thread asks, one of those of [`thread::run`], and it is left to itself when the wait for it is
-/// cancelled: a look-up cannot be stopped and changes nothing.
+/// A thread asks, and is left to itself when the wait for it is cancelled: a look-up cannot be stopped and
+/// changes nothing. At most 40 of a run ask at a time, beside those of [`thread::run`]: where nobody answers, names
+/// wait for one another, and other work does not wait for them.
 ///
 /// Cancel class: total.
 ///
@@ -67,9 +68,13 @@ pub async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
     }
     let name = (host.to_owned(), port);
     let ask = move || (name.0.as_str(), name.1).to_socket_addrs().map(Iterator::collect);
-    let found: io::Result<_> = thread::Builder::new().abandon_on_cancel(true).run(ask).await?;
+    let asking = thread::Builder::new().limiter(&ASKING.get()?).abandon_on_cancel(true);
+    let found: io::Result<_> = asking.run(ask).await?;
     found.map_err(|error| not_found(host, error))
 }
+
+/// Abandoned look-ups keep their threads until the system gives up, which takes it many seconds.
+static ASKING: RunLocal<CapacityLimiter> = RunLocal::new(|| CapacityLimiter::new(thread::THREADS));
 
 /// Whoever does it in this run.
 pub(super) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>> {

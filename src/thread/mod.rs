@@ -156,7 +156,7 @@ pub fn limiter() -> Result<Rc<CapacityLimiter>> {
 }
 
 /// Blocking work waits more than it computes, so there may be more threads than processors.
-const THREADS: usize = 40;
+pub(crate) const THREADS: usize = 40;
 
 /// Whether whoever waits for this thread, in [`run`](run()), is cancelled or has gone. Cheap enough for a
 /// loop. In other threads nobody waits for, `false`.

@@ -13,10 +13,10 @@ use futures::poll;
 use trine::net::{Address, TcpListener, TcpStream, look_up, set_resolver};
 use trine::testing::World;
 use trine::time::sleep_forever;
-use trine::{CancelScope, Error, Result, move_on_after, nursery, stats};
+use trine::{CancelScope, Error, Result, fail_after, move_on_after, nursery, stats, thread};
 
 use super::common::turns;
-use super::{HERE, MOMENT, Silent, descriptors, has_ipv6, run, run_alone};
+use super::{HERE, LONG, MOMENT, Silent, descriptors, has_ipv6, run, run_alone};
 
 // The docs of `connect` and of `Address`.
 #[trine::test(kernel = "both", runs = 5)]
@@ -322,6 +322,18 @@ fn a_look_up_that_takes_too_long_can_be_cancelled() {
         let connect = async |_: &_| TcpStream::connect("example.org:80").await;
         assert!(move_on_after(MOMENT, connect).await?.is_none());
         assert_eq!(descriptors(), before);
+        Ok(())
+    });
+}
+
+// The doc of `look_up`: where nobody answers other work does not wait, nor the other way round.
+#[test]
+fn looking_names_up_takes_no_token_of_other_work_in_threads() {
+    run(async || {
+        let limiter = thread::limiter()?;
+        limiter.set_total(1);
+        let _busy = limiter.acquire().await?;
+        fail_after(LONG, async |_| look_up("localhost", 80).await).await?;
         Ok(())
     });
 }
