@@ -19,6 +19,7 @@ use std::{env, fs, process};
 use futures::poll;
 use trine::net::{UnixDatagram, UnixListener, UnixStream, option};
 use trine::testing::World;
+use trine::time::sleep_forever;
 use trine::{Builder, CancelScope, Error, Result, move_on_after, nursery, stats};
 
 use common::{fewer, in_kernel, turns};
@@ -501,6 +502,43 @@ fn a_large_datagram_needs_a_large_buffer() {
         one.send("next").await?;
         assert_eq!(other.recv().await?, *b"next");
         Ok(())
+    });
+}
+
+// Each send to a full queue takes a thread of the kernel: there is a limit, and whoever is beyond it goes when there is
+// room, or is cancelled, like the others.
+#[test]
+fn sends_to_a_full_receiver_take_only_so_many_threads() {
+    const SENDS: usize = 600;
+    if cfg!(miri) {
+        return;
+    }
+    let folder = Folder::new();
+    let threads = || fs::read_dir("/proc/self/task").unwrap().count();
+    run(async || {
+        let server = UnixDatagram::bind(folder.path("socket")).await?;
+        let client = UnixDatagram::unbound()?;
+        let to = SocketAddr::from_pathname(folder.path("socket"))?;
+        let before = threads();
+        nursery(async |n| {
+            for _ in 0..SENDS {
+                n.spawn(async { client.send_to("x", &to).await.map(|_| ()).map_err(Error::from) });
+            }
+            in_kernel(SENDS / 2).await?;
+            // They come one by one: until there have been no new ones for a while.
+            let (mut most, mut looks) = (before, 0);
+            while looks < 20 {
+                move_on_after(MOMENT, async |_| sleep_forever().await).await?;
+                let now = threads();
+                (most, looks) = if now > most { (now, 0) } else { (most, looks + 1) };
+            }
+            assert!(most < before + 540, "{} threads", most - before);
+            for _ in 0..SENDS {
+                server.recv().await?;
+            }
+            Ok(())
+        })
+        .await
     });
 }
 

@@ -316,10 +316,15 @@ fn open_ring(size: RingSize) -> io::Result<IoUring> {
 
 /// It has two limits. This is the one on work that ends by itself, as the kernel sees it, which is all
 /// work on files and names; without it they are four for each processor, and the opening of a FIFO takes
-/// one of them. The other one, on what waits for sockets and the like, stays as it is (0).
+/// one of them. The other one is on what may wait for anybody: moves (splice(2)), and what a socket takes without
+/// telling when, as one for datagrams that is full and not connected. Without it they are as many as the user may have
+/// processes. Whoever is one too many waits for one of the others, which can all be cancelled.
 fn limit_workers(ring: &IoUring, most: u32) -> io::Result<()> {
-    ring.submitter().register_iowq_max_workers(&mut [most, 0])
+    ring.submitter().register_iowq_max_workers(&mut [most, WAITING_WORKERS])
 }
+
+/// More than programs have of such waits, and no burden: 512 stacks of 16 KiB.
+const WAITING_WORKERS: u32 = 512;
 
 #[inline]
 fn picked(flags: u32) -> Option<Picked> {

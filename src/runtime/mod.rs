@@ -144,6 +144,9 @@ impl Builder {
     /// When all of them are busy, more such work waits. Mostly that is short, but the opening of a FIFO keeps
     /// its thread until somebody opens the other end: where more of them are waited for than this, nothing
     /// else is opened. Reads and writes that find their data in memory need no thread.
+    ///
+    /// Beside them there are up to 512 threads for what may wait for anybody and cannot be waited for in another
+    /// way: moves (splice(2)), and [datagrams](crate::net::UnixDatagram::send_to) to a socket that is full.
     pub fn kernel_threads(mut self, most: u32) -> Builder {
         self.ring.workers = most.clamp(1, 32_768);
         self

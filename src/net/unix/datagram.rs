@@ -160,6 +160,10 @@ impl UnixDatagram {
 
     /// Sends a datagram to the socket of this address, whole or not at all.
     ///
+    /// Where the receiver's queue is full each send that waits takes one of the kernel's threads, at most 512 in a
+    /// run: further ones, and moves such as those of [`copy`](crate::io::copy()), wait for one of them. Whoever sends
+    /// much to one socket [connects](UnixDatagram::connect) to it, and waits without a thread.
+    ///
     /// Cancel class: total; a dropped send has sent its datagram or not. The buffer comes back, also with
     /// the error. Linux 6.1.
     ///
