@@ -4,13 +4,14 @@ mod common;
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::ops::AsyncFnOnce;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net as std_unix;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::poll;
@@ -19,8 +20,9 @@ use trine::io::Descriptor;
 use trine::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use trine::pipe::{self, PipeReader, PipeWriter};
 use trine::testing::World;
-use trine::{Builder, CancelScope, Error, Result, move_on_after, shield, stats};
+use trine::{Builder, CancelScope, Error, Result, move_on_after, nursery, shield, stats};
 
+use common::random::Random;
 use common::{descriptors, fewer, in_kernel, turns};
 
 const MOMENT: Duration = Duration::from_millis(2);
@@ -177,6 +179,57 @@ fn what_comes_for_a_dropped_receive_is_what_the_next_one_returns() {
             closed(watch).await?;
         }
         Ok(())
+    });
+}
+
+// D7: whatever is dropped, none is lost, none is before one that was sent before it, and none is behind its byte.
+#[trine::test(kernel = "both", runs = 5)]
+fn descriptors_come_in_order_and_not_behind_their_bytes() {
+    const MANY: usize = fewer(300, 30);
+    run(async || {
+        let (one, other) = UnixStream::pair()?;
+        let mut random =
+            Random(World::try_current().map_or(7, |world| world.choose(1 << 20).into()));
+        nursery(async |n| {
+            n.spawn(async {
+                for number in 0..MANY as u32 {
+                    let (reader, writer) = pipe::pipe()?;
+                    writer.write_all(number.to_le_bytes()).await?;
+                    one.send_fds(number.to_le_bytes(), [reader.into_fd().await?]).await?;
+                    if number % 7 == 3 {
+                        turns(1).await;
+                    }
+                }
+                one.shutdown(Shutdown::Write).await
+            });
+            let (mut bytes, mut came) = (Vec::new(), 0);
+            loop {
+                let mut receive = Box::pin(other.recv_fds(Vec::with_capacity(1 + random.below(9))));
+                let received = match random.one_in(3) {
+                    true => Poll::Ready(receive.as_mut().await),
+                    false => poll!(receive.as_mut()),
+                };
+                let Poll::Ready(received) = received else {
+                    turns(random.below(3)).await;
+                    continue; // It is dropped.
+                };
+                let (more, fds) = received?;
+                if more.is_empty() {
+                    break;
+                }
+                for fd in fds {
+                    let number = PipeReader::from_fd(fd)?.read_exact(Vec::with_capacity(4)).await?;
+                    assert_eq!(number, (came as u32).to_le_bytes());
+                    assert!(bytes.len() <= 4 * came, "its byte came before");
+                    came += 1;
+                }
+                bytes.extend(more);
+            }
+            let sent = (0..MANY as u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>();
+            assert!(bytes == sent && came == MANY);
+            Ok(())
+        })
+        .await
     });
 }
 

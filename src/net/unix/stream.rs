@@ -182,7 +182,9 @@ impl UnixStream {
     ///
     /// Cancel class: total. What comes for a dropped one stays with the stream, bytes and descriptors together,
     /// and is what the next `recv_fds` returns; but any other receive takes the bytes and closes the
-    /// descriptors. The buffer comes back with the error. Linux 6.1.
+    /// descriptors. If the next one has less room, all descriptors come with the first of the bytes: nobody knows
+    /// with which they were sent, so they may come before it, and are never behind it. The buffer comes back
+    /// with the error. Linux 6.1.
     ///
     /// # Errors
     /// As [`read`](UnixStream::read). If descriptors were lost because there is no room for more (`EMFILE`),
