@@ -155,6 +155,28 @@ fn a_part_of_a_buffer_is_read_into() {
     });
 }
 
+/// Less than was asked for would look like all of it.
+#[trine::test(kernel = "both")]
+fn a_part_that_a_buffer_does_not_have_is_refused() {
+    const REFUSED: ErrorKind = ErrorKind::InvalidInput;
+    run(async |dir| {
+        let file = file_with(&dir.join("file"), "0123456789").await?;
+        let part = || b"abcdef".to_vec().slice(2..1000);
+        let failed = file.read_exact_at(part(), 0).await.unwrap_err();
+        assert_eq!(failed.buf.into_inner(), b"abcdef");
+        assert_kind(file.read_at(part(), 0).await, REFUSED);
+        assert_kind(file.read_exact_vectored_at((vec![0; 2], part()), 0).await, REFUSED);
+        assert_kind(file.read_vectored_at(vec![part()], 0).await, REFUSED);
+        assert_kind(file.write_at(part(), 0).await, REFUSED);
+        assert_kind(file.write_all_at("abc".slice(..4), 0).await, REFUSED);
+        assert_kind(file.write_all_at("abc".slice(..=usize::MAX).slice(..), 0).await, REFUSED);
+        assert_kind(file.write_all_vectored_at(("xy", part()), 0).await, REFUSED);
+        assert_kind(file.write_vectored_at([part()], 0).await, REFUSED);
+        assert_eq!(content(&file).await?, b"0123456789");
+        Ok(())
+    });
+}
+
 /// D2: the error says how much was read, and has it.
 #[trine::test(kernel = "both")]
 fn a_file_that_ends_too_early_is_an_error_with_what_there_was() {

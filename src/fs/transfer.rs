@@ -96,6 +96,7 @@ impl<'a> Underway<'a> {
         if self.pause.is_none() {
             exec::check_run(run)?;
             ready!(run.cancel_point())?;
+            self.once.storage().check_whole()?;
             self.check(len)?;
         }
         if len == 0 {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::mem;
 
 use crate::error::{Error, Result};
-use crate::op::{BufError, Chunk, IoBuf, IoBufMut};
+use crate::op::{BufError, Chunk, IoBuf, IoBufMut, check_whole};
 
 use super::half::Half;
 use super::{Close, Read, Write, worse};
@@ -181,6 +181,9 @@ impl<W: Write> Write for BufWriter<W> {
 
     async fn write_all<B: IoBuf>(&self, buf: B) -> Result<B, BufError<B>> {
         let bytes = buf.slice(..);
+        if let Err(error) = check_whole(bytes.is_whole()) {
+            return Err(BufError::new(error, 0, bytes.into_inner()));
+        }
         match self.put(|unsent| unsent.extend_from_slice(&bytes)).await {
             Ok(()) => Ok(bytes.into_inner()),
             Err(error) => Err(BufError::new(error, 0, bytes.into_inner())),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::exec;
-use crate::op::{BufError, Chunk, IoBuf, IoBufMut, Storage};
+use crate::op::{BufError, Chunk, IoBuf, IoBufMut, Storage, check_whole};
 use crate::sync::{ParkingLot, Resource, wait_for};
 
 use super::half::Half;
@@ -148,6 +148,7 @@ impl Duplex {
         let bytes = buf.slice(..);
         let mut unsaid = Unsaid { way, done: 0 };
         let writing = async {
+            check_whole(bytes.is_whole())?;
             let _turn = way.write_half.turn(WRITE_HALF)?;
             loop {
                 way.writable(!bytes.is_empty()).await?;

@@ -42,7 +42,8 @@ macro_rules! reads_into {
             /// comes back with the error. Linux 6.1.
             ///
             /// # Errors
-            /// As [`recv`](Self::recv), and `InvalidInput` for a buffer without room.
+            /// As [`recv`](Self::recv), and `InvalidInput` for a buffer without room, or a part that it does
+            /// not have.
             pub fn read<B: crate::op::IoBufMut>(
                 &self,
                 buf: B,
@@ -108,6 +109,7 @@ macro_rules! writes {
             ///
             /// # Errors
             #[doc = concat!($errors, ";")]
+            /// `InvalidInput` for a part that a buffer does not have;
             /// [`Error::Busy`](crate::Error::Busy) if another task writes;
             /// [`Error::Closed`](crate::Error::Closed) after the end was written; `Cancelled`.
             pub fn write<B: crate::op::IoBuf>(

@@ -54,7 +54,8 @@ pub trait Read {
     /// Cancel class: total; the buffer comes back with the error.
     ///
     /// # Errors
-    /// As [`recv`](Read::recv), and `InvalidInput` for a buffer without room.
+    /// As [`recv`](Read::recv), and `InvalidInput` for a buffer without room, or a part that it does
+    /// not have.
     fn read<B: IoBufMut>(&self, buf: B) -> impl Future<Output = Result<B, BufError<B>>>;
 
     /// Reads until `buf` is filled to its capacity; to read exactly `n` bytes pass `buf.slice(..n)`.
@@ -83,8 +84,9 @@ pub trait Write {
     /// something went out the stream is [`Broken`](crate::Error::Broken).
     ///
     /// # Errors
-    /// What the stream fails with, `BrokenPipe` for one; [`Error::Busy`](crate::Error::Busy);
-    /// [`Error::Closed`](crate::Error::Closed) after [`finish`](Write::finish); `Cancelled`.
+    /// What the stream fails with, `BrokenPipe` for one; `InvalidInput` for a part that a buffer does not have;
+    /// [`Error::Busy`](crate::Error::Busy); [`Error::Closed`](crate::Error::Closed) after
+    /// [`finish`](Write::finish); `Cancelled`.
     fn write<B: IoBuf>(&self, buf: B) -> impl Future<Output = Result<(usize, B), BufError<B>>>;
 
     /// Writes all of `buf`.

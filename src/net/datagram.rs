@@ -104,7 +104,8 @@ impl Datagrams {
     ) -> SendMessage<'_, B> {
         let refused = self.run.host().check_to_send(&fds).err();
         let storage = Storage::message_with_descriptors(buf, to, fds, self.run.shelf());
-        SendMessage { refused, ..SendMessage::new(self, storage) }
+        let send = SendMessage::new(self, storage);
+        SendMessage { refused: refused.or(send.refused), ..send }
     }
 
     /// Gives the descriptor away, if no datagram would be lost.
@@ -455,8 +456,9 @@ pub(super) struct SendMessage<'a, B> {
 
 impl<'a, B> SendMessage<'a, B> {
     fn new(socket: &'a Datagrams, storage: Storage) -> SendMessage<'a, B> {
+        let refused = storage.check_whole().err();
         let once = OneShot::new(Some(storage));
-        SendMessage { socket, once, refused: None, buffer: PhantomData }
+        SendMessage { socket, once, refused, buffer: PhantomData }
     }
 }
 

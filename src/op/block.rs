@@ -1,11 +1,12 @@
 //! The storage of one operation: heap held by raw pointer.
 
 use std::any::TypeId;
+use std::io;
 use std::ptr::NonNull;
 
 use crate::ring::{Descriptors, Entry, Envelope, Host, Pieces, Region, SockAddr};
 
-use super::buf::{IoBuf, IoBufMut};
+use super::buf::{IoBuf, IoBufMut, check_whole};
 use super::fd::Ends;
 use super::names::Names;
 use super::shelf::Shelf;
@@ -35,6 +36,8 @@ struct Header {
     envelope: Option<NonNull<Envelope>>,
     /// What tells it where the memory lies if that is in several places, in the value. Then it has no start.
     pieces: Option<NonNull<Pieces>>,
+    /// Some of the memory that was meant is none of the value.
+    short: bool,
 }
 
 #[repr(C)]
@@ -53,7 +56,8 @@ impl Storage {
     /// Bytes to be sent.
     #[inline]
     pub(crate) fn to_send<B: IoBuf>(buf: B, shelf: &Shelf) -> Storage {
-        Storage::new(buf, shelf, |buf| (buf.as_ptr().cast_mut(), buf.len()))
+        let is_whole = buf.is_whole();
+        Storage::new(buf, shelf, |buf| (buf.as_ptr().cast_mut(), buf.len())).with_all(is_whole)
     }
 
     /// Room to be filled.
@@ -104,8 +108,10 @@ impl Storage {
     ) -> Storage {
         let (value_type, start) = (TypeId::of::<S>(), std::ptr::null_mut());
         let free = free::<S>;
-        let (envelope, pieces) = (None, None);
-        let header = Header { value: value_type, free, start, len: 0, filled: 0, envelope, pieces };
+        let (envelope, pieces, short) = (None, None, false);
+        let (len, filled) = (0, 0);
+        let header =
+            Header { value: value_type, free, start, len, filled, envelope, pieces, short };
         let mut block = shelf.take::<Block<S>>();
         // SAFETY: memory for it, which nobody else has.
         unsafe {
@@ -128,6 +134,21 @@ impl Storage {
     fn header_mut(&mut self) -> &mut Header {
         // SAFETY: as above.
         unsafe { self.block.as_mut() }
+    }
+
+    /// Says whether it has all the memory that was meant.
+    #[inline]
+    pub(super) fn with_all(mut self, is_whole: bool) -> Storage {
+        if !is_whole {
+            self.header_mut().short = true;
+        }
+        self
+    }
+
+    /// Refuses what has not.
+    #[inline]
+    pub(crate) fn check_whole(&self) -> io::Result<()> {
+        check_whole(!self.header().short)
     }
 
     /// Bytes of memory.

@@ -1,5 +1,6 @@
 //! Owned buffers: handed to an operation, and handed back with its result.
 
+use std::io;
 use std::ops::{Bound, Deref, RangeBounds};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,10 +36,20 @@ pub unsafe trait IoBuf: 'static {
         None
     }
 
+    /// Whether it has all the bytes that it is to have: a part of a buffer may reach beyond the content.
+    #[doc(hidden)]
+    fn is_whole(&self) -> bool {
+        true
+    }
+
     /// A part of it, as a buffer of its own; [`Slice::into_inner`] gives the whole back.
     ///
+    /// What is written lies within the content, `0..len`. What is read into begins there, or just behind, and lies
+    /// within `0..capacity`. Whoever gets another part for it fails with `InvalidInput`, and nothing is transferred:
+    /// `read_exact(buf.slice(..n))` returns `n` bytes, or an error.
+    ///
     /// # Panics
-    /// If the range does not lie within `0..len` (for a buffer to be written: `0..capacity`).
+    /// If the range ends before it begins.
     fn slice(self, range: impl RangeBounds<usize>) -> Slice<Self>
     where
         Self: Sized,
@@ -64,6 +75,12 @@ pub unsafe trait IoBufMut: IoBuf {
     /// # Safety
     /// `len` is at most `capacity`, and the first `len` bytes are initialised.
     unsafe fn set_len(&mut self, len: usize);
+
+    /// Whether it has all the room that it is to have: a part of a buffer may reach beyond the capacity.
+    #[doc(hidden)]
+    fn has_room(&self) -> bool {
+        true
+    }
 }
 
 // SAFETY: the bytes are on the heap and owned by the vector alone.
@@ -150,11 +167,12 @@ impl<B: IoBuf> Slice<B> {
     fn new(buf: B, range: impl RangeBounds<usize>) -> Slice<B> {
         let begin = match range.start_bound() {
             Bound::Included(&begin) => begin,
-            Bound::Excluded(&before) => before + 1,
+            Bound::Excluded(&before) => before.saturating_add(1),
             Bound::Unbounded => 0,
         };
         let end = match range.end_bound() {
-            Bound::Included(&last) => last + 1,
+            // No buffer reaches as far as this saturates.
+            Bound::Included(&last) => last.saturating_add(1),
             Bound::Excluded(&end) => end,
             Bound::Unbounded => buf.len().max(begin),
         };
@@ -192,6 +210,10 @@ unsafe impl<B: IoBuf> IoBuf for Slice<B> {
     fn place(&self) -> Option<Place<'_>> {
         self.buf.place()
     }
+
+    fn is_whole(&self) -> bool {
+        self.end <= self.buf.len() && self.buf.is_whole()
+    }
 }
 
 // SAFETY: within the capacity of the whole. `set_len` makes the bytes before the part count as
@@ -202,12 +224,14 @@ unsafe impl<B: IoBufMut> IoBufMut for Slice<B> {
         self.buf.as_mut_ptr().wrapping_add(begin)
     }
 
+    /// None if it reaches beyond the whole: less than was asked for would look like all of it. Nor if there is a gap
+    /// between the content and the part, which would be uninitialised bytes inside of the content.
     fn capacity(&self) -> usize {
-        // A gap between the content and the part would be uninitialised bytes inside the content.
-        if self.begin > self.buf.len() {
-            return 0;
-        }
-        self.limit.min(self.buf.capacity()).saturating_sub(self.begin)
+        if self.has_room() { self.limit - self.begin } else { 0 }
+    }
+
+    fn has_room(&self) -> bool {
+        self.begin <= self.buf.len() && self.limit <= self.buf.capacity() && self.buf.has_room()
     }
 
     unsafe fn set_len(&mut self, len: usize) {
@@ -226,6 +250,17 @@ impl<B: IoBuf> Deref for Slice<B> {
     fn deref(&self) -> &[u8] {
         // SAFETY: an `IoBuf` has `len` initialised bytes at `as_ptr`, unchanged while borrowed.
         unsafe { std::slice::from_raw_parts(IoBuf::as_ptr(self), IoBuf::len(self)) }
+    }
+}
+
+/// Refuses a part that reaches beyond the buffer: less than was meant would look like all of it.
+pub(crate) fn check_whole(is_whole: bool) -> io::Result<()> {
+    match is_whole {
+        true => Ok(()),
+        false => {
+            let text = "a part of a buffer reaches beyond what is there";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        }
     }
 }
 
@@ -285,6 +320,24 @@ mod tests {
     fn a_slice_that_leaves_a_gap_has_no_room() {
         let part = Vec::<u8>::with_capacity(8).slice(2..6);
         assert_eq!((IoBufMut::capacity(&part), IoBuf::len(&part)), (0, 0));
+    }
+
+    #[test]
+    fn a_slice_beyond_the_whole_has_no_room_and_not_all_its_bytes() {
+        let mut vec = Vec::with_capacity(8);
+        vec.extend_from_slice(b"abcd");
+        let room = vec.capacity();
+        for (part, has_room, is_whole) in [
+            (vec.clone().slice(1..4), true, true),
+            (vec.clone().slice(..1000), false, false),
+            (vec.clone().slice(5..), false, false),
+            (vec.clone().slice(..=usize::MAX), false, false),
+            (vec.slice(..room), true, false),
+        ] {
+            assert_eq!(IoBufMut::capacity(&part) > 0, has_room, "{part:?}");
+            assert_eq!(part.is_whole(), is_whole, "{part:?}");
+        }
+        assert!(!"text".slice(..5).slice(..).is_whole());
     }
 
     #[test]

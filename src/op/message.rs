@@ -67,8 +67,7 @@ impl Message {
 impl Storage {
     /// A message to be sent to this address.
     pub(crate) fn message_to_send<B: IoBuf>(buf: B, to: SockAddr, shelf: &Shelf) -> Storage {
-        let envelope = Envelope::to(Some(to));
-        Storage::enveloped(envelope, buf, shelf, |buf| (buf.as_ptr().cast_mut(), buf.len()))
+        Storage::enveloped_to_send(Envelope::to(Some(to)), buf, shelf)
     }
 
     /// The same with descriptors, which stay open until the kernel has let go.
@@ -78,8 +77,13 @@ impl Storage {
         descriptors: Vec<Descriptor>,
         shelf: &Shelf,
     ) -> Storage {
-        let envelope = Envelope::to(to).with_descriptors(descriptors);
-        Storage::enveloped(envelope, buf, shelf, |buf| (buf.as_ptr().cast_mut(), buf.len()))
+        Storage::enveloped_to_send(Envelope::to(to).with_descriptors(descriptors), buf, shelf)
+    }
+
+    fn enveloped_to_send<B: IoBuf>(envelope: Envelope, buf: B, shelf: &Shelf) -> Storage {
+        let is_whole = buf.is_whole();
+        let memory = |buf: &mut B| (buf.as_ptr().cast_mut(), buf.len());
+        Storage::enveloped(envelope, buf, shelf, memory).with_all(is_whole)
     }
 
     /// Room for a message.

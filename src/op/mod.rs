@@ -40,6 +40,7 @@ mod table;
 
 pub use aligned::AlignedBuf;
 pub(crate) use block::Storage;
+pub(crate) use buf::check_whole;
 pub use buf::{BufError, IoBuf, IoBufMut, Slice};
 pub(crate) use carry::{Carry, lend};
 pub(crate) use fd::{Ends, Fd, Home, Sole, Through};

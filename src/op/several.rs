@@ -30,6 +30,12 @@ use super::shelf::Shelf;
 pub unsafe trait IoBufs: 'static {
     /// Says of each buffer, in order, where its bytes are and how many.
     fn each(&self, name: &mut dyn FnMut(*const u8, usize));
+
+    /// Whether each has all the bytes that it is to have.
+    #[doc(hidden)]
+    fn are_whole(&self) -> bool {
+        true
+    }
 }
 
 /// Buffers that are read into one behind the other, in one operation: a `Vec` or an array of them, or a tuple
@@ -45,6 +51,12 @@ pub unsafe trait IoBufsMut: IoBufs {
     /// # Safety
     /// So many bytes of the rooms, in their order, are initialised.
     unsafe fn fill(&mut self, len: usize);
+
+    /// Whether each has all the room that it is to have.
+    #[doc(hidden)]
+    fn have_room(&self) -> bool {
+        true
+    }
 }
 
 /// Makes the first bytes of a buffer its content, as far as `left` reaches, and takes them off.
@@ -65,6 +77,10 @@ macro_rules! alike {
             fn each(&self, name: &mut dyn FnMut(*const u8, usize)) {
                 self.iter().for_each(|buf| name(buf.as_ptr(), buf.len()));
             }
+
+            fn are_whole(&self) -> bool {
+                self.iter().all(IoBuf::is_whole)
+            }
         }
 
         // SAFETY: as above.
@@ -76,6 +92,10 @@ macro_rules! alike {
             unsafe fn fill(&mut self, mut len: usize) {
                 // SAFETY: the caller promises it.
                 self.iter_mut().for_each(|buf| unsafe { fill_one(buf, &mut len) });
+            }
+
+            fn have_room(&self) -> bool {
+                self.iter().all(IoBufMut::has_room)
             }
         }
     )*};
@@ -90,6 +110,10 @@ macro_rules! different {
             fn each(&self, name: &mut dyn FnMut(*const u8, usize)) {
                 $(name(self.$at.as_ptr(), self.$at.len());)*
             }
+
+            fn are_whole(&self) -> bool {
+                true $(&& self.$at.is_whole())*
+            }
         }
 
         // SAFETY: as above.
@@ -101,6 +125,10 @@ macro_rules! different {
             unsafe fn fill(&mut self, mut len: usize) {
                 // SAFETY: the caller promises it.
                 $(unsafe { fill_one(&mut self.$at, &mut len) };)*
+            }
+
+            fn have_room(&self) -> bool {
+                true $(&& self.$at.has_room())*
             }
         }
     };
@@ -119,16 +147,20 @@ struct Several<L> {
 impl Storage {
     /// Bytes to be sent, which lie in several buffers.
     pub(crate) fn several_to_send<L: IoBufs>(bufs: L, shelf: &Shelf) -> Storage {
-        Storage::several(bufs, shelf, |bufs, pieces| {
+        let are_whole = bufs.are_whole();
+        let storage = Storage::several(bufs, shelf, |bufs, pieces| {
             bufs.each(&mut |address, len| pieces.push(address.cast_mut(), len));
-        })
+        });
+        storage.with_all(are_whole)
     }
 
     /// Room to be filled, in several buffers.
     pub(crate) fn several_to_fill<L: IoBufsMut>(bufs: L, shelf: &Shelf) -> Storage {
-        Storage::several(bufs, shelf, |bufs, pieces| {
+        let have_room = bufs.have_room();
+        let storage = Storage::several(bufs, shelf, |bufs, pieces| {
             bufs.each_room(&mut |address, len| pieces.push(address, len));
-        })
+        });
+        storage.with_all(have_room)
     }
 
     fn several<L: 'static>(
