@@ -18,9 +18,9 @@ impl File {
     /// and so it is where the file system or the descriptor cannot do it.
     ///
     /// Cancel class: partial: [`done`](BufError::done) says how many bytes were written, and
-    /// [`buf`](BufError::buf) has those that were read and not written, so that no byte is lost. Dropping it is
-    /// dropping a read of the stream or a write of the file: after the latter what was to be written is gone.
-    /// Linux 6.1.
+    /// [`buf`](BufError::buf) has those that were read and not written, so that no byte is lost. Dropped while it
+    /// waits for the stream, it loses nothing; dropped while it writes, it loses what it has read: that is gone from
+    /// the stream, and may be in the file or not. So under a time limit cancel it, and do not drop it. Linux 6.1.
     ///
     /// # Errors
     /// What the operating system says of either; those of [`Read::read`]; `Cancelled`.

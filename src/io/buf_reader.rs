@@ -352,6 +352,10 @@ impl<R: Write> Write for BufReader<R> {
     fn finish(&self) -> impl Future<Output = Result> {
         self.inner.finish()
     }
+
+    fn lose(&self) {
+        self.inner.lose();
+    }
 }
 
 impl<R: Close> Close for BufReader<R> {

@@ -48,7 +48,7 @@ pub struct BufWriter<W> {
 #[derive(Default)]
 struct Unsent {
     bytes: Vec<u8>,
-    /// A send was dropped with the bytes.
+    /// A send was dropped with the bytes, or whoever had some that were to be written.
     broken: bool,
 }
 
@@ -199,6 +199,10 @@ impl<W: Write> Write for BufWriter<W> {
         let _turn = self.unsent.begin(WRITER).await?;
         self.send().await?;
         self.inner.finish().await
+    }
+
+    fn lose(&self) {
+        self.unsent.with(|unsent| unsent.broken = true);
     }
 }
 

@@ -1,6 +1,7 @@
 //! From one stream into another.
 
 use std::cell::Cell;
+use std::mem;
 
 use crate::error::{Error, Result};
 use crate::nursery::nursery;
@@ -18,9 +19,9 @@ use super::{Came, Passage, Read, Write, is_refusal};
 /// at a time. (Of a file as standard input a part that somebody changes meanwhile may go out changed.)
 ///
 /// Cancel class: partial: [`done`](BufError::done) says how many bytes were written, and
-/// [`buf`](BufError::buf) has those that were read and not written, so that no byte is lost. Dropping it is
-/// dropping a read or a write: after the latter `to` is [`Broken`](crate::Error::Broken) if something went out.
-/// Linux 6.1.
+/// [`buf`](BufError::buf) has those that were read and not written, so that no byte is lost. Dropped while it has
+/// such bytes, it loses them, and `to` is [`Broken`](crate::Error::Broken) ([`Write::lose`]); dropped while it waits
+/// for `from`, it loses nothing. So under a time limit cancel it, and do not drop it. Linux 6.1.
 ///
 /// # Errors
 /// Those of either stream; `Cancelled`.
@@ -78,19 +79,23 @@ async fn move_on(
                 Ok(None) => {}
                 Err(error) => return Err(nothing_left(error, *done)),
             },
-            Came::Moved => match direct.splice(passage).await {
-                Ok(len) => *done += len,
-                Err(failed) => {
-                    *done += failed.done;
-                    let rest = passage.drain().map_err(|error| nothing_left(error, *done))?;
-                    let rest = Chunk::from_vec(rest);
-                    if !is_refusal(&failed.error) {
-                        return Err(BufError::new(failed.error, *done, Some(rest)));
-                    }
-                    write(to, rest, done).await?;
-                    return Ok(false);
+            Came::Moved => {
+                let in_hand = InHand { to };
+                let moved = direct.splice(passage).await;
+                *done += moved.as_ref().map_or_else(|failed| failed.done, |&len| len);
+                let Err(failed) = moved else {
+                    in_hand.settle();
+                    continue;
+                };
+                let rest = passage.drain().map_err(|error| nothing_left(error, *done))?;
+                in_hand.settle();
+                let rest = Chunk::from_vec(rest);
+                if !is_refusal(&failed.error) {
+                    return Err(BufError::new(failed.error, *done, Some(rest)));
                 }
-            },
+                write(to, rest, done).await?;
+                return Ok(false);
+            }
             Came::TooLittle => return Ok(true),
             Came::Refused => return Ok(false),
         }
@@ -102,8 +107,10 @@ async fn write(
     chunk: Chunk,
     done: &mut usize,
 ) -> Result<(), BufError<Option<Chunk>>> {
-    let len = chunk.len();
-    match to.write_all(chunk).await {
+    let (len, in_hand) = (chunk.len(), InHand { to });
+    let written = to.write_all(chunk).await;
+    in_hand.settle();
+    match written {
         Ok(_) => {
             *done += len;
             Ok(())
@@ -116,6 +123,24 @@ async fn write(
     }
 }
 
+/// Bytes were read, and it is not known yet whether they are written. Whoever is dropped with them loses them.
+struct InHand<'a, W: Write> {
+    to: &'a W,
+}
+
+impl<W: Write> InHand<'_, W> {
+    /// They are written, or given back.
+    fn settle(self) {
+        mem::forget(self);
+    }
+}
+
+impl<W: Write> Drop for InHand<'_, W> {
+    fn drop(&mut self) {
+        self.to.lose();
+    }
+}
+
 fn nothing_left(error: Error, done: usize) -> BufError<Option<Chunk>> {
     BufError::new(error, done, None)
 }
@@ -124,8 +149,9 @@ fn nothing_left(error: Error, done: usize) -> BufError<Option<Chunk>> {
 /// `b`, and back. Where one stream ends, the other one is [finished](Write::finish), and the other direction goes
 /// on; when both have ended this returns.
 ///
-/// Cancel class: partial: [`buf`](BufError::buf) has the two numbers. What was read and not written is lost:
-/// afterwards the streams are good for closing.
+/// Cancel class: partial: [`buf`](BufError::buf) has the two numbers. What was read and not written is lost, also
+/// when it is dropped: where that was something the stream is [`Broken`](crate::Error::Broken) then
+/// ([`Write::lose`]), and good for closing.
 ///
 /// # Errors
 /// The first one that either direction meets, which ends the other one; `Cancelled`.
@@ -171,6 +197,9 @@ pub async fn copy_bidirectional(
 async fn pass_on(from: &impl Read, to: &impl Write, count: &Cell<u64>) -> Result {
     let copied = copy(from, to).await;
     count.set(copied.as_ref().map_or_else(|failed| failed.done as u64, |&count| count));
+    if let Err(BufError { buf: Some(_), .. }) = &copied {
+        to.lose();
+    }
     copied?;
     to.finish().await
 }

@@ -65,7 +65,7 @@ struct Way {
     ended: Cell<bool>,
     /// Nobody will read.
     deaf: Cell<bool>,
-    /// Something of a dropped write is here, and its writer never heard how much (rule D7).
+    /// Something of a dropped write is here, and its writer never heard how much (rule D7); or bytes are missing.
     broken: Cell<bool>,
     read_half: Half<()>,
     write_half: Half<()>,
@@ -300,6 +300,10 @@ impl Write for Duplex {
         until(&way.writer, || true).await?;
         way.end();
         Ok(())
+    }
+
+    fn lose(&self) {
+        self.outgoing.broken.set(true);
     }
 }
 

@@ -104,6 +104,11 @@ impl Halves {
         self.sending.with(|half| half.set_zero_copy(least));
     }
 
+    /// What was to be written is lost.
+    pub(crate) fn lose(&self) {
+        self.sending.with(Sending::lose);
+    }
+
     /// Shuts halves of a socket.
     pub(crate) async fn shutdown(&self, how: Shutdown) -> Result {
         exec::check_run(&self.run)?;

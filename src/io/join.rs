@@ -82,6 +82,10 @@ impl<R, W: Write> Write for Joined<R, W> {
         self.write.finish()
     }
 
+    fn lose(&self) {
+        self.write.lose();
+    }
+
     fn direct(&self) -> Option<Direct<'_>> {
         self.write.direct()
     }

@@ -176,6 +176,10 @@ macro_rules! writes {
                 $finish
             }
 
+            fn lose(&self) {
+                self.halves.lose();
+            }
+
             fn direct(&self) -> Option<crate::io::Direct<'_>> {
                 Some(crate::io::Direct::new(&self.halves))
             }

@@ -21,7 +21,8 @@ pub(super) struct Sending {
     /// A write or a shutdown whose future was dropped. The next one waits for its end, which keeps the
     /// order.
     orphan: Option<Orphan>,
-    /// Something of a dropped write went out, and its writer never heard how much (rule D7).
+    /// Something of a dropped write went out, and its writer never heard how much (rule D7); or nothing, and nobody
+    /// has the bytes any more.
     broken: bool,
     /// It was shut down.
     shut: bool,
@@ -50,6 +51,11 @@ impl Sending {
     /// Whether it is known how much went out.
     pub(super) fn check_whole(&self) -> Result {
         if self.broken { Err(Error::Broken(WRITE_HALF)) } else { Ok(()) }
+    }
+
+    /// There is a gap in what is written.
+    pub(super) fn lose(&mut self) {
+        self.broken = true;
     }
 
     pub(super) fn set_zero_copy(&mut self, least: Option<usize>) {

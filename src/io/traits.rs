@@ -117,6 +117,12 @@ pub trait Write {
     /// What the stream fails with; [`Error::Busy`](crate::Error::Busy); `Cancelled`.
     fn finish(&self) -> impl Future<Output = Result>;
 
+    /// Bytes that were to be written here are lost: somebody had read them, and was dropped. Streams of trine are
+    /// [`Broken`](crate::Error::Broken) from then on, so that nobody takes what comes behind a gap for all of it; but
+    /// [`stdout`](super::stdout) and [`stderr`](super::stderr) have other writers, and go on. One that writes to
+    /// another stream tells that one. Unless it is written, nothing is done.
+    fn lose(&self) {}
+
     /// Where the kernel can write by itself, if what is written here goes out as it is and at once. A stream that
     /// keeps bytes or changes them has no such place.
     fn direct(&self) -> Option<Direct<'_>> {
@@ -178,6 +184,10 @@ macro_rules! forward {
 
             fn finish(&self) -> impl Future<Output = Result> {
                 S::finish(self)
+            }
+
+            fn lose(&self) {
+                S::lose(self);
             }
 
             fn direct(&self) -> Option<Direct<'_>> {

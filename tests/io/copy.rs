@@ -1,12 +1,14 @@
 //! From one stream into another, and two ways as one.
 
 use std::io::ErrorKind;
+use std::pin::pin;
 
+use futures::poll;
 use trine::io::{self, BufReader, BufWriter, Close, Duplex, Joined, Read, Write, duplex};
 use trine::testing::{check_half_closeable_stream, wait_all_tasks_blocked};
 use trine::{BufError, CancelScope, Error, Result, nursery, pipe};
 
-use super::common::{fewer, pair};
+use super::common::{fewer, pair, turns};
 use super::once;
 
 #[trine::test(kernel = "both", runs = 10, faults = "lossless")]
@@ -69,6 +71,80 @@ async fn a_cancelled_copy_loses_no_byte() -> Result {
     feeder.write_all("kl").await?;
     feeder.close().await?;
     assert_eq!(io::copy(&from, &to).await?, 2);
+    Ok(())
+}
+
+/// Writes until nothing more goes out.
+async fn fill(to: &impl Write) -> Result {
+    let scope = CancelScope::new();
+    nursery(async |n| {
+        n.spawn(async {
+            let filling = scope.run(async |_| {
+                let failed = to.write_all(vec![0; 4 << 20]).await.expect_err("nobody takes it all");
+                assert!(failed.error.is_cancelled() && failed.done > 0);
+                Ok(())
+            });
+            filling.await.map(drop)
+        });
+        wait_all_tasks_blocked().await?;
+        scope.cancel();
+        Ok(())
+    })
+    .await
+}
+
+/// Drops a copy to a full stream when it has read something: the stream says that it is missing.
+async fn drop_with_bytes(to: &impl Write) -> Result {
+    let (from, feeder) = duplex(99);
+    feeder.write_all("first ").await?;
+    {
+        let mut copying = pin!(io::copy(&from, to));
+        for _ in 0..4 {
+            assert!(poll!(copying.as_mut()).is_pending());
+            turns(1).await;
+        }
+    }
+    feeder.write_all("second").await?;
+    let failed = io::copy(&from, to).await.expect_err("there is a gap before it");
+    assert!(matches!(failed.error, Error::Broken(_)), "{}", failed.error);
+    assert_eq!((failed.done, &failed.buf.expect("it was read")[..]), (0, &b"second"[..]));
+    Ok(())
+}
+
+// D7: it has lost what it had read, and nobody takes what comes behind the gap for all of it.
+#[trine::test(kernel = "both", runs = 3)]
+async fn a_dropped_copy_leaves_no_gap_without_a_word() -> Result {
+    let (to, _taker) = duplex(1);
+    fill(&to).await?;
+    drop_with_bytes(&to).await?;
+    let (_taker, to) = pipe::pipe()?;
+    fill(&to).await?;
+    drop_with_bytes(&to).await?;
+    let (_taker, to) = pipe::pipe()?;
+    fill(&to).await?;
+    let to = BufWriter::with_capacity(1, &to);
+    to.write("x").await?;
+    drop_with_bytes(&BufReader::new(io::join((), to))).await
+}
+
+// What comes back of a cancelled one nobody gets.
+#[trine::test(kernel = "both", runs = 3)]
+async fn a_cancelled_passing_on_leaves_no_gap_without_a_word() -> Result {
+    let ((a, far), (b, _slow)) = (duplex(99), duplex(4));
+    far.write_all("abcdefghij").await?;
+    let scope = CancelScope::new();
+    nursery(async |n| {
+        n.spawn(async {
+            let passing = scope.run(async |_| Ok(io::copy_bidirectional(&a, &b).await?));
+            passing.await.map(drop)
+        });
+        wait_all_tasks_blocked().await?;
+        scope.cancel();
+        Ok(())
+    })
+    .await?;
+    assert!(matches!(b.write("x").await.unwrap_err().error, Error::Broken(_)));
+    assert_eq!(a.write("x").await?.0, 1, "nothing is missing there");
     Ok(())
 }
 
