@@ -103,7 +103,7 @@ impl<T> Slots<T> {
     }
 
     /// Drops a value where it is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn discard(&mut self, key: Key<T>) {
         if let Some((content, next)) = self.vacate(key) {
             *content = Content::Free { next };

@@ -295,6 +295,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The same for a write, which must not hold the half after its end.
+    #[inline]
     fn enter_to_write(&mut self) -> Result {
         assert!(self.once.has_storage(), "a write is not polled after its end");
         self.once.storage().check_whole()?;

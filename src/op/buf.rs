@@ -254,14 +254,15 @@ impl<B: IoBuf> Deref for Slice<B> {
 }
 
 /// Refuses a part that reaches beyond the buffer: less than was meant would look like all of it.
+#[inline]
 pub(crate) fn check_whole(is_whole: bool) -> io::Result<()> {
-    match is_whole {
-        true => Ok(()),
-        false => {
-            let text = "a part of a buffer reaches beyond what is there";
-            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
-        }
-    }
+    if is_whole { Ok(()) } else { Err(beyond()) }
+}
+
+#[cold]
+fn beyond() -> io::Error {
+    let text = "a part of a buffer reaches beyond what is there";
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 /// An operation on a buffer did not succeed; the buffer comes back with the error.
