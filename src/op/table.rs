@@ -60,12 +60,21 @@ pub(crate) struct Slot {
     /// Those after it. Only multishots ever have any, so they lie elsewhere.
     #[expect(clippy::box_collection, reason = "a slot is made anew for each operation")]
     later: Option<Box<VecDeque<Answer>>>,
-    /// It has said what it did, and only keeps its memory: the kernel finds nothing to cancel.
-    answered: bool,
+    progress: Progress,
     /// Who waits, in the words of whoever submitted it.
     waiter: u64,
     /// In ticks of the coarse clock.
     since: u32,
+}
+
+/// How far an operation has come that has not ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Progress {
+    Begun,
+    /// It has said that it did nothing, and only keeps its memory: the kernel finds nothing to cancel.
+    DidNothing,
+    /// The same of one that has sent something, so that the peer decides how long the memory is kept.
+    Sent,
 }
 
 /// A completion that waits to be taken or disposed of: until then nobody owns the descriptor or the
@@ -184,7 +193,7 @@ impl Table {
                 storage,
                 answer: None,
                 later: None,
-                answered: false,
+                progress: Progress::Begun,
                 waiter,
                 since: ticks(now),
             }
@@ -277,10 +286,7 @@ impl Table {
                 slot.deliver(answer);
                 if event == Event::More {
                     if slot.request.answers_early() {
-                        slot.answered = true;
-                        if slot.is_asked_to_cancel() {
-                            slot.break_off(&self.host);
-                        }
+                        slot.answers(answer.result, &self.host);
                         return Action::Nothing;
                     }
                     if slot.is_to_be_paused() {
@@ -292,8 +298,7 @@ impl Table {
             step => {
                 slot.dispose(answer, &self.pools, &self.host);
                 if step == Step::Dispose && slot.request.answers_early() {
-                    slot.answered = true;
-                    slot.break_off(&self.host);
+                    slot.answers(answer.result, &self.host);
                 }
                 if step == Step::DisposeAndFree { self.free(key) } else { Action::Nothing }
             }
@@ -313,7 +318,7 @@ impl Table {
         let Some(slot) = self.slots.get(key) else { return Action::Nothing };
         if answer == -libc::EALREADY || !slot.kind.polled {
             self.stubborn.push(key, now);
-        } else if !slot.answered {
+        } else if !slot.progress.has_told() {
             self.ask_again(key);
         }
         Action::Nothing
@@ -377,7 +382,7 @@ impl Table {
         let Some(slot) = self.slots.get_mut(key) else { return Action::Nothing };
         match slot.state.step(event) {
             Step::QueueCancel => {
-                if slot.answered {
+                if slot.progress == Progress::Sent {
                     slot.break_off(&self.host);
                 }
                 self.cancels.push(key);
@@ -550,6 +555,14 @@ impl Slot {
         Duration::from_nanos(u64::from(ticks(now).wrapping_sub(self.since)) << TICK)
     }
 
+    /// It has said what it did, before the kernel lets go of its memory.
+    fn answers(&mut self, result: i32, host: &Host) {
+        self.progress = if result > 0 { Progress::Sent } else { Progress::DidNothing };
+        if result > 0 && self.is_asked_to_cancel() {
+            self.break_off(host);
+        }
+    }
+
     /// Ends the connection whose peer does not take what was sent, since the kernel keeps the memory
     /// until it does. There is nothing to do about a failure: then it has ended already.
     #[cold]
@@ -614,7 +627,7 @@ impl Slot {
         match &mut self.answer {
             None => self.answer = Some(answer),
             // The last word only says that the memory is free: what was done was told before.
-            Some(told) if self.answered => told.more = answer.more,
+            Some(told) if self.progress.has_told() => told.more = answer.more,
             Some(_) => self.later.get_or_insert_default().push_back(answer),
         }
     }
@@ -648,6 +661,13 @@ impl Slot {
         let Kind { unread, unread_bytes, .. } = *self.kind;
         let is_too_much = self.unread() >= unread || self.unread_bytes() >= unread_bytes;
         is_too_much && self.state.step(Event::Cancel) == Step::QueueCancel
+    }
+}
+
+impl Progress {
+    /// Whether it has said what it did.
+    fn has_told(self) -> bool {
+        matches!(self, Progress::DidNothing | Progress::Sent)
     }
 }
 

@@ -138,6 +138,82 @@ fn a_dropped_one_ends_the_connection() {
     });
 }
 
+/// A connection whose send buffer is full, its peer, and how much was written.
+async fn full() -> Result<(TcpStream, Peer, usize)> {
+    let (one, peer) = Peer::pair().await?;
+    let mut written = 0;
+    loop {
+        let write = async |_: &_| {
+            let written = one.write_all(pattern(written, too_much())).await;
+            Ok(written.map_or_else(|failed| failed.done, |buf| buf.len()))
+        };
+        match CancelScope::new().timeout(MOMENT).run(write).await?.expect("it has a value") {
+            0 => return Ok((one, peer, written)),
+            count => written += count,
+        }
+    }
+}
+
+/// What was written before is still on its way, and the connection goes on.
+async fn assert_whole(one: TcpStream, peer: Peer, written: usize) -> Result {
+    one.set_zero_copy(None)?;
+    nursery(async |n| {
+        n.spawn(async {
+            one.write_all(pattern(written, 10)).await?;
+            one.close().await
+        });
+        let heard = peer.read_to_end().await?;
+        assert_eq!(heard.len(), written + 10);
+        assert_pattern(0, &heard);
+        Ok(())
+    })
+    .await
+}
+
+// D1, the doc of `set_zero_copy`: the connection is reset as soon as anything went out, and not before.
+#[trine::test(kernel = "both", runs = 5)]
+fn a_cancelled_one_of_which_nothing_went_out_resets_nothing() {
+    run(async || {
+        loop {
+            let (one, peer, written) = full().await?;
+            one.set_zero_copy(Some(1))?;
+            let write = async |_: &_| Ok(one.write_all(pattern(written, PIECE)).await.unwrap_err());
+            let failed = CancelScope::new().timeout(MOMENT).run(write).await?.expect("an error");
+            assert!(failed.error.is_cancelled(), "{}", failed.error);
+            assert_eq!(failed.buf.len(), PIECE, "the buffer comes back");
+            // The kernel may have found room for some of it after all.
+            if failed.done == 0 {
+                return assert_whole(one, peer, written).await;
+            }
+        }
+    });
+}
+
+// The same when it is dropped: D7.
+#[trine::test(kernel = "both", runs = 5)]
+fn a_dropped_one_of_which_nothing_went_out_resets_nothing() {
+    run(async || {
+        // The kernel may have found room for some of it after all; but not always.
+        for _attempt in 0..10 {
+            let (one, peer, written) = full().await?;
+            one.set_zero_copy(Some(1))?;
+            let before = stats().in_kernel;
+            let ended = nursery(async |_| {
+                let mut write = pin!(one.write_all(pattern(written, PIECE)));
+                assert!(poll!(write.as_mut()).is_pending());
+                turns(3).await;
+                Ok(poll!(write.as_mut()).is_ready())
+            })
+            .await?;
+            assert_eq!(stats().in_kernel, before);
+            if !ended && one.peer_addr().is_ok() {
+                return assert_whole(one, peer, written).await;
+            }
+        }
+        panic!("it was reset each time");
+    });
+}
+
 // Cancelled before the kernel saw it: D6.
 #[trine::test(kernel = "both")]
 fn one_that_the_kernel_has_not_seen_is_withdrawn() {
