@@ -10,6 +10,7 @@ use std::future::Future;
 use std::io;
 use std::ops::AsyncFnOnce;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -18,6 +19,7 @@ use std::time::Duration;
 use futures::poll;
 use trine::io::{Entry, RawOperation, submit};
 use trine::testing::World;
+use trine::time::Instant;
 use trine::{Builder, CancelScope, Error, Result, move_on_after, nursery, stats};
 
 use common::{in_kernel, pair, turns};
@@ -25,6 +27,7 @@ use common::{in_kernel, pair, turns};
 const NOP: u8 = 0;
 const TIMEOUT: u8 = 11;
 const OPENAT: u8 = 18;
+const READ: u8 = 22;
 const SEND_ZC: u8 = 47;
 
 #[track_caller]
@@ -256,6 +259,58 @@ fn a_zero_copy_send_that_the_peer_does_not_take_is_asked_to_cancel_a_few_times_a
         .await?;
         client.close().await?;
         server.close().await
+    });
+}
+
+/// It lies as `O_DIRECT` wants it.
+#[repr(align(4096))]
+#[derive(Clone)]
+struct Page {
+    _bytes: [u8; 4096],
+}
+
+/// Reads from a file, past its cache: in a disk's hands it cannot be stopped.
+fn read_direct(file: fs::File, pages: usize) -> RawOperation<(Box<[Page]>, fs::File)> {
+    let memory = vec![Page { _bytes: [0; 4096] }; pages].into_boxed_slice();
+    let entry = |(memory, file): &mut (Box<[Page]>, fs::File)| Entry {
+        opcode: READ,
+        fd: file.as_raw_fd(),
+        addr: memory.as_mut_ptr() as u64,
+        len: (pages * size_of::<Page>()) as u32,
+        ..Entry::default()
+    };
+    // SAFETY: the memory is kept on the heap, and the file with it; it completes once.
+    unsafe { RawOperation::new((memory, file), entry) }
+}
+
+/// A cancel that cannot end it is not asked for in every turn. Where a disk is fast this says little.
+#[test]
+fn a_read_in_a_disks_hands_is_asked_to_cancel_now_and_then_and_waited_for() {
+    const PAGES: usize = 8 << 10;
+    let path = std::env::temp_dir().join(format!("trine-raw-direct-{}", std::process::id()));
+    fs::write(&path, vec![7; PAGES * size_of::<Page>()]).unwrap();
+    // What is still to be written would be waited for first, by a thread.
+    fs::File::open(&path).unwrap().sync_all().unwrap();
+    let file = fs::File::options().read(true).custom_flags(libc::O_DIRECT).open(&path);
+    fs::remove_file(&path).unwrap();
+    let Ok(file) = file else { return println!("skipped: no O_DIRECT there") };
+    run(async || {
+        let scope = CancelScope::new();
+        let before = stats();
+        let took = nursery(async |n| {
+            let read = submit(read_direct(file, PAGES));
+            let reading = n.fork(scope.run(async move |_| Ok(read.await.is_ok())));
+            turns(2).await;
+            scope.cancel();
+            let began = Instant::now();
+            reading.await?;
+            Ok(began.elapsed())
+        })
+        .await?;
+        let asked = stats().cancels_sent - before.cancels_sent;
+        let often = 3 + took.as_millis() as u64 / 10;
+        assert!(asked <= often, "asked to cancel {asked} times in {took:?}");
+        Ok(())
     });
 }
 

@@ -34,9 +34,6 @@ pub(crate) struct Kind {
     /// Whether it may be stopped at all.
     pub(crate) cancellable: bool,
     pub(crate) disposer: Disposer,
-    /// Whether the kernel waits for it by polling. Then a cancel that missed it, although it has not
-    /// ended, is sent again; what is in a device's hands would miss it until the very end.
-    pub(crate) polled: bool,
     /// Results of a multishot that may wait to be taken before it is paused.
     pub(crate) unread: usize,
     /// And what these may add up to: bytes, where a result is a number of them.
@@ -44,7 +41,7 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
-    pub(crate) const NOP: Kind = Kind { polled: false, ..Kind::total("nop", Disposer::Forget) };
+    pub(crate) const NOP: Kind = Kind::total("nop", Disposer::Forget);
     pub(crate) const ACCEPT: Kind = Kind::total("accept", Disposer::CloseDescriptor);
     /// Of messages as large as a buffer of the largest kind one may wait while the next one comes.
     pub(crate) const RECV: Kind =
@@ -64,14 +61,11 @@ impl Kind {
     /// A datagram goes out whole, or not at all.
     pub(crate) const SEND_MESSAGE: Kind = Kind::total("sendmsg", Disposer::Forget);
     /// It blocks in a worker of the kernel, where a cancel interrupts it: what was moved is told.
-    pub(crate) const SPLICE: Kind = Kind {
-        class: CancelClass::Partial,
-        polled: false,
-        ..Kind::total("splice", Disposer::Forget)
-    };
+    pub(crate) const SPLICE: Kind =
+        Kind { class: CancelClass::Partial, ..Kind::total("splice", Disposer::Forget) };
     /// The same to a place of a file, where nothing makes it wait.
     pub(crate) const SPLICE_AT: Kind =
-        Kind { class: CancelClass::Partial, ..Kind::of_file("splice", Disposer::Forget) };
+        Kind { class: CancelClass::Partial, ..Kind::total("splice", Disposer::Forget) };
     pub(crate) const CONNECT: Kind = Kind {
         class: CancelClass::Terminal,
         repeatable: false,
@@ -87,16 +81,16 @@ impl Kind {
     pub(crate) const CLOSE: Kind =
         Kind { repeatable: false, cancellable: false, ..Kind::total("close", Disposer::Forget) };
 
-    pub(crate) const OPEN: Kind = Kind::of_file("open", Disposer::CloseDescriptor);
-    pub(crate) const STAT: Kind = Kind::of_file("stat", Disposer::Forget);
+    pub(crate) const OPEN: Kind = Kind::total("open", Disposer::CloseDescriptor);
+    pub(crate) const STAT: Kind = Kind::total("stat", Disposer::Forget);
     /// A read of a file, at a place of it.
-    pub(crate) const READ_AT: Kind = Kind::of_file("read", Disposer::Forget);
+    pub(crate) const READ_AT: Kind = Kind::total("read", Disposer::Forget);
     pub(crate) const WRITE_AT: Kind =
-        Kind { class: CancelClass::Partial, ..Kind::of_file("write", Disposer::Forget) };
-    pub(crate) const SYNC: Kind = Kind::of_file("sync", Disposer::Forget);
-    pub(crate) const ALLOCATE: Kind = Kind::of_file("allocate", Disposer::Forget);
-    pub(crate) const SET_LEN: Kind = Kind::of_file("set the length", Disposer::Forget);
-    pub(crate) const ADVISE: Kind = Kind::of_file("advise", Disposer::Forget);
+        Kind { class: CancelClass::Partial, ..Kind::total("write", Disposer::Forget) };
+    pub(crate) const SYNC: Kind = Kind::total("sync", Disposer::Forget);
+    pub(crate) const ALLOCATE: Kind = Kind::total("allocate", Disposer::Forget);
+    pub(crate) const SET_LEN: Kind = Kind::total("set the length", Disposer::Forget);
+    pub(crate) const ADVISE: Kind = Kind::total("advise", Disposer::Forget);
     pub(crate) const RENAME: Kind = Kind::of_name("rename");
     pub(crate) const LINK: Kind = Kind::of_name("link");
     pub(crate) const SYMLINK: Kind = Kind::of_name("symlink");
@@ -105,14 +99,9 @@ impl Kind {
     pub(crate) const TIDY: Kind = Kind { cancellable: false, ..Kind::UNLINK };
     pub(crate) const MAKE_DIR: Kind = Kind::of_name("make a directory");
 
-    /// The kernel does it at once, in a worker, or a device does it: nothing polls.
-    const fn of_file(name: &'static str, disposer: Disposer) -> Kind {
-        Kind { polled: false, ..Kind::total(name, disposer) }
-    }
-
     /// What was done to a name cannot be done to it again.
     const fn of_name(name: &'static str) -> Kind {
-        Kind { repeatable: false, ..Kind::of_file(name, Disposer::Forget) }
+        Kind { repeatable: false, ..Kind::total(name, Disposer::Forget) }
     }
 
     pub(super) const fn total(name: &'static str, disposer: Disposer) -> Kind {
@@ -122,7 +111,6 @@ impl Kind {
             repeatable: true,
             cancellable: true,
             disposer,
-            polled: true,
             unread: 16,
             unread_bytes: usize::MAX,
         }

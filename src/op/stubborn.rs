@@ -10,8 +10,8 @@ use super::table::Slot;
 /// A cancel that finds an operation at work in a thread of the kernel interrupts that thread, and says so.
 /// Mostly this ends the operation soon, or it is one that cannot be stopped and ends by itself. But where
 /// the thread was only about to wait the interruption can be lost, and the wait lasts for ever (seen on Linux 6.1,
-/// with the opening of a FIFO). So after a while it is asked for again, and
-/// so is one that was found nowhere: a thread may just have been taking it up.
+/// with the opening of a FIFO). So after a while it is asked for again, and so is one that was found nowhere
+/// twice: a thread may just have been taking it up, or a device has it.
 pub(super) struct Stubborn {
     /// When each is to be asked again, on the coarse clock; in order, since the patience is always the same.
     queue: VecDeque<(Duration, Key<Slot>)>,

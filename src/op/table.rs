@@ -71,6 +71,8 @@ pub(crate) struct Slot {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Progress {
     Begun,
+    /// A request to cancel it has not found it.
+    Missed,
     /// It has said that it did nothing, and only keeps its memory: the kernel finds nothing to cancel.
     DidNothing,
     /// The same of one that has sent something, so that the peer decides how long the memory is kept.
@@ -306,7 +308,8 @@ impl Table {
     }
 
     /// A cancel request has not ended its operation: it found no such one, or one at work. If that has
-    /// not ended meanwhile, it is asked again: at once, or after a while.
+    /// not ended meanwhile, it is asked again: at once where it may have been missed between two attempts, else
+    /// after a while, since what is in a device's hands is missed until the very end.
     #[cold]
     pub(crate) fn missed(&mut self, cancel: Token, answer: i32, now: Duration) -> Action {
         let Some(key) = key(cancel) else { return Action::Nothing };
@@ -315,11 +318,14 @@ impl Table {
             let (token, result) = (token(key), -libc::ECANCELED);
             return self.complete(Completion { token, result, more: false, buffer: None });
         }
-        let Some(slot) = self.slots.get(key) else { return Action::Nothing };
-        if answer == -libc::EALREADY || !slot.kind.polled {
-            self.stubborn.push(key, now);
-        } else if !slot.progress.has_told() {
-            self.ask_again(key);
+        let Some(slot) = self.slots.get_mut(key) else { return Action::Nothing };
+        match slot.progress {
+            Progress::DidNothing | Progress::Sent => {}
+            Progress::Begun if answer == -libc::ENOENT => {
+                slot.progress = Progress::Missed;
+                self.ask_again(key);
+            }
+            Progress::Begun | Progress::Missed => self.stubborn.push(key, now),
         }
         Action::Nothing
     }

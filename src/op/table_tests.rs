@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
+use std::mem;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
@@ -47,6 +48,8 @@ struct Twin {
     unread: VecDeque<Expected>,
     /// Whether it answers early, and whether it has.
     early: Option<bool>,
+    /// Whether a request to cancel it has not found it.
+    is_missed: bool,
     /// Its number in [`Closed`].
     fd: Option<RawFd>,
     /// One share is the twin's, the other is in the storage.
@@ -277,6 +280,7 @@ impl Pair {
             place: Place::Queued,
             unread: VecDeque::new(),
             early: (kind == 5).then_some(false),
+            is_missed: false,
             fd: has_fd.then_some(number),
             share: has_share.then_some(share),
             content,
@@ -440,14 +444,15 @@ impl Pair {
             return; // The kernel was not asked.
         }
         let is_at_work = self.random.one_in(2);
-        let is_reminded = twin.place != Place::Gone && (is_at_work || !twin.kind.polled);
         let result = -if is_at_work { libc::EALREADY } else { libc::ENOENT };
-        let is_waiting = twin.kind.polled && twin.early != Some(true);
-        if is_reminded {
-            self.reminders.push((self.now + Duration::from_millis(10), op));
-        } else if twin.place == Place::Kernel(Asked::Sent) && is_waiting {
-            twin.place = Place::Kernel(Asked::Queued);
-            self.cancels.push(op);
+        // What has answered only keeps its memory: there is nothing to cancel.
+        if twin.place != Place::Gone && twin.early != Some(true) {
+            if is_at_work || mem::replace(&mut twin.is_missed, true) {
+                self.reminders.push((self.now + Duration::from_millis(10), op));
+            } else if twin.place == Place::Kernel(Asked::Sent) {
+                twin.place = Place::Kernel(Asked::Queued);
+                self.cancels.push(op);
+            }
         }
         let action = self.table.missed(token, result, self.now);
         assert!(self.is_nothing(action));
@@ -456,7 +461,7 @@ impl Pair {
     /// The time of some has come.
     fn remind(&mut self) {
         self.table.remind(self.now);
-        for (at, op) in std::mem::take(&mut self.reminders) {
+        for (at, op) in mem::take(&mut self.reminders) {
             let twin = &mut self.twins[op];
             if at > self.now {
                 self.reminders.push((at, op));
