@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
+use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -24,6 +25,8 @@ pub(super) struct Acceptor {
 struct Accepting {
     /// The accept that the kernel has.
     active: Option<Operation>,
+    /// A multishot was refused: for being one, if a single one is not.
+    refused: bool,
     /// Connections that came when the listener was to be given away. They may linger: whom nobody takes the
     /// run closes.
     stash: VecDeque<Fd>,
@@ -148,7 +151,7 @@ impl AcceptSocket<'_> {
         mut make: impl FnMut(&Rc<Run>, Descriptor) -> std::io::Result<T>,
     ) -> Poll<Result<T>> {
         let Acceptor { run, fd, .. } = self.acceptor;
-        let Accepting { active, stash } = half;
+        let Accepting { active, refused, stash } = half;
         while let Some(socket) = stash.pop_front() {
             // Nobody else has a share in it.
             let Ok(socket) = socket.into_descriptor() else { continue };
@@ -159,7 +162,7 @@ impl AcceptSocket<'_> {
         loop {
             let Some(operation) = active else {
                 ready!(run.cancel_point())?;
-                let multishot = run.capabilities().multishot_accept;
+                let multishot = run.capabilities().multishot_accept && !*refused;
                 let accept = Submission::accept(fd, multishot);
                 *active = Some(Operation::start_repeating(run, cx, accept));
                 return Poll::Pending;
@@ -168,19 +171,21 @@ impl AcceptSocket<'_> {
                 ready!(run.poll_budget(&mut self.pause, cx));
             }
             let Taken { result, value, more } = ready!(operation.poll_descriptor(cx));
-            let is_refusal = operation.is_refusal(result);
+            let was_refused = mem::replace(refused, operation.is_refusal(result));
             if !more {
                 *active = None;
             }
             if let Some(socket) = value {
+                if was_refused {
+                    run.lacks(|capabilities| capabilities.multishot_accept = false);
+                }
                 run.progress();
                 match make(run, socket) {
                     Ok(accepted) => return Poll::Ready(Ok(accepted)),
                     Err(_) => continue,
                 }
             }
-            if is_refusal {
-                run.lacks(|capabilities| capabilities.multishot_accept = false);
+            if *refused {
                 continue;
             }
             match ready!(judge(run, &Kind::ACCEPT, result, &mut self.attempts)) {
