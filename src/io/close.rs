@@ -10,29 +10,34 @@ use crate::op::{Fd, Finished, Sole, Submission};
 
 /// Ends the operations that are left, then closes. It does all this also in a cancelled scope, and
 /// says `Cancelled` afterwards (rule M2), which is not counted (rule F14).
-pub(crate) async fn close(run: &Rc<Run>, fd: Fd, mut left: Vec<Operation>) -> Result {
+pub(crate) async fn close(run: &Rc<Run>, fd: Fd, left: Vec<Operation>) -> Result {
     if exec::check_run(run).is_err() {
         // No run to wait in: dropping closes.
         return Err(Error::RunFinished);
     }
-    for operation in &left {
-        operation.cancel();
-    }
-    poll_fn(|cx| {
-        while let Some(operation) = left.last_mut() {
-            ready!(operation.poll_end(cx));
-            left.pop();
-        }
-        Poll::Ready(())
-    })
-    .await;
+    end(run, left).await?;
     let Ok(sole) = fd.into_sole() else {
         // Another operation shares it: the last share closes it.
         return Ok(());
     };
     let closed = close_sole(run, sole).await;
+    exec::check_running(run)?;
     run.closing_point()?;
     closed
+}
+
+/// Asks operations to end, and waits until they have; not longer than the run goes on (rule P6).
+async fn end(run: &Run, mut left: Vec<Operation>) -> Result {
+    left.iter().for_each(Operation::cancel);
+    poll_fn(|cx| {
+        exec::check_running(run)?;
+        while let Some(operation) = left.last_mut() {
+            ready!(operation.poll_end(cx));
+            left.pop();
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
 }
 
 /// Closes a descriptor in which nobody else has a share. That has happened then, whatever was cancelled

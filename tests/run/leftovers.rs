@@ -48,7 +48,15 @@ fn whatever_was_half_polled_in_a_run_that_has_ended_answers_run_finished() {
             let stream: &TcpStream = Box::leak(Box::new(stream));
             let (other, other_peer) = Peer::pair().await?;
             let other: &TcpStream = Box::leak(Box::new(other));
-            std::mem::forget((peer, other_peer));
+            // Of one a close is under way, of the other one it waits for a receive.
+            let (idle, idle_peer) = Peer::pair().await?;
+            let (receiving, receiving_peer) = Peer::pair().await?;
+            {
+                let mut receive = pin!(receiving.recv());
+                assert!(poll!(receive.as_mut()).is_pending());
+                in_kernel(1).await?;
+            }
+            std::mem::forget((peer, other_peer, idle_peer, receiving_peer));
             let scope: &CancelScope = Box::leak(Box::new(CancelScope::new()));
             Ok(vec![
                 ("nop", boxed(nop())),
@@ -56,6 +64,8 @@ fn whatever_was_half_polled_in_a_run_that_has_ended_answers_run_finished() {
                 ("recv", boxed(stream.recv())),
                 ("read", boxed(async { Ok(other.read(vec![0; 9]).await?) })),
                 ("write_all", boxed(async { Ok(stream.write_all(vec![0; 64 << 20]).await?) })),
+                ("close", boxed(idle.close())),
+                ("a close that waits", boxed(receiving.close())),
                 ("connect", boxed(async { TcpStream::connect_addr(listener.local_addr()?).await })),
                 ("sleep", boxed(sleep(LONG))),
                 ("sleep_until", boxed(sleep_until(Instant::now() + LONG))),
