@@ -463,6 +463,46 @@ fn a_send_waits_for_room_and_nothing_is_lost() {
     });
 }
 
+/// Sends until there is no room, and drops the send that waits for it.
+async fn leave_a_send(socket: &UnixDatagram) {
+    loop {
+        let mut send = pin!(socket.send("again"));
+        let mut sent = poll!(send.as_mut()).is_ready();
+        for _turn in 0..30 {
+            if !sent {
+                turns(1).await;
+                sent = poll!(send.as_mut()).is_ready();
+            }
+        }
+        if !sent {
+            return;
+        }
+    }
+}
+
+// M2: a close waits for what dropped futures have left, then it closes, whatever is cancelled.
+#[trine::test(kernel = "both", runs = 5)]
+fn a_close_with_a_dropped_send_under_way_has_closed_when_it_returns() {
+    run(async || {
+        for cancel in [false, true] {
+            let before = stats().in_kernel;
+            let (one, other) = UnixDatagram::pair()?;
+            leave_a_send(&one).await;
+            assert!(stats().in_kernel > before, "the send waits");
+            let scope = CancelScope::new();
+            if cancel {
+                scope.cancel();
+            }
+            let closed = scope.run(async |_| Ok(one.close().await)).await?.expect("a result");
+            assert_eq!(closed.as_ref().is_err_and(Error::is_cancelled), cancel, "{closed:?}");
+            assert!(cancel || closed.is_ok(), "{closed:?}");
+            assert_eq!(stats().in_kernel, before);
+            assert_kind(other.send("last").await, ErrorKind::ConnectionRefused);
+        }
+        Ok(())
+    });
+}
+
 #[trine::test(kernel = "both")]
 fn a_socket_for_datagrams_says_what_is_wrong() {
     run(async || {

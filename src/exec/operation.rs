@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use crate::cancel::Wait;
 use crate::error::{Cancelled, Error};
 use crate::op::{
-    CancelClass, Chunk, Finished, Kind, Message, Remains, Slot, Submission, Table, Taken,
+    CancelClass, Chunk, Fd, Finished, Kind, Message, Remains, Slot, Submission, Table, Taken,
 };
 use crate::ring::Descriptor;
 use crate::slots::Key;
@@ -55,6 +55,16 @@ impl Operation {
     /// what is really wrong, if that was not it.
     pub(crate) fn is_refusal(&self, result: i32) -> bool {
         self.multishot && result == -libc::EINVAL
+    }
+
+    /// Those that still use a descriptor which is to be closed. Their futures were dropped, or forgotten.
+    pub(crate) fn left_in(run: &Rc<Run>, fd: &Fd) -> Vec<Operation> {
+        let left = run.act(|core| core.table.take_over(fd));
+        let handle = |(slot, waiter)| {
+            let wait = Key::from_bits(waiter)?;
+            Some(Operation { run: Rc::clone(run), slot, wait, multishot: false, over: false })
+        };
+        left.into_iter().filter_map(handle).collect()
     }
 
     /// Submits when it is first polled, and waits for the last result.

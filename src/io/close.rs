@@ -16,11 +16,15 @@ pub(crate) async fn close(run: &Rc<Run>, fd: Fd, left: Vec<Operation>) -> Result
         return Err(Error::RunFinished);
     }
     end(run, left).await?;
-    let Ok(sole) = fd.into_sole() else {
-        // Another operation shares it: the last share closes it.
-        return Ok(());
+    if !fd.is_sole() {
+        // Of those whose futures were dropped the object does not know.
+        end(run, Operation::left_in(run, &fd)).await?;
+    }
+    let closed = match fd.into_sole() {
+        Ok(sole) => close_sole(run, sole).await,
+        // A forgotten future has a share, and keeps it.
+        Err(_shared) => Ok(()),
     };
-    let closed = close_sole(run, sole).await;
     exec::check_running(run)?;
     run.closing_point()?;
     closed

@@ -73,6 +73,11 @@ impl Fd {
         self.shared.through.get()
     }
 
+    /// Whether nobody else has a share.
+    pub(crate) fn is_sole(&self) -> bool {
+        Rc::strong_count(&self.shared) == 1
+    }
+
     /// The descriptor itself, if nobody else has a share; else the share back.
     pub(crate) fn into_sole(self) -> Result<Sole, Fd> {
         self.take_sole().ok_or(self)
@@ -80,7 +85,7 @@ impl Fd {
 
     /// The descriptor itself, if this is the only share, which is of no use from then on.
     pub(crate) fn take_sole(&self) -> Option<Sole> {
-        if Rc::strong_count(&self.shared) > 1 || self.is_taken() {
+        if !self.is_sole() || self.is_taken() {
             return None;
         }
         Some(Sole { raw: self.shared.raw.replace(-1), lingers: self.shared.lingers.get() })

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use crate::ring::{Completion, Descriptor, Descriptors, Host, Request, Token, TokenKind};
+use crate::ring::{
+    Completion, Descriptor, Descriptors, FileRequest, Host, Request, Token, TokenKind,
+};
 use crate::slots::{Key, Slots};
 
 use super::block::Storage;
@@ -357,6 +359,18 @@ impl Table {
         due.into_iter().for_each(|key| self.ask_again(key));
     }
 
+    /// The operations in which a descriptor is used, and who waits for each. Those of dropped handles have
+    /// one again. Nobody but whoever closes it asks: then it is worth looking at them all.
+    #[cold]
+    pub(crate) fn take_over(&mut self, fd: &Fd) -> Vec<(Key<Slot>, u64)> {
+        let using = self.slots.iter().filter(|(_, slot)| slot.uses(fd.as_raw_fd()));
+        let using: Vec<_> = using.map(|(key, slot)| (key, slot.waiter)).collect();
+        for &(key, _) in &using {
+            self.slots.get_mut(key).expect("just seen").state.orphan = false;
+        }
+        using
+    }
+
     /// Asks for the end of an operation. Asking twice is asking once.
     pub(crate) fn cancel(&mut self, key: Key<Slot>) -> Action {
         self.end(key, Event::Cancel)
@@ -542,6 +556,17 @@ impl Slot {
             Request::Close { fd, .. } | Request::Poll { fd, .. } => Some(fd),
             _ => self.fd.as_ref().map(AsRawFd::as_raw_fd),
         }
+    }
+
+    /// Whether it has a share in the open descriptor of that number.
+    fn uses(&self, fd: RawFd) -> bool {
+        let second = match self.request {
+            Request::File(FileRequest::Rename { to_at, .. } | FileRequest::Link { to_at, .. }) => {
+                Some(to_at)
+            }
+            _ => None,
+        };
+        [self.fd.as_ref().map(AsRawFd::as_raw_fd), second].contains(&Some(fd))
     }
 
     #[cfg(feature = "testing")]

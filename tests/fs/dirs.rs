@@ -5,13 +5,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use futures::poll;
 use trine::fs::{self, Dir, OpenOptions};
 use trine::{CancelScope, Error, nursery};
 
-use super::common::fewer;
-use super::{assert_kind, content, run, run_alone};
+use super::common::{fewer, turns};
+use super::{assert_kind, content, descriptors, run, run_alone, set_disk_latency};
 
 #[trine::test(kernel = "both")]
 fn a_directory_is_worked_in() {
@@ -92,6 +93,31 @@ fn no_path_leads_out() {
 }
 
 /// The directory may be taken elsewhere; what is open stays open.
+/// M2: also of the directory into which a dropped future moves something.
+#[trine::test(kernel = "both")]
+fn a_close_waits_for_what_is_being_moved() {
+    run_alone(async |path| {
+        for (close_target, at) in [(false, "0"), (true, "1")] {
+            fs::create_dir(path.join(at)).await?;
+            fs::write(path.join("file"), "").await?;
+            let before = descriptors();
+            let (from, to) = (Dir::open(path).await?, Dir::open(path.join(at)).await?);
+            set_disk_latency(Duration::from_millis(10));
+            {
+                let mut moving = pin!(from.rename("file", &to, "moved"));
+                assert!(poll!(moving.as_mut()).is_pending());
+                turns(1).await;
+            }
+            let (first, second) = if close_target { (to, from) } else { (from, to) };
+            first.close().await?;
+            assert_eq!(descriptors(), before + 1);
+            second.close().await?;
+            assert_eq!(descriptors(), before);
+        }
+        Ok(())
+    });
+}
+
 #[trine::test(kernel = "both")]
 fn a_directory_is_the_same_wherever_it_is_moved() {
     run(async |path| {
