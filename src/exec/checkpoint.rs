@@ -45,7 +45,7 @@ impl Run {
     /// doing of a task that swallows one `Cancelled` after another, and sets the count back: a task may
     /// have any number of waits at a time (rule F14). But one that makes and ends them all in one turn, by
     /// switching a shield, say, is to end, too.
-    #[cold]
+    #[inline]
     pub(crate) fn wait_cancelled(&self) -> Poll<Result<(), Cancelled>> {
         if self.context.pardon(self.turn_number()) {
             self.progress();
