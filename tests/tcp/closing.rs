@@ -476,3 +476,28 @@ fn a_close_that_lingers_holds_nobody_up() {
         Ok(())
     });
 }
+
+/// Somebody else can shut a listener, as no program does to its own: the kernel calls that an invalid argument,
+/// and that is no lack of the kernel's.
+#[test]
+fn a_listener_that_was_shut_elsewhere_costs_the_others_nothing() {
+    run(async || {
+        let listener = TcpListener::bind(HERE).await?;
+        let duplicate = std::net::TcpStream::from(listener.duplicate()?.into_owned_fd()?);
+        let mut accept = pin!(listener.accept());
+        assert!(poll!(accept.as_mut()).is_pending());
+        turns(2).await;
+        duplicate.shutdown(Shutdown::Both)?;
+        let error = accept.await.unwrap_err();
+        assert_eq!(error.io_kind(), Some(io::ErrorKind::InvalidInput));
+        let other = TcpListener::bind(HERE).await?;
+        let before = stats().submitted;
+        let mut connections = Vec::new();
+        for _connection in 0..5 {
+            let peer = Peer::connect(other.local_addr()?)?;
+            connections.push((other.accept().await?, peer));
+        }
+        assert_eq!(stats().submitted - before, 1, "one accept for all of them");
+        Ok(())
+    });
+}
