@@ -304,6 +304,7 @@ impl<'a> Writer<'a> {
 
     /// Waits for the end of a write that was dropped.
     pub(super) fn poll_former(&self, cx: &mut Context<'_>) -> Poll<Result> {
+        exec::check_running(&self.stream.run)?;
         ready!(self.stream.run.cancel_point())?;
         if self.stream.sending.is_unused() {
             return Poll::Ready(Ok(()));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, poll};
 use trine::net::{TcpListener, TcpStream};
+use trine::pipe::{PipeWriter, pipe};
 use trine::time::{Instant, sleep, sleep_forever, sleep_until};
 use trine::{
     Builder, CancelScope, Chunk, Error, Result, checkpoint, checkpoint_if_cancelled, fail_after,
@@ -56,7 +57,21 @@ fn whatever_was_half_polled_in_a_run_that_has_ended_answers_run_finished() {
                 assert!(poll!(receive.as_mut()).is_pending());
                 in_kernel(1).await?;
             }
-            std::mem::forget((peer, other_peer, idle_peer, receiving_peer));
+            // These wait for what a dropped write has left.
+            let [(finished_reader, finished), (given_reader, given)] = [pipe()?, pipe()?];
+            let finished: &PipeWriter = Box::leak(Box::new(finished));
+            for writer in [finished, &given] {
+                writer.write(vec![0; 1 << 20]).await?;
+            }
+            {
+                let mut writes = [finished, &given].map(|writer| Box::pin(writer.write_all("x")));
+                for write in &mut writes {
+                    assert!(poll!(write).is_pending());
+                }
+                in_kernel(3).await?;
+            }
+            let readers = (finished_reader, given_reader);
+            std::mem::forget((peer, other_peer, idle_peer, receiving_peer, readers));
             let scope: &CancelScope = Box::leak(Box::new(CancelScope::new()));
             Ok(vec![
                 ("nop", boxed(nop())),
@@ -66,6 +81,8 @@ fn whatever_was_half_polled_in_a_run_that_has_ended_answers_run_finished() {
                 ("write_all", boxed(async { Ok(stream.write_all(vec![0; 64 << 20]).await?) })),
                 ("close", boxed(idle.close())),
                 ("a close that waits", boxed(receiving.close())),
+                ("a finish that waits", boxed(finished.finish())),
+                ("into_fd that waits", boxed(async { Ok(given.into_fd().await?) })),
                 ("connect", boxed(async { TcpStream::connect_addr(listener.local_addr()?).await })),
                 ("sleep", boxed(sleep(LONG))),
                 ("sleep_until", boxed(sleep_until(Instant::now() + LONG))),
