@@ -432,13 +432,19 @@ fn signals_reach_the_group_that_it_leads() {
     });
 }
 
+/// It has a child of its own in its group, which does not heed SIGTERM while the leader is there.
+async fn leader_of_a_stubborn_one() -> Result<Child> {
+    let script = "(trap '' TERM; echo ready; while kill -0 $PPID; do sleep 0.01; done) & wait";
+    let mut child = shell(script).stdout(Stdio::piped()).process_group(0).spawn().await?;
+    first_line(&mut child).await?;
+    Ok(child)
+}
+
 // What does not end by itself when the leader does is killed before the leader's number is free.
 #[test]
 fn what_is_left_of_a_group_is_killed_with_its_leader() {
     run_alone(async || {
-        let script = "(trap '' TERM; echo ready; while kill -0 $PPID; do sleep 0.01; done) & wait";
-        let mut child = shell(script).stdout(Stdio::piped()).process_group(0).spawn().await?;
-        first_line(&mut child).await?;
+        let mut child = leader_of_a_stubborn_one().await?;
         assert_eq!(child.stop().await?.signal(), Some(libc::SIGTERM));
         let rest = child.stdout.take().expect("piped");
         assert!(rest.recv().await?.is_none());
@@ -449,9 +455,7 @@ fn what_is_left_of_a_group_is_killed_with_its_leader() {
 #[test]
 fn what_is_left_of_a_group_is_killed_whoever_else_asks_for_the_status_of_its_leader() {
     run_alone(async || {
-        let script = "(trap '' TERM; echo ready; while kill -0 $PPID; do sleep 0.01; done) & wait";
-        let mut child = shell(script).stdout(Stdio::piped()).process_group(0).spawn().await?;
-        first_line(&mut child).await?;
+        let child = leader_of_a_stubborn_one().await?;
         nursery(async |n| {
             let asking = n.fork(async {
                 while child.try_wait()?.is_none() {

@@ -168,27 +168,37 @@ extern "C" fn count(_signal: i32) {
     HANDLED.fetch_add(1, Ordering::SeqCst);
 }
 
+/// Has a signal counted by somebody else's handler while the test goes on, alone.
+fn counting(signal: Signal, test: impl FnOnce()) {
+    let _alone = alone();
+    set_handler(signal, count as extern "C" fn(_) as usize);
+    test();
+    HANDLED.store(0, Ordering::SeqCst);
+    set_handler(signal, libc::SIG_DFL);
+}
+
 // As Trio does it.
 #[test]
 fn what_nobody_has_received_goes_to_the_former_handler() {
-    let _alone = alone();
-    set_handler(Signal::USER_2, count as extern "C" fn(_) as usize);
-    let handled = || HANDLED.swap(0, Ordering::SeqCst);
-    run(async || {
-        let [first, second] = [Signals::new([Signal::USER_2])?, Signals::new([Signal::USER_2])?];
-        raise(Signal::USER_2);
-        assert_eq!(first.next().await?, Signal::USER_2);
-        drop((first, second));
-        assert_eq!(handled(), 0, "one of them has received it");
-        let [first, second] = [Signals::new([Signal::USER_2])?, Signals::new([Signal::USER_2])?];
-        raise(Signal::USER_2);
-        drop(first);
-        assert_eq!(handled(), 0, "the other one may still receive it");
-        drop(second);
-        assert_eq!(handled(), 1);
-        Ok(())
+    counting(Signal::USER_2, || {
+        let handled = || HANDLED.swap(0, Ordering::SeqCst);
+        run(async || {
+            let [first, second] =
+                [Signals::new([Signal::USER_2])?, Signals::new([Signal::USER_2])?];
+            raise(Signal::USER_2);
+            assert_eq!(first.next().await?, Signal::USER_2);
+            drop((first, second));
+            assert_eq!(handled(), 0, "one of them has received it");
+            let [first, second] =
+                [Signals::new([Signal::USER_2])?, Signals::new([Signal::USER_2])?];
+            raise(Signal::USER_2);
+            drop(first);
+            assert_eq!(handled(), 0, "the other one may still receive it");
+            drop(second);
+            assert_eq!(handled(), 1);
+            Ok(())
+        });
     });
-    set_handler(Signal::USER_2, libc::SIG_DFL);
 }
 
 /// Raises a signal in a thread of its own, again and again: each time that `round`, which is given the number
@@ -237,43 +247,41 @@ fn dawdle(moments: u32) {
 /// and noted nothing yet.
 #[test]
 fn none_is_lost_that_comes_while_the_last_receiver_leaves() {
-    let _alone = alone();
-    set_handler(Signal::USER_2, count as extern "C" fn(_) as usize);
-    raise_while(Signal::USER_2, 100, async |round, raise| {
-        let signals = Signals::new([Signal::USER_2])?;
-        raise();
-        dawdle(round % 200);
-        drop(signals);
-        while HANDLED.load(Ordering::SeqCst) < round {
-            thread::yield_now();
-        }
-        Ok(())
+    counting(Signal::USER_2, || {
+        raise_while(Signal::USER_2, 100, async |round, raise| {
+            let signals = Signals::new([Signal::USER_2])?;
+            raise();
+            dawdle(round % 200);
+            drop(signals);
+            while HANDLED.load(Ordering::SeqCst) < round {
+                thread::yield_now();
+            }
+            Ok(())
+        });
     });
-    HANDLED.store(0, Ordering::SeqCst);
-    set_handler(Signal::USER_2, libc::SIG_DFL);
 }
 
 #[test]
 fn none_is_withheld_that_comes_between_the_last_receiver_and_the_next_one() {
-    let _alone = alone();
-    set_handler(Signal::USER_2, count as extern "C" fn(_) as usize);
-    raise_while(Signal::USER_2, 100, async |round, raise| {
-        let handled = HANDLED.load(Ordering::SeqCst);
-        let signals = Signals::new([Signal::USER_2])?;
-        raise();
-        dawdle(round % 400);
-        drop(signals);
-        let next = Signals::new([Signal::USER_2])?;
-        while HANDLED.load(Ordering::SeqCst) == handled {
-            if move_on_after(Duration::from_millis(1), async |_| next.next().await).await?.is_some()
-            {
-                break;
+    counting(Signal::USER_2, || {
+        raise_while(Signal::USER_2, 100, async |round, raise| {
+            let handled = HANDLED.load(Ordering::SeqCst);
+            let signals = Signals::new([Signal::USER_2])?;
+            raise();
+            dawdle(round % 400);
+            drop(signals);
+            let next = Signals::new([Signal::USER_2])?;
+            while HANDLED.load(Ordering::SeqCst) == handled {
+                if move_on_after(Duration::from_millis(1), async |_| next.next().await)
+                    .await?
+                    .is_some()
+                {
+                    break;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        });
     });
-    HANDLED.store(0, Ordering::SeqCst);
-    set_handler(Signal::USER_2, libc::SIG_DFL);
 }
 
 /// The run has ended, and so has its count (rule P5): whoever else receives it does so still.
@@ -354,32 +362,31 @@ fn a_handler_that_calls_ours_hears_each_signal_once() {
 
 #[test]
 fn what_nobody_has_received_is_not_kept_by_a_thread_that_blocks_it() {
-    let _alone = alone();
-    set_handler(Signal::USER_2, count as extern "C" fn(_) as usize);
-    let blocks = || {
-        // SAFETY: all zeros is an empty mask, and it is this thread's own.
-        unsafe {
-            let mut mask = mem::zeroed();
-            libc::sigaddset(&mut mask, libc::SIGUSR2);
-            libc::pthread_sigmask(libc::SIG_BLOCK, &mask, std::ptr::null_mut());
-        }
-        run(async || {
-            let signals = Signals::new([Signal::USER_2])?;
-            trine::thread::run(|| raise(Signal::USER_2)).await?;
-            drop(signals);
-            Ok(())
+    counting(Signal::USER_2, || {
+        let blocks = || {
+            // SAFETY: all zeros is an empty mask, and it is this thread's own.
+            unsafe {
+                let mut mask = mem::zeroed();
+                libc::sigaddset(&mut mask, libc::SIGUSR2);
+                libc::pthread_sigmask(libc::SIG_BLOCK, &mask, std::ptr::null_mut());
+            }
+            run(async || {
+                let signals = Signals::new([Signal::USER_2])?;
+                trine::thread::run(|| raise(Signal::USER_2)).await?;
+                drop(signals);
+                Ok(())
+            });
+        };
+        // A thread that a run has made blocks what it blocks, so somebody else is to make one first.
+        run(async || trine::thread::run(|| ()).await);
+        thread::scope(|threads| _ = threads.spawn(blocks));
+        within(20, || {
+            while HANDLED.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
         });
-    };
-    // A thread that a run has made blocks what it blocks, so somebody else is to make one first.
-    run(async || trine::thread::run(|| ()).await);
-    thread::scope(|threads| _ = threads.spawn(blocks));
-    within(20, || {
-        while HANDLED.load(Ordering::SeqCst) == 0 {
-            thread::yield_now();
-        }
+        assert_eq!(HANDLED.swap(0, Ordering::SeqCst), 1);
     });
-    assert_eq!(HANDLED.swap(0, Ordering::SeqCst), 1);
-    set_handler(Signal::USER_2, libc::SIG_DFL);
 }
 
 #[test]
