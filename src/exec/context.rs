@@ -288,3 +288,21 @@ impl Drop for Entered<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+
+    use super::*;
+    use crate::cancel::{Label, Tree, What};
+
+    #[test]
+    fn only_so_many_ends_of_waits_in_one_turn_set_the_count_back() {
+        let label = Label { what: What::Scope, at: Location::caller() };
+        let context = TaskContext::new(Tree::new().open(None, label, false));
+        for turn in [7, 8] {
+            assert!((0..PARDONS).all(|_| context.pardon(turn)), "turn {turn}");
+            assert!(!context.pardon(turn), "turn {turn}");
+        }
+    }
+}
